@@ -1,0 +1,223 @@
+//! What is read and checked, but has no effect in this version.
+//!
+//! One line each, so that a feature that comes takes its line away.
+
+use crate::decode::Cursor;
+use crate::yaml::Value;
+
+/// A field without effect.
+struct Note {
+    /// Keys joined by dots; `[]` stands for every item of a list, `*` at the end for any rest of a key.
+    /// `POLICY` stands for the traffic policy of a DestinationRule and of its subsets.
+    path: &'static str,
+    when: When,
+    /// Empty: the field is not honoured yet.
+    says: &'static str,
+}
+
+enum When {
+    /// Whenever the field is there.
+    There,
+    /// When it has one of these values, in any case.
+    Is(&'static [&'static str]),
+    /// When it is absent or has this value.
+    AbsentOr(&'static str),
+}
+
+use When::{AbsentOr, Is, There};
+
+const fn field(path: &'static str) -> Note {
+    Note {
+        path,
+        when: There,
+        says: "",
+    }
+}
+
+const fn note(path: &'static str, when: When, says: &'static str) -> Note {
+    Note { path, when, says }
+}
+
+const GATEWAY: &[Note] = &[
+    note(
+        "spec.servers[].port.protocol",
+        Is(&["HTTPS"]),
+        "HTTPS servers are not served yet",
+    ),
+    note(
+        "spec.servers[].port.protocol",
+        Is(&["TLS"]),
+        "TLS servers are not served yet",
+    ),
+    note(
+        "spec.servers[].port.protocol",
+        Is(&["TCP", "MONGO"]),
+        "TCP servers are not served yet",
+    ),
+    note(
+        "spec.servers[].defaultEndpoint",
+        There,
+        "defaultEndpoint has no effect, as in Istio",
+    ),
+];
+
+const VIRTUAL_SERVICE: &[Note] = &[
+    field("spec.tls"),
+    field("spec.tcp"),
+    note(
+        "spec.http[].match[].headers.@request.auth.claims*",
+        There,
+        CLAIMS,
+    ),
+    note(
+        "spec.http[].match[].withoutHeaders.@request.auth.claims*",
+        There,
+        CLAIMS,
+    ),
+    note(
+        "spec.http[].match[].statPrefix",
+        There,
+        "statPrefix has no effect on Istio's metrics",
+    ),
+    field("spec.http[].retries.retryRemoteLocalities"),
+];
+
+const CLAIMS: &str = "claims of a JWT are not honoured yet, since no token is validated";
+
+const DESTINATION_RULE: &[Note] = &[
+    field("spec.workloadSelector"),
+    note(
+        "POLICY.loadBalancer.simple",
+        Is(&["PASSTHROUGH"]),
+        "PASSTHROUGH is not honoured yet",
+    ),
+    field("POLICY.loadBalancer.consistentHash"),
+    field("POLICY.loadBalancer.localityLbSetting"),
+    field("POLICY.loadBalancer.zoneAwareLbSetting"),
+    field("POLICY.loadBalancer.warmup"),
+    field("POLICY.loadBalancer.warmupDurationSecs"),
+    field("POLICY.connectionPool.tcp.maxConnections"),
+    field("POLICY.connectionPool.tcp.tcpKeepalive"),
+    field("POLICY.connectionPool.tcp.maxConnectionDuration"),
+    field("POLICY.connectionPool.tcp.idleTimeout"),
+    field("POLICY.connectionPool.http.http1MaxPendingRequests"),
+    field("POLICY.connectionPool.http.http2MaxRequests"),
+    field("POLICY.connectionPool.http.maxRequestsPerConnection"),
+    field("POLICY.connectionPool.http.maxRetries"),
+    field("POLICY.connectionPool.http.maxConcurrentStreams"),
+    field("POLICY.connectionPool.http.http2KeepAlive"),
+    field("POLICY.outlierDetection"),
+    field("POLICY.tls"),
+    field("POLICY.portLevelSettings"),
+    field("POLICY.tunnel"),
+    field("POLICY.proxyProtocol"),
+    field("POLICY.retryBudget"),
+];
+
+const SERVICE_ENTRY: &[Note] = &[
+    note(
+        "spec.resolution",
+        AbsentOr("NONE"),
+        "resolution NONE is not honoured yet: no destination leads to these hosts",
+    ),
+    note(
+        "spec.resolution",
+        Is(&["DNS", "DNS_ROUND_ROBIN", "DYNAMIC_DNS"]),
+        "resolution by DNS is not honoured yet: no destination leads to these hosts",
+    ),
+    field("spec.subjectAltNames"),
+];
+
+const SERVICE: &[Note] = &[field("spec.trafficDistribution")];
+
+const SIDECAR: &[Note] = &[note("spec", There, "Sidecar is not honoured yet")];
+
+const POLICIES: &[&str] = &["spec.trafficPolicy", "spec.subsets[].trafficPolicy"];
+
+/// Warns of every field of the object that has no effect.
+pub(crate) fn warn(root: &Cursor<'_>, kind: &str) {
+    let notes = match kind {
+        "Gateway" => GATEWAY,
+        "VirtualService" => VIRTUAL_SERVICE,
+        "DestinationRule" => DESTINATION_RULE,
+        "ServiceEntry" => SERVICE_ENTRY,
+        "Service" => SERVICE,
+        "Sidecar" => SIDECAR,
+        _ => &[],
+    };
+    for note in notes {
+        match note.path.strip_prefix("POLICY") {
+            Some(rest) => POLICIES
+                .iter()
+                .for_each(|policy| note.warn_at(root, &format!("{policy}{rest}"))),
+            None => note.warn_at(root, note.path),
+        }
+    }
+}
+
+impl Note {
+    fn warn_at(&self, root: &Cursor<'_>, path: &str) {
+        let path = path.replace("[]", ".[]");
+        // The name of a claim has dots of its own.
+        let keys: Vec<&str> = match path.find("@request") {
+            Some(claim) => path[..claim - 1]
+                .split('.')
+                .chain([&path[claim..]])
+                .collect(),
+            None => path.split('.').collect(),
+        };
+        self.visit(root, &keys);
+    }
+
+    fn visit(&self, cursor: &Cursor<'_>, keys: &[&str]) {
+        let Some((key, rest)) = keys.split_first() else {
+            return self.check(cursor);
+        };
+        match &cursor.node.value {
+            Value::Sequence(_) if *key == "[]" => {
+                cursor
+                    .items()
+                    .iter()
+                    .for_each(|item| self.visit(item, rest));
+            }
+            Value::Mapping(entries) => {
+                let mut found = false;
+                for entry in entries.iter().filter(|entry| is_key(&entry.key, key)) {
+                    found |= entry.value.value != Value::Null;
+                    self.visit(&cursor.child(entry), rest);
+                }
+                if !found && rest.is_empty() && matches!(self.when, AbsentOr(_)) {
+                    self.report(cursor);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn check(&self, cursor: &Cursor<'_>) {
+        let text = cursor.node.as_str().unwrap_or_default();
+        let holds = match self.when {
+            There => !cursor.is_null(),
+            Is(values) => values.iter().any(|value| value.eq_ignore_ascii_case(text)),
+            AbsentOr(value) => value == text,
+        };
+        if holds {
+            self.report(cursor);
+        }
+    }
+
+    fn report(&self, cursor: &Cursor<'_>) {
+        let field = self.path.rsplit(['.', ']']).next().unwrap_or_default();
+        match self.says {
+            "" => cursor.warning("not_honoured", format!("{field} is not honoured yet")),
+            says => cursor.warning("not_honoured", says),
+        };
+    }
+}
+
+fn is_key(key: &str, pattern: &str) -> bool {
+    match pattern.strip_suffix('*') {
+        Some(prefix) => key.starts_with(prefix),
+        None => key == pattern,
+    }
+}

@@ -1,0 +1,34 @@
+//! Checked values that resources are made of.
+
+mod at;
+mod export_to;
+mod gateway_ref;
+mod host;
+mod percent;
+mod protocol;
+mod re2;
+mod string_match;
+mod timestamp;
+
+pub mod duration;
+
+pub use at::*;
+pub use export_to::*;
+pub use gateway_ref::*;
+pub use host::*;
+pub use percent::*;
+pub use protocol::*;
+pub use string_match::*;
+pub use timestamp::*;
+
+use std::collections::BTreeMap;
+
+/// Labels of a workload, or a selector of such labels: a workload is selected when it has them all.
+pub type Labels = BTreeMap<String, String>;
+
+/// Whether `labels` hold every pair of `selector`. An empty selector selects everything.
+pub fn selects(selector: &Labels, labels: &Labels) -> bool {
+    selector
+        .iter()
+        .all(|(name, value)| labels.get(name) == Some(value))
+}

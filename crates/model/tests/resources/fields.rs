@@ -1,0 +1,518 @@
+//! Every field arrives where it belongs.
+
+use crate::support::{accepted, istio, line, parse, silently};
+use model::*;
+use std::time::Duration;
+
+/// The objects of a file, all accepted.
+fn objects(text: &str) -> Vec<Resource> {
+    let parsed = parse(text);
+    parsed
+        .objects
+        .into_iter()
+        .map(|object| match object.outcome {
+            Outcome::Accepted(resource) => resource,
+            Outcome::Refused => panic!("{:#?}", object.diagnostics),
+        })
+        .collect()
+}
+
+macro_rules! everything {
+    ($name:literal, $kind:ident) => {{
+        let text = include_str!(concat!("everything/", $name, ".yaml"));
+        match objects(text).swap_remove(0) {
+            Resource::$kind(object) => object,
+            other => panic!("{other:?}"),
+        }
+    }};
+}
+
+fn at(at: At) -> (u32, u32) {
+    (at.line, at.column)
+}
+
+fn exact(text: &str) -> StringMatch {
+    StringMatch::Exact(text.to_owned())
+}
+
+fn text<T: ToString>(values: impl IntoIterator<Item = T>) -> Vec<String> {
+    values.into_iter().map(|value| value.to_string()).collect()
+}
+
+#[test]
+fn of_a_virtual_service() {
+    let service = everything!("virtual_service", VirtualService);
+    assert_eq!(
+        service.meta.reference.to_string(),
+        "VirtualService shop/everything"
+    );
+    assert_eq!(
+        text(service.hosts.iter().map(|host| &host.value)),
+        ["shop.example.com", "*.shop.test"]
+    );
+    assert_eq!(
+        text(service.gateways.iter().map(|g| &g.value)),
+        ["shop/edge", "infra/other", "shop/third"]
+    );
+    assert!(service.export_to.reaches("shop") && service.export_to.reaches("infra"));
+    assert!(!service.export_to.reaches("web"));
+    assert_eq!(
+        (service.http.len(), service.tls.len(), service.tcp.len()),
+        (5, 1, 1)
+    );
+    assert_eq!(at(service.hosts[1].at), (8, 29));
+}
+
+#[test]
+fn of_an_http_match() {
+    let service = everything!("virtual_service", VirtualService);
+    let one = &service.http[0].matches[0];
+    assert_eq!(at(one.at), (14, 7));
+    assert_eq!(one.uri, Some(exact("/a")));
+    assert!(one.ignore_uri_case);
+    assert_eq!(one.scheme, Some(exact("https")));
+    assert!(matches!(&one.method, Some(StringMatch::Regex(regex)) if regex.as_str() == "GET|HEAD"));
+    assert_eq!(one.authority, Some(StringMatch::Prefix("shop".to_owned())));
+    assert_eq!(one.headers["x-user"], exact(""));
+    assert_eq!(one.headers["x-there"], StringMatch::Present);
+    assert_eq!(one.headers["x-star"], StringMatch::Present);
+    assert_eq!(one.headers[":path"], StringMatch::Prefix("/a".to_owned()));
+    assert_eq!(one.headers.len(), 4);
+    let claims: Vec<_> = one
+        .claims
+        .iter()
+        .map(|claim| claim.path.join("/"))
+        .collect();
+    assert_eq!(claims, ["group", "a.b/c"]);
+    assert!(matches!(
+        &one.without_headers["x-gone"],
+        StringMatch::Regex(_)
+    ));
+    assert_eq!(one.without_headers["x-null"], StringMatch::Present);
+    assert_eq!(one.without_claims[0].path, ["blocked"]);
+    assert_eq!(one.query_params["there"], StringMatch::Present);
+    assert_eq!(
+        (one.port, one.source_namespace.as_deref()),
+        (Some(80), Some("web"))
+    );
+    assert_eq!(one.source_labels["app"], "web");
+    assert_eq!(
+        text(one.gateways.iter().map(|g| &g.value)),
+        ["mesh", "shop/edge"]
+    );
+    assert_eq!(
+        service.http[0].matches[1].uri,
+        Some(StringMatch::Prefix(String::new()))
+    );
+}
+
+#[test]
+fn of_an_http_route() {
+    let service = everything!("virtual_service", VirtualService);
+    let route = &service.http[0];
+    let HttpAction::Route(destinations) = &route.action else {
+        panic!()
+    };
+    let first = &destinations[0];
+    assert_eq!(
+        (first.weight, first.destination.port),
+        (Some(75), Some(8080))
+    );
+    assert_eq!(first.destination.subset.as_deref(), Some("v1"));
+    assert_eq!(first.headers.request.set["X-A"], "1");
+    assert_eq!(first.headers.request.remove, ["x-d"]);
+    assert_eq!(first.headers.response.set["x-e"], "2");
+    assert_eq!(route.headers.response.remove, ["server-timing"]);
+    assert_eq!(route.timeout, Some(Duration::from_millis(63_500)));
+    let rewrite = route.rewrite.as_ref().unwrap();
+    assert_eq!(rewrite.authority.as_deref(), Some("cart.test:8080"));
+    assert_eq!(rewrite.uri_regex_rewrite.as_ref().unwrap().rewrite, r"/b\1");
+    let retries = route.retries.as_ref().unwrap();
+    assert_eq!(
+        (retries.attempts, retries.per_try_timeout),
+        (3, Some(Duration::from_secs(2)))
+    );
+    let conditions = [
+        RetryOn::FiveXx,
+        RetryOn::Reset,
+        RetryOn::Status(503),
+        RetryOn::Unavailable,
+    ];
+    assert_eq!(retries.retry_on.as_deref(), Some(&conditions[..]));
+    assert_eq!(retries.retry_ignore_previous_hosts, Some(false));
+    assert_eq!(retries.backoff, Some(Duration::from_millis(50)));
+}
+
+#[test]
+fn of_faults_mirrors_and_cors() {
+    let service = everything!("virtual_service", VirtualService);
+    let route = &service.http[0];
+    let fault = route.fault.as_ref().unwrap();
+    assert_eq!(
+        fault.delay.as_ref().unwrap().percentage.parts_per_million(),
+        1_000
+    );
+    let abort = fault.abort.as_ref().unwrap();
+    assert_eq!(
+        (abort.status, abort.percentage.to_string().as_str()),
+        (AbortStatus::Grpc(14), "50%")
+    );
+    let mirrors: Vec<_> = route
+        .mirrors
+        .iter()
+        .map(|m| (m.path.as_str(), m.percentage.to_string()))
+        .collect();
+    assert_eq!(
+        mirrors,
+        [
+            ("mirrors[0]", "12.5%".to_owned()),
+            ("mirrors[1]", "100%".to_owned())
+        ]
+    );
+    let cors = route.cors_policy.as_ref().unwrap();
+    assert_eq!(cors.allow_origins[0], exact("https://a.test"));
+    assert_eq!(cors.max_age, Some(Duration::from_secs(86_400)));
+    assert_eq!(cors.allow_credentials, Some(false));
+    assert_eq!(cors.unmatched_preflights, UnmatchedPreflights::Ignore);
+}
+
+#[test]
+fn of_other_actions() {
+    let service = everything!("virtual_service", VirtualService);
+    let HttpAction::Redirect(redirect) = &service.http[1].action else {
+        panic!()
+    };
+    assert_eq!(
+        (redirect.port, redirect.redirect_code),
+        (RedirectPort::Explicit(8443), 308)
+    );
+    assert_eq!(redirect.scheme, Some(RedirectScheme::Https));
+    assert_eq!(redirect.prefix_rewrite.as_deref(), Some("/new"));
+    let HttpAction::Redirect(redirect) = &service.http[2].action else {
+        panic!()
+    };
+    assert_eq!(
+        (redirect.port, redirect.redirect_code),
+        (RedirectPort::FromRequestPort, 301)
+    );
+    let HttpAction::DirectResponse(direct) = &service.http[3].action else {
+        panic!()
+    };
+    assert_eq!((direct.status, &direct.body[..]), (418, &b"teapot"[..]));
+    let HttpAction::Delegate(delegate) = &service.http[4].action else {
+        panic!()
+    };
+    assert_eq!((&*delegate.name, &*delegate.namespace), ("rest", "other"));
+}
+
+#[test]
+fn of_tls_and_tcp_routes() {
+    let service = everything!("virtual_service", VirtualService);
+    let tls = &service.tls[0].matches[0];
+    assert_eq!(
+        text(&tls.destination_subnets),
+        ["10.0.0.0/24", "10.1.1.1/32"]
+    );
+    assert_eq!(
+        (tls.port, tls.sni_hosts[0].value.as_str()),
+        (Some(443), "a.shop.test")
+    );
+    let tcp = &service.tcp[0];
+    assert_eq!(text(tcp.matches[0].source_subnet), ["10.0.0.0/8"]);
+    assert_eq!(tcp.route[0].weight, Some(1));
+}
+
+#[test]
+fn of_a_gateway() {
+    let gateway = everything!("gateway", Gateway);
+    assert_eq!(gateway.selector["istio"], "ingressgateway");
+    let kinds: Vec<_> = gateway.servers.iter().map(Server::kind).collect();
+    use ServerKind::{Http, Https, Tcp, TlsPassthrough};
+    assert_eq!(
+        kinds,
+        [Http, Https, Https, Https, TlsPassthrough, Http, Tcp]
+    );
+    let plain = &gateway.servers[0];
+    assert!(plain.redirects_to_https());
+    assert_eq!(
+        text(&plain.hosts),
+        [
+            "*",
+            "infra/own.test",
+            "shop/*.shop.test",
+            "any.test",
+            "10.0.0.1"
+        ]
+    );
+    assert!(plain.hosts[2].admits("shop") && !plain.hosts[2].admits("infra"));
+    assert_eq!(plain.bind, Some(Bind::Ip("127.0.0.1".parse().unwrap())));
+    assert_eq!((plain.port.number, at(plain.port.at)), (80, (9, 5)));
+    let suites = &gateway.servers[1].tls.as_ref().unwrap().cipher_suites;
+    assert_eq!(suites[..], ["ECDHE-RSA-AES128-GCM-SHA256"]);
+    let mutual = gateway.servers[2].tls.as_ref().unwrap();
+    assert_eq!(
+        (mutual.mode, mutual.tls_certificates.len()),
+        (ServerTlsMode::Mutual, 2)
+    );
+    let secrets = gateway.servers[3].tls.as_ref().unwrap();
+    assert_eq!(secrets.credential_names, ["rsa", "ecdsa"]);
+    assert_eq!(
+        gateway.servers[5].bind,
+        Some(Bind::Unix("/run/gateway.sock".to_owned()))
+    );
+    assert_eq!(gateway.servers[5].port.number, 0);
+}
+
+#[test]
+fn of_a_destination_rule() {
+    let rule = everything!("destination_rule", DestinationRule);
+    assert_eq!(rule.export_to, ExportTo::All);
+    assert_eq!(rule.workload_selector.as_ref().unwrap()["app"], "web");
+    let policy = rule.traffic_policy.as_ref().unwrap();
+    let lb = policy.load_balancer.as_ref().unwrap();
+    assert_eq!(lb.policy, LoadBalancerPolicy::Simple(SimpleLb::RoundRobin));
+    assert_eq!(
+        lb.locality_lb_setting.as_ref().unwrap().distribute[0].to["us/*"],
+        20
+    );
+    let warmup = lb.warmup.as_ref().unwrap();
+    assert_eq!(
+        (
+            warmup.minimum_percent.to_string().as_str(),
+            warmup.aggression
+        ),
+        ("5.5%", 2.0)
+    );
+    let pool = policy.connection_pool.as_ref().unwrap();
+    let (tcp, http) = (pool.tcp.as_ref().unwrap(), pool.http.as_ref().unwrap());
+    assert_eq!(
+        (tcp.max_connections, tcp.idle_timeout),
+        (Some(100), Some(Duration::ZERO))
+    );
+    assert_eq!(tcp.connect_timeout, Some(Duration::from_millis(30)));
+    assert_eq!(tcp.tcp_keepalive.unwrap().probes, Some(3));
+    assert_eq!(
+        (http.h2_upgrade_policy, http.use_client_protocol),
+        (H2UpgradePolicy::Upgrade, true)
+    );
+    assert_eq!(
+        (http.max_retries, http.max_concurrent_streams),
+        (Some(4), Some(5))
+    );
+    let outlier = policy.outlier_detection.as_ref().unwrap();
+    assert_eq!(
+        (outlier.consecutive_5xx_errors, outlier.max_ejection_percent),
+        (0, 50)
+    );
+    assert_eq!(outlier.outlier_detection_http_error_codes, [500, 503]);
+    assert_eq!(policy.tls.as_ref().unwrap().mode, ClientTlsMode::Mutual);
+    assert_eq!(policy.port_level_settings[0].port, 443);
+    assert_eq!(
+        policy.port_level_settings[0]
+            .outlier_detection
+            .as_ref()
+            .unwrap()
+            .consecutive_5xx_errors,
+        5
+    );
+    assert_eq!(
+        policy.tunnel.as_ref().unwrap().protocol,
+        TunnelProtocol::Post
+    );
+    assert_eq!(policy.retry_budget.unwrap().percent, Percent::whole(25));
+}
+
+#[test]
+fn of_subsets() {
+    let rule = everything!("destination_rule", DestinationRule);
+    assert_eq!(rule.subsets[0].traffic_policy, None);
+    assert_eq!(at(rule.subsets[0].at), (61, 5));
+    let hash = |index: usize| {
+        let policy = rule.subsets[index].traffic_policy.as_ref().unwrap();
+        match &policy.load_balancer.as_ref().unwrap().policy {
+            LoadBalancerPolicy::ConsistentHash(hash) => hash,
+            other => panic!("{other:?}"),
+        }
+    };
+    let HashKey::HttpCookie(cookie) = &hash(1).key else {
+        panic!()
+    };
+    assert_eq!(
+        (cookie.ttl, cookie.attributes.len()),
+        (Some(Duration::ZERO), 2)
+    );
+    assert_eq!(
+        hash(1).algorithm,
+        HashAlgorithm::Maglev { table_size: 65_537 }
+    );
+    assert_eq!(hash(2).key, HashKey::HttpHeaderName("x-user".to_owned()));
+    assert_eq!(
+        hash(2).algorithm,
+        HashAlgorithm::RingHash {
+            minimum_ring_size: 64
+        }
+    );
+    let policy = rule.subsets[1].traffic_policy.as_ref().unwrap();
+    assert_eq!(policy.proxy_protocol, Some(ProxyProtocolVersion::V2));
+}
+
+#[test]
+fn of_service_and_workload_entries() {
+    let found = objects(include_str!("everything/service_entry.yaml"));
+    let [
+        Resource::ServiceEntry(vms),
+        Resource::ServiceEntry(selected),
+        Resource::WorkloadEntry(vm),
+    ] = &found[..]
+    else {
+        panic!()
+    };
+    assert_eq!(
+        (vms.location, vms.resolution),
+        (Location::MeshInternal, Resolution::Static)
+    );
+    assert_eq!(text(&vms.addresses), ["10.9.0.0/16", "10.8.0.1/32"]);
+    assert_eq!(
+        (vms.ports[0].target_port, vms.ports[1].protocol),
+        (Some(8080), PortProtocol::Tls)
+    );
+    let endpoint = &vms.endpoints[0];
+    assert_eq!((endpoint.ports["http"], endpoint.weight), (8081, Some(3)));
+    assert_eq!(endpoint.locality.as_deref(), Some("eu/a/1"));
+    assert_eq!(
+        vms.endpoints[1].address,
+        Some(WorkloadAddress::Unix("/run/a.sock".to_owned()))
+    );
+    assert_eq!(vms.export_to, ExportTo::Nobody);
+    assert_eq!(selected.workload_selector.as_ref().unwrap()["app"], "vm");
+    assert_eq!(vm.workload.labels, vm.meta.labels);
+    assert_eq!(
+        (
+            vm.workload.labels["app"].as_str(),
+            vm.workload.labels["team"].as_str()
+        ),
+        ("vm", "a")
+    );
+}
+
+#[test]
+fn of_a_sidecar() {
+    let sidecar = everything!("sidecar", Sidecar);
+    assert_eq!(sidecar.egress[0].capture_mode, CaptureMode::None);
+    let hosts = &sidecar.egress[1].hosts;
+    let named = |name: &str| EgressNamespace::Named(name.into());
+    let namespaces: Vec<_> = hosts
+        .iter()
+        .map(|host| (host.exclude, host.namespace.clone()))
+        .collect();
+    let want = [
+        (false, named("shop")),
+        (false, named("istio-system")),
+        (true, named("other")),
+        (true, EgressNamespace::Any),
+        (false, EgressNamespace::Any),
+    ];
+    assert_eq!(namespaces, want);
+    assert_eq!(
+        sidecar.ingress[0].default_endpoint,
+        Some(DefaultEndpoint::Loopback {
+            v6: false,
+            port: 8080
+        })
+    );
+    assert_eq!(
+        sidecar.ingress[1].default_endpoint,
+        Some(DefaultEndpoint::Unix("/run/app.sock".to_owned()))
+    );
+    let policy = sidecar.outbound_traffic_policy.as_ref().unwrap();
+    assert_eq!(policy.mode, OutboundMode::AllowAny);
+    assert_eq!(policy.egress_proxy.as_ref().unwrap().port, Some(8080));
+}
+
+#[test]
+fn an_empty_outbound_policy_is_registry_only_and_an_absent_one_is_the_meshs() {
+    let sidecar = |spec: &str| match accepted(&istio("Sidecar", spec)) {
+        Resource::Sidecar(sidecar) => sidecar
+            .outbound_traffic_policy
+            .as_ref()
+            .map(|policy| policy.mode),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(sidecar("{}"), None);
+    assert_eq!(
+        sidecar("outboundTrafficPolicy: {}"),
+        Some(OutboundMode::RegistryOnly)
+    );
+}
+
+#[test]
+fn without_gateways_it_is_the_mesh() {
+    let spec = "hosts: [a.test]\nhttp: [{redirect: {uri: /}}]";
+    let Resource::VirtualService(service) = silently(&istio("VirtualService", spec)) else {
+        panic!()
+    };
+    assert_eq!(service.gateways[0].value, GatewayRef::Mesh);
+    let spec = "http: [{redirect: {uri: /}}]";
+    let Resource::VirtualService(service) = silently(&istio("VirtualService", spec)) else {
+        panic!()
+    };
+    assert!(service.is_delegate() && service.gateways.is_empty());
+}
+
+#[test]
+fn what_is_absent_is_told_from_what_is_nothing() {
+    let spec = "hosts: [a.test]\nhttp:\n- route: [{destination: {host: a}}]\n- route: [{destination: {host: a}, weight: 0}]\n  mirror: {host: b}\n  mirrorPercentage: {value: 0}\n  corsPolicy: {}\n  retries: {attempts: 0}";
+    let Resource::VirtualService(service) = silently(&istio("VirtualService", spec)) else {
+        panic!()
+    };
+    let weight = |index: usize| match &service.http[index].action {
+        HttpAction::Route(route) => route[0].weight,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!((weight(0), weight(1)), (None, Some(0)));
+    assert_eq!(service.http[1].mirrors[0].percentage, Percent::ZERO);
+    assert!(service.http[0].cors_policy.is_none() && service.http[1].cors_policy.is_some());
+    assert!(
+        service.http[0].retries.is_none()
+            && service.http[1].retries.as_ref().unwrap().attempts == 0
+    );
+}
+
+#[test]
+fn what_is_not_honoured_yet_is_said_field_by_field() {
+    let parsed = parse(include_str!("everything/virtual_service.yaml"));
+    let told: Vec<String> = parsed.all_diagnostics().map(line).collect();
+    let paths: Vec<&str> = told
+        .iter()
+        .map(|line| line.split(' ').nth(3).unwrap())
+        .collect();
+    assert_eq!(
+        paths,
+        [
+            "spec.http[0].match[0].headers[\"@request.auth.claims.group\"]:",
+            "spec.http[0].match[0].headers[\"@request.auth.claims[a.b][c]\"]:",
+            "spec.http[0].match[0].withoutHeaders[\"@request.auth.claims.blocked\"]:",
+            "spec.http[0].match[0].statPrefix:",
+            "spec.http[0].retries.retryRemoteLocalities:",
+            "spec.tls:",
+            "spec.tcp:",
+        ],
+    );
+}
+
+#[test]
+fn an_origin_points_into_the_file() {
+    let service = everything!("virtual_service", VirtualService);
+    let origin = service
+        .meta
+        .origin("spec.http[1].redirect".to_owned(), service.http[1].at);
+    assert_eq!(
+        origin.to_string(),
+        "VirtualService shop/everything spec.http[1].redirect (test.yaml:81:5)"
+    );
+    let unknown = service.meta.origin(String::new(), At::default());
+    assert_eq!(
+        unknown.to_string(),
+        "VirtualService shop/everything (test.yaml:2:1)"
+    );
+}
