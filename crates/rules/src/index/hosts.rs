@@ -1,0 +1,216 @@
+//! The virtual hosts of a listener, by domain.
+
+use crate::{VirtualHost, host_of};
+use ahash::{HashMap, HashMapExt};
+use smallvec::SmallVec;
+use std::sync::Arc;
+
+/// The longest name looked up; DNS knows none longer. It bounds the work a client can cause.
+const MAX_HOST_BYTES: usize = 255;
+
+/// Virtual hosts, found by the host of a request.
+///
+/// An exact domain beats a wildcard, and a longer wildcard a shorter one; `*` takes the rest.
+#[derive(Debug, Default)]
+pub struct VirtualHosts {
+    exact: HashMap<Box<[u8]>, Arc<VirtualHost>>,
+    /// `*.example.com` under `.example.com`.
+    wildcards: HashMap<Box<[u8]>, Arc<VirtualHost>>,
+    /// The length of the longest key of `wildcards`: longer endings need not be looked up.
+    longest_wildcard: usize,
+    any: Option<Arc<VirtualHost>>,
+}
+
+impl VirtualHosts {
+    /// Of two virtual hosts with one domain the first counts.
+    pub fn new(hosts: impl IntoIterator<Item = Arc<VirtualHost>>) -> Self {
+        let mut all = Self {
+            exact: HashMap::new(),
+            ..Self::default()
+        };
+        for host in hosts {
+            all.add(host);
+        }
+        all
+    }
+
+    fn add(&mut self, host: Arc<VirtualHost>) {
+        let domain = host.domain.to_ascii_lowercase();
+        if domain == "*" {
+            self.any.get_or_insert(host);
+        } else if let Some(suffix) = domain.strip_prefix('*') {
+            self.longest_wildcard = self.longest_wildcard.max(suffix.len());
+            self.wildcards
+                .entry(suffix.as_bytes().into())
+                .or_insert(host);
+        } else {
+            let name = domain.strip_suffix('.').unwrap_or(&domain);
+            self.exact.entry(name.as_bytes().into()).or_insert(host);
+        }
+    }
+
+    /// The virtual host that serves an authority. Its port, a trailing dot and case do not count.
+    pub fn lookup(&self, authority: &str) -> Option<&Arc<VirtualHost>> {
+        let host = host_of(authority);
+        let host = host.strip_suffix('.').unwrap_or(host);
+        if host.len() > MAX_HOST_BYTES {
+            return self.any.as_ref();
+        }
+        if !host.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            return self.ranked(host.as_bytes());
+        }
+        let mut lower: SmallVec<[u8; 256]> = SmallVec::from_slice(host.as_bytes());
+        lower.make_ascii_lowercase();
+        self.ranked(&lower)
+    }
+
+    fn ranked(&self, host: &[u8]) -> Option<&Arc<VirtualHost>> {
+        let exact = self.exact.get(host);
+        exact.or_else(|| self.wildcard(host)).or(self.any.as_ref())
+    }
+
+    /// The longest wildcard: the leftmost dot that has something before it comes first.
+    fn wildcard(&self, host: &[u8]) -> Option<&Arc<VirtualHost>> {
+        let earliest = host.len().saturating_sub(self.longest_wildcard).max(1);
+        let endings = (earliest..host.len()).filter(|at| host[*at] == b'.');
+        endings
+            .into_iter()
+            .find_map(|at| self.wildcards.get(&host[at..]))
+    }
+
+    /// All of them, in no particular order.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<VirtualHost>> {
+        self.exact
+            .values()
+            .chain(self.wildcards.values())
+            .chain(&self.any)
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.exact.len() + self.wildcards.len() + usize::from(self.any.is_some())
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::virtual_host;
+    use proptest::prelude::*;
+
+    fn hosts(domains: &[&str]) -> VirtualHosts {
+        VirtualHosts::new(
+            domains
+                .iter()
+                .map(|domain| virtual_host(domain, Vec::new())),
+        )
+    }
+
+    #[track_caller]
+    fn check(domains: &[&str], cases: &[(&str, Option<&str>)]) {
+        let hosts = hosts(domains);
+        for (authority, want) in cases {
+            let found = hosts.lookup(authority).map(|host| &*host.domain);
+            assert_eq!(found, *want, "{authority}");
+        }
+    }
+
+    #[test]
+    fn exact_beats_the_longest_wildcard_which_beats_the_star() {
+        let domains = ["*", "*.shop.test", "*.eu.shop.test", "a.shop.test"];
+        check(
+            &domains,
+            &[
+                ("a.shop.test", Some("a.shop.test")),
+                ("b.shop.test", Some("*.shop.test")),
+                ("b.c.shop.test", Some("*.shop.test")),
+                ("b.eu.shop.test", Some("*.eu.shop.test")),
+                ("eu.shop.test", Some("*.shop.test")),
+                ("shop.test", Some("*")),
+                ("other.test", Some("*")),
+            ],
+        );
+    }
+
+    #[test]
+    fn a_wildcard_needs_something_before_its_dot() {
+        check(
+            &["*.test"],
+            &[("test", None), (".test", None), ("a.test", Some("*.test"))],
+        );
+    }
+
+    #[test]
+    fn case_port_and_a_trailing_dot_do_not_count() {
+        let cases = ["SHOP.test", "shop.test:8080", "Shop.Test.:80", "shop.test."];
+        check(
+            &["shop.test"],
+            &cases.map(|authority| (authority, Some("shop.test"))),
+        );
+    }
+
+    #[test]
+    fn addresses_are_names_too() {
+        let domains = ["10.0.0.1", "[::1]"];
+        check(
+            &domains,
+            &[
+                ("10.0.0.1:80", Some("10.0.0.1")),
+                ("[::1]:80", Some("[::1]")),
+                ("[::1]", Some("[::1]")),
+            ],
+        );
+    }
+
+    #[test]
+    fn of_equal_domains_the_first_counts() {
+        let first = virtual_host("a.test", Vec::new());
+        let second = virtual_host("a.test", Vec::new());
+        let hosts = VirtualHosts::new([Arc::clone(&first), second]);
+        assert!(
+            hosts
+                .lookup("a.test")
+                .is_some_and(|found| Arc::ptr_eq(found, &first))
+        );
+        assert_eq!(hosts.len(), 1);
+    }
+
+    #[test]
+    fn a_name_longer_than_any_is_served_by_the_star_only() {
+        let long = format!("{}.a.test", "x.".repeat(30_000));
+        check(&["*.a.test", "*"], &[(&long, Some("*"))]);
+    }
+
+    /// The definition, written down plainly.
+    fn naive<'d>(domains: &'d [String], host: &str) -> Option<&'d str> {
+        let host = host.to_ascii_lowercase();
+        let serves = |domain: &&String| match domain.strip_prefix('*') {
+            Some("") => true,
+            Some(suffix) => host.len() > suffix.len() && host.ends_with(suffix),
+            None => **domain == host,
+        };
+        let rank = |domain: &&String| (!domain.starts_with('*'), domain.len());
+        domains
+            .iter()
+            .filter(serves)
+            .max_by_key(rank)
+            .map(String::as_str)
+    }
+
+    proptest! {
+        #[test]
+        fn lookup_ranks_as_defined(
+            domains in proptest::collection::vec(r"(\*\.)?[ab](\.[ab]){0,3}|\*", 0..12),
+            host in r"[abA](\.[abB]){0,4}",
+        ) {
+            let hosts = VirtualHosts::new(domains.iter().map(|domain| virtual_host(domain, Vec::new())));
+            let found = hosts.lookup(&host).map(|host| &*host.domain);
+            prop_assert_eq!(found, naive(&domains, &host));
+        }
+    }
+}

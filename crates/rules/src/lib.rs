@@ -1,0 +1,36 @@
+//! Istio resources compiled to an immutable [`Table`]: a request head in, a [`Decision`] out, with its reasons.
+//!
+//! This crate does no I/O, knows no clock and throws no dice of its own: sources hand in resources,
+//! the caller of [`Listener::decide`] hands in the [`Dice`]. It does not know Pingora, endpoints' health,
+//! or how a connection is made.
+
+pub mod action;
+pub mod actions;
+pub mod cluster;
+pub mod compile;
+mod decide;
+pub mod decision;
+mod endpoints;
+pub mod explain;
+pub mod headers;
+pub mod index;
+pub mod matching;
+pub mod path;
+pub mod request;
+pub mod table;
+#[cfg(test)]
+mod testing;
+
+pub use action::*;
+pub use actions::*;
+pub use cluster::*;
+pub use compile::*;
+pub use decide::*;
+pub use decision::*;
+pub use explain::*;
+pub use headers::*;
+pub use index::*;
+pub use matching::*;
+pub use path::*;
+pub use request::*;
+pub use table::*;

@@ -1,0 +1,64 @@
+//! The compiled configuration: listeners, virtual hosts, routes, clusters.
+
+use crate::{Action, Cluster, ClusterKey};
+use ahash::HashMap;
+use model::Origin;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// One generation of the configuration. Immutable; parts that did not change are shared with the one before.
+#[derive(Debug, Default)]
+pub struct Table {
+    /// Counts up from 1 with each published configuration; 0 is the empty table before the first.
+    pub generation: u64,
+    /// All listeners, by key.
+    pub listeners: HashMap<ListenerKey, Arc<Listener>>,
+    /// All clusters that a route leads to, by key.
+    pub clusters: HashMap<ClusterKey, Arc<Cluster>>,
+}
+
+/// What a listener is bound to: the Gateway server's `bind` and port number.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct ListenerKey {
+    /// Source: Istio `Server.bind`. Absent: the address of the bootstrap file.
+    pub bind: Option<IpAddr>,
+    /// Source: Istio `Server.port.number`; the bootstrap file may map it to another.
+    pub port: u16,
+}
+
+/// A port, and the virtual hosts served on it.
+#[derive(Debug)]
+pub struct Listener {
+    /// Its identity.
+    pub key: ListenerKey,
+    /// The virtual hosts by domain.
+    pub virtual_hosts: crate::VirtualHosts,
+    /// The Gateway servers that asked for it.
+    pub origins: Vec<Arc<Origin>>,
+}
+
+/// Domains that share ordered routes.
+#[derive(Debug)]
+pub struct VirtualHost {
+    /// `host:port`, as Istio names it.
+    pub name: Arc<str>,
+    /// The domain: exact, `*.suffix` or `*`. Lower case.
+    pub domain: Arc<str>,
+    /// A Gateway server of this host asks to redirect everything to HTTPS.
+    pub https_redirect: bool,
+    /// The ordered routes with their index, shared by hosts that have the same.
+    pub routes: Arc<crate::RouteSet>,
+}
+
+/// One match with its action.
+#[derive(Debug)]
+pub struct Route {
+    /// `HTTPRoute.name`, with the match's name after a dot. Empty when unnamed.
+    pub name: Arc<str>,
+    /// When it applies.
+    pub predicate: crate::Predicate,
+    /// What it does.
+    pub action: Action,
+    /// The VirtualService's rule.
+    pub origin: Arc<Origin>,
+}

@@ -1,0 +1,146 @@
+//! A decision to forward allocates nothing, however much is configured.
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+use model::{Origin, ResourceRef};
+use rules::{
+    Action, ClusterKey, ClusterTarget, ForwardAction, HeaderKey, HeaderMatch, HeaderOps, Listener,
+    ListenerKey, MissingCluster, Outcome, PathMatch, Pattern, Predicate, QueryMatch, RequestHead,
+    RetryPolicy, Route, RouteSet, TextMatch, VirtualHost, VirtualHosts, WeightedDestination,
+};
+use std::sync::Arc;
+
+fn origin() -> Arc<Origin> {
+    let resource = ResourceRef {
+        kind: "VirtualService".into(),
+        namespace: "a".into(),
+        name: "b".into(),
+    };
+    Arc::new(Origin {
+        resource,
+        path: String::new(),
+        position: None,
+    })
+}
+
+fn destination() -> WeightedDestination {
+    let key = ClusterKey {
+        host: "a.test".into(),
+        subset: None,
+        port: 80,
+    };
+    WeightedDestination {
+        weight: 1,
+        cluster: ClusterTarget::Missing(MissingCluster {
+            key,
+            reason: "".into(),
+        }),
+        request_headers: HeaderOps::default(),
+        response_headers: HeaderOps::default(),
+        authority_rewrite: None,
+        origin: origin(),
+    }
+}
+
+fn forward() -> Action {
+    Action::Forward(Box::new(ForwardAction {
+        destinations: vec![destination(), destination()],
+        total_weight: 2,
+        path_rewrite: None,
+        authority_rewrite: None,
+        request_headers: HeaderOps::default(),
+        response_headers: HeaderOps::default(),
+        timeout: None,
+        retry: RetryPolicy::istio_default(),
+        fault: None,
+        mirrors: Vec::new(),
+        cors: None,
+    }))
+}
+
+/// Routes of every kind, so that each part of the index is walked.
+fn predicate(at: usize) -> Predicate {
+    let uri = match at % 5 {
+        0 => PathMatch::Exact(format!("/r{at}")),
+        1 => PathMatch::Prefix(format!("/r{at}/")),
+        2 => PathMatch::PrefixIgnoreCase(format!("/R{at}/")),
+        3 => {
+            PathMatch::Regex(Pattern::parse(&format!("/r{at}/[a-z]+")).expect("a valid expression"))
+        }
+        _ => PathMatch::Prefix("/".into()),
+    };
+    let tenant = HeaderKey::Header(HeaderName::from_static("x-tenant"));
+    let tenant = HeaderMatch::required(tenant, TextMatch::Exact(format!("t{at}")));
+    let user = QueryMatch {
+        name: "user".into(),
+        value: TextMatch::Prefix("a".into()),
+    };
+    Predicate {
+        uri: Some(uri),
+        headers: vec![tenant],
+        query: vec![user],
+        ..Predicate::default()
+    }
+}
+
+fn listener() -> Listener {
+    let route = |predicate| {
+        let (action, origin) = (forward(), origin());
+        Arc::new(Route {
+            name: "".into(),
+            predicate,
+            action,
+            origin,
+        })
+    };
+    let routes = (0..500).map(predicate).map(route).collect();
+    let host = VirtualHost {
+        name: "".into(),
+        domain: "*.shop.test".into(),
+        https_redirect: false,
+        routes: Arc::new(RouteSet::new(routes)),
+    };
+    Listener {
+        key: ListenerKey {
+            bind: None,
+            port: 80,
+        },
+        virtual_hosts: VirtualHosts::new([Arc::new(host)]),
+        origins: Vec::new(),
+    }
+}
+
+#[test]
+fn forwarding_allocates_nothing() {
+    let boxed = allocation_counter::measure(|| drop(std::hint::black_box(Box::new(1))));
+    assert_eq!(boxed.count_total, 1, "the counter counts");
+    let listener = listener();
+    for (path, tenant) in [
+        ("/r490", "t490"),
+        ("/r491/x", "t491"),
+        ("/r492/x", "t492"),
+        ("/r493/x", "t493"),
+        ("/", "t494"),
+    ] {
+        let mut headers = HeaderMap::new();
+        headers.insert("x-tenant", HeaderValue::from_static(tenant));
+        let authority = "A.Shop.test:80";
+        let head = RequestHead {
+            method: "GET",
+            scheme: "http",
+            authority,
+            path,
+            query: Some("user=ab"),
+            headers: &headers,
+        };
+        let decide = || {
+            matches!(
+                listener.decide(&head, &mut |_: u32| 1).outcome,
+                Outcome::Forward(_)
+            )
+        };
+        // The first time, a regular expression sets up its cache.
+        assert!(decide(), "{path}");
+        let counted = allocation_counter::measure(|| assert!(decide()));
+        assert_eq!(counted.count_total, 0, "{path}");
+    }
+}
