@@ -1,0 +1,218 @@
+//! Istio's `Destination` to a cluster.
+
+use super::Scope;
+use super::clusters::NoCluster;
+use super::diagnostics::{Help, warning};
+use super::part::Part;
+use super::policy::EffectivePolicy;
+use super::resolve::Resolved;
+use super::services::Source;
+use crate::{ClusterKey, ClusterTarget, MissingCluster};
+use model::{
+    Destination, Diagnostic, LoadBalancerPolicy, Resolution, ServiceEntry, ServiceType, SimpleLb,
+    VirtualService, WorkloadAddress,
+};
+use std::sync::Arc;
+
+impl Scope<'_> {
+    /// The cluster that `destination`, which stands at `path` of `owner`, leads to.
+    pub(super) fn target(
+        &mut self,
+        destination: &Destination,
+        owner: &VirtualService,
+        path: &str,
+        part: &mut Part,
+    ) -> ClusterTarget {
+        let host = destination
+            .host
+            .expand(owner.meta.namespace(), &self.options.mesh.domain_suffix)
+            .shared();
+        let resolved = self
+            .resolver
+            .resolve(&host, &self.options.proxy, &self.options.mesh);
+        let key = ClusterKey {
+            host,
+            subset: destination.subset.as_deref().map(Arc::from),
+            port: self.port_of(destination, &resolved),
+        };
+        part.use_host(&resolved);
+        let found = self
+            .clusters
+            .find(key.clone(), &resolved, &self.options.mesh);
+        let site = Site {
+            destination,
+            owner,
+            path,
+            key: &key,
+            resolved: &resolved,
+        };
+        match found {
+            Ok(cluster) => {
+                part.diagnostics.extend(site.unresolved());
+                part.diagnostics.extend(passthrough(&key, &resolved));
+                part.use_cluster(&cluster);
+                ClusterTarget::Cluster(cluster)
+            }
+            Err(why) => {
+                let diagnostic = site.missing(why, &self.options.proxy.namespace);
+                let reason = diagnostic.message.as_str().into();
+                part.diagnostics.push(diagnostic);
+                ClusterTarget::Missing(MissingCluster { key, reason })
+            }
+        }
+    }
+
+    /// Without a port: the service's only one, else the listener's.
+    fn port_of(&self, destination: &Destination, resolved: &Resolved) -> u16 {
+        let only = match resolved
+            .service
+            .as_ref()
+            .map(|service| service.ports.as_slice())
+        {
+            Some([port]) => Some(port.number),
+            _ => None,
+        };
+        destination.port.or(only).unwrap_or(self.port)
+    }
+}
+
+/// A destination where it stands, and what is known of it.
+struct Site<'s> {
+    destination: &'s Destination,
+    owner: &'s VirtualService,
+    path: &'s str,
+    key: &'s ClusterKey,
+    resolved: &'s Resolved,
+}
+
+impl Site<'_> {
+    fn warning(&self, code: &'static str, field: &str, message: String) -> Diagnostic {
+        let path = format!("{}{field}", self.path);
+        warning(&self.owner.meta, code, path, self.destination.at, message)
+    }
+
+    fn missing(&self, why: NoCluster, proxy_namespace: &str) -> Diagnostic {
+        match why {
+            NoCluster::Service => self.no_service(proxy_namespace),
+            NoCluster::Port => self.no_port(),
+            NoCluster::Subset => self.no_subset(),
+        }
+    }
+
+    fn no_service(&self, proxy_namespace: &str) -> Diagnostic {
+        let host = &self.key.host;
+        let message = match &self.resolved.hidden {
+            Some(provider) => {
+                format!(
+                    "{provider} provides host {host:?}, but is not exported to namespace {proxy_namespace:?}"
+                )
+            }
+            None => format!("no Service or ServiceEntry provides host {host:?}"),
+        };
+        let diagnostic = self.warning("unknown_destination", ".host", message);
+        if self.resolved.hidden.is_none() && self.destination.host.is_short() {
+            let namespace = self.owner.meta.namespace();
+            let help = format!(
+                "a name without a dot stands for a service of the object's namespace, {namespace:?}"
+            );
+            return diagnostic.help(help);
+        }
+        diagnostic.help("requests are answered 503 until it exists")
+    }
+
+    fn no_port(&self) -> Diagnostic {
+        let ports = self
+            .resolved
+            .service
+            .iter()
+            .flat_map(|service| &service.ports);
+        let ports: Vec<_> = ports.map(|port| port.number.to_string()).collect();
+        let has = match ports.as_slice() {
+            [] => "it has none".to_owned(),
+            ports => format!("it has {}", ports.join(", ")),
+        };
+        let (host, port) = (&self.key.host, self.key.port);
+        let message = format!("service {host:?} has no port {port}; {has}");
+        let diagnostic = self.warning("unknown_destination_port", ".port", message);
+        if self.destination.port.is_some() {
+            return diagnostic;
+        }
+        diagnostic
+            .help("without `port.number` the listener's port is taken when the service has several")
+    }
+
+    fn no_subset(&self) -> Diagnostic {
+        let subset = self.key.subset.as_deref().unwrap_or_default();
+        let message = match &self.resolved.rule {
+            Some(rule) => format!(
+                "{} defines no subset {subset:?}",
+                rule.first().meta.reference
+            ),
+            None => format!(
+                "no DestinationRule for {:?} defines subset {subset:?}",
+                self.key.host
+            ),
+        };
+        self.warning("unknown_subset", ".subset", message)
+    }
+
+    /// A service whose endpoints are not found out yet.
+    fn unresolved(&self) -> Option<Diagnostic> {
+        let what = match &self.resolved.service.as_ref()?.source {
+            Source::Entry(entry) => match entry.resolution {
+                Resolution::Static => return None,
+                Resolution::Dns | Resolution::DnsRoundRobin if has_only_addresses(entry) => {
+                    return None;
+                }
+                Resolution::None => "NONE",
+                Resolution::Dns => "DNS",
+                Resolution::DnsRoundRobin => "DNS_ROUND_ROBIN",
+                Resolution::DynamicDns => "DYNAMIC_DNS",
+            },
+            Source::Service(service) if service.service_type == ServiceType::ExternalName => {
+                "ExternalName"
+            }
+            Source::Service(_) => return None,
+        };
+        let provider = self.resolved.service.as_ref()?.source.reference();
+        let message =
+            format!("{provider} is {what}: names are not resolved yet, so it has no endpoints");
+        Some(self.warning("not_yet_resolved", ".host", message))
+    }
+}
+
+/// A load balancer that would need the address the client wanted, which nobody wants of a gateway.
+fn passthrough(key: &ClusterKey, resolved: &Resolved) -> Option<Diagnostic> {
+    let rule = resolved.rule.as_ref()?;
+    let of_subset = key.subset.as_deref().and_then(|name| rule.subset(name));
+    let subset_policy = of_subset.and_then(|(_, _, subset)| subset.traffic_policy.as_ref());
+    let of_service = rule.traffic_policy();
+    let policy = EffectivePolicy::of(
+        of_service.map(|(_, policy)| policy),
+        subset_policy,
+        key.port,
+    );
+    let settings = policy.load_balancer?;
+    if settings.policy != LoadBalancerPolicy::Simple(SimpleLb::Passthrough) {
+        return None;
+    }
+    let owner = of_subset
+        .map(|(rule, _, _)| rule)
+        .or_else(|| of_service.map(|(rule, _)| rule))?;
+    let message = "PASSTHROUGH has no meaning where requests have no original destination; least request is used";
+    Some(warning(
+        &owner.meta,
+        "passthrough",
+        "spec",
+        settings.at,
+        message,
+    ))
+}
+
+/// Whether there is nothing to resolve.
+fn has_only_addresses(entry: &ServiceEntry) -> bool {
+    let is_address =
+        |workload: &model::Workload| !matches!(workload.address, Some(WorkloadAddress::Host(_)));
+    entry.workload_selector.is_some()
+        || !entry.endpoints.is_empty() && entry.endpoints.iter().all(is_address)
+}

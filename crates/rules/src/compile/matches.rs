@@ -1,0 +1,116 @@
+//! Istio's `HTTPMatchRequest` to a predicate, and the criteria that are decided here.
+
+use super::Scope;
+use crate::{
+    HeaderKey, HeaderMatch, InvalidHeaderKey, InvalidPattern, PathMatch, Pattern, Predicate,
+    QueryMatch, TextMatch,
+};
+use model::{ClaimMatch, GatewayRef, HttpMatchRequest, StringMatch, selects};
+
+/// A criterion that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum InvalidMatch {
+    /// Its expression.
+    #[error(transparent)]
+    Pattern(#[from] InvalidPattern),
+    /// Its header.
+    #[error(transparent)]
+    Header(#[from] InvalidHeaderKey),
+}
+
+/// The criteria that depend on the request.
+pub(crate) fn predicate(request: &HttpMatchRequest) -> Result<Predicate, InvalidMatch> {
+    let mut headers = Vec::with_capacity(request.headers.len() + request.without_headers.len());
+    for (name, value) in &request.headers {
+        headers.push(HeaderMatch::required(HeaderKey::parse(name)?, text(value)?));
+    }
+    for claim in &request.claims {
+        headers.push(HeaderMatch::required(claim_key(claim), text(&claim.value)?));
+    }
+    for (name, value) in &request.without_headers {
+        headers.push(HeaderMatch::forbidden(
+            HeaderKey::parse(name)?,
+            text(value)?,
+        ));
+    }
+    for claim in &request.without_claims {
+        headers.push(HeaderMatch::forbidden(
+            claim_key(claim),
+            text(&claim.value)?,
+        ));
+    }
+    let query = request.query_params.iter().map(|(name, value)| {
+        let value = text(value)?;
+        Ok(QueryMatch {
+            name: name.clone(),
+            value,
+        })
+    });
+    Ok(Predicate {
+        uri: path(request)?,
+        scheme: request.scheme.as_ref().map(text).transpose()?,
+        method: request.method.as_ref().map(text).transpose()?,
+        authority: request.authority.as_ref().map(text).transpose()?,
+        headers,
+        query: query.collect::<Result<_, InvalidPattern>>()?,
+    })
+}
+
+fn path(request: &HttpMatchRequest) -> Result<Option<PathMatch>, InvalidPattern> {
+    let Some(uri) = &request.uri else {
+        return Ok(None);
+    };
+    Ok(match (uri, request.ignore_uri_case) {
+        (StringMatch::Exact(text), false) => Some(PathMatch::Exact(text.clone())),
+        (StringMatch::Exact(text), true) => Some(PathMatch::ExactIgnoreCase(text.clone())),
+        (StringMatch::Prefix(text), false) => Some(PathMatch::Prefix(text.clone())),
+        (StringMatch::Prefix(text), true) => Some(PathMatch::PrefixIgnoreCase(text.clone())),
+        (StringMatch::Regex(regex), _) => Some(PathMatch::Regex(Pattern::parse(regex.as_str())?)),
+        // Every request has a path.
+        (StringMatch::Present, _) => None,
+    })
+}
+
+fn text(value: &StringMatch) -> Result<TextMatch, InvalidPattern> {
+    Ok(match value {
+        StringMatch::Exact(text) => TextMatch::Exact(text.clone()),
+        StringMatch::Prefix(text) => TextMatch::Prefix(text.clone()),
+        StringMatch::Regex(regex) => TextMatch::Regex(Pattern::parse(regex.as_str())?),
+        StringMatch::Present => TextMatch::Present,
+    })
+}
+
+fn claim_key(claim: &ClaimMatch) -> HeaderKey {
+    HeaderKey::Claim(format!("@request.auth.claims.{}", claim.path.join(".")))
+}
+
+impl Scope<'_> {
+    /// Whether the criteria hold that do not depend on the request: port, Gateways, and the proxy itself.
+    pub(super) fn admits(&self, request: &HttpMatchRequest) -> bool {
+        let this_port = request.port.is_none_or(|port| port == self.port);
+        this_port && self.admits_source(request)
+    }
+
+    /// A match that names Gateways says nothing about where requests come from.
+    fn admits_source(&self, request: &HttpMatchRequest) -> bool {
+        if !request.gateways.is_empty() {
+            return request
+                .gateways
+                .iter()
+                .any(|gateway| self.is_gateway(&gateway.value));
+        }
+        let proxy = &self.options.proxy;
+        let namespace = request.source_namespace.as_ref();
+        selects(&request.source_labels, &proxy.labels)
+            && namespace.is_none_or(|name| *name == proxy.namespace)
+    }
+
+    fn is_gateway(&self, reference: &GatewayRef) -> bool {
+        match reference {
+            GatewayRef::Mesh => false,
+            GatewayRef::Gateway { namespace, name } => {
+                *namespace == self.gateway.namespace && *name == self.gateway.name
+            }
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! Who the table is for, and what holds for the whole mesh.
+
+use crate::PathNormalization;
+use model::Labels;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The proxy a table is compiled for.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Proxy {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its namespace: what must be exported to it is, and its own objects come first.
+    pub namespace: Arc<str>,
+    /// What `Gateway.spec.selector` is matched against.
+    pub labels: Labels,
+}
+
+/// Istio's MeshConfig, as far as it shapes the table or the requests.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Mesh {
+    /// What a short host name ends in. Default `cluster.local`.
+    pub domain_suffix: Arc<str>,
+    /// DestinationRules there hold for everybody. Default `istio-system`.
+    pub root_namespace: Arc<str>,
+    /// How paths are normalised before they are matched and forwarded. Default [`PathNormalization::Base`].
+    pub path_normalization: PathNormalization,
+    /// Whether upstreams on HTTP ports are spoken to in HTTP/2 unless a DestinationRule says otherwise. Default false.
+    pub h2_upgrade: bool,
+    /// How long a TCP connection to an upstream may take. Default 10 s.
+    pub connect_timeout: Duration,
+    /// Whether a mirrored request's host gets the suffix `-shadow`, as it did up to Istio 1.27. Default false.
+    pub shadow_host_suffix: bool,
+}
+
+impl Default for Mesh {
+    fn default() -> Self {
+        Self {
+            domain_suffix: "cluster.local".into(),
+            root_namespace: "istio-system".into(),
+            path_normalization: PathNormalization::default(),
+            h2_upgrade: false,
+            connect_timeout: Duration::from_secs(10),
+            shadow_host_suffix: false,
+        }
+    }
+}
+
+/// Whom a [`Compiler`](super::Compiler) compiles for.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct CompileOptions {
+    /// The proxy.
+    pub proxy: Proxy,
+    /// What holds for the whole mesh.
+    pub mesh: Mesh,
+}

@@ -1,0 +1,107 @@
+//! What a destination's host stands for: the service, and the DestinationRule that holds for it.
+
+use super::destination_rules::{MergedRule, RuleIndex};
+use super::services::{Registry, ServiceView};
+use super::{Mesh, Proxy};
+use ahash::{HashMap, HashMapExt};
+use model::{ResourceRef, Resources};
+use std::sync::Arc;
+
+/// What is known of a host. The same `Arc` as long as nothing about it changes.
+#[derive(Debug)]
+pub(crate) struct Resolved {
+    /// Fully qualified, lower case.
+    pub(crate) host: Arc<str>,
+    /// The service. Absent: nobody provides it for this proxy.
+    pub(crate) service: Option<ServiceView>,
+    /// Who provides it, but not for this proxy.
+    pub(crate) hidden: Option<ResourceRef>,
+    /// The DestinationRule that holds.
+    pub(crate) rule: Option<MergedRule>,
+}
+
+impl Resolved {
+    fn is(&self, other: &Self) -> bool {
+        let same_service = match (&self.service, &other.service) {
+            (None, None) => true,
+            (Some(one), Some(other)) => one.source.is(&other.source),
+            _ => false,
+        };
+        let same_rule = match (&self.rule, &other.rule) {
+            (None, None) => true,
+            (Some(one), Some(other)) => one.is(other),
+            _ => false,
+        };
+        same_service && same_rule && self.hidden == other.hidden
+    }
+}
+
+/// Answers what hosts stand for, and remembers it between compilations.
+#[derive(Debug, Default)]
+pub(crate) struct Resolver {
+    services: Registry,
+    rules: RuleIndex,
+    known: HashMap<Arc<str>, Arc<Resolved>>,
+    /// Answers from before the last change, good for comparison only.
+    stale: HashMap<Arc<str>, Arc<Resolved>>,
+}
+
+impl Resolver {
+    /// Takes over changed services and DestinationRules.
+    pub(crate) fn update(&mut self, proxy: &Proxy, mesh: &Mesh, resources: &Resources) {
+        let services_changed = self.services.update(proxy, mesh, resources);
+        if self.rules.update(proxy, mesh, resources) || services_changed {
+            self.stale.extend(std::mem::take(&mut self.known));
+        }
+    }
+
+    /// The services that the proxy sees.
+    pub(crate) fn services(&self) -> &Registry {
+        &self.services
+    }
+
+    /// What a fully qualified host stands for.
+    pub(crate) fn resolve(&mut self, host: &Arc<str>, proxy: &Proxy, mesh: &Mesh) -> Arc<Resolved> {
+        if let Some(known) = self.known.get(host) {
+            return known.clone();
+        }
+        let fresh = self.look_up(host, proxy, mesh);
+        let kept = match self.stale.remove(host) {
+            Some(before) if before.is(&fresh) => before,
+            _ => Arc::new(fresh),
+        };
+        self.known.insert(host.clone(), kept.clone());
+        kept
+    }
+
+    /// Forgets hosts that nobody names any more.
+    pub(crate) fn forget_unused(&mut self) {
+        self.stale = HashMap::new();
+        self.known
+            .retain(|_, resolved| Arc::strong_count(resolved) > 1);
+    }
+
+    /// How many hosts are remembered.
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.known.len() + self.stale.len()
+    }
+
+    fn look_up(&self, host: &Arc<str>, proxy: &Proxy, mesh: &Mesh) -> Resolved {
+        let service = self.services.get(host).cloned();
+        let rule = service.as_ref().and_then(|service| {
+            let namespace = service.namespace();
+            self.rules.select(host, namespace, proxy, mesh).cloned()
+        });
+        let hidden = match &service {
+            Some(_) => None,
+            None => self.services.hidden(host).cloned(),
+        };
+        Resolved {
+            host: host.clone(),
+            service,
+            hidden,
+            rule,
+        }
+    }
+}

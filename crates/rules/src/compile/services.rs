@@ -1,0 +1,239 @@
+//! The services that a proxy sees: Kubernetes Services and ServiceEntries, by host.
+
+use super::{Mesh, Proxy};
+use crate::UpstreamProtocol;
+use ahash::{HashMap, HashMapExt};
+use model::{
+    Objects, PortProtocol, ResourceRef, Resources, Service, ServiceEntry, Timestamp, Transport,
+};
+use std::sync::Arc;
+
+/// A service under one of its hosts.
+#[derive(Clone, Debug)]
+pub(crate) struct ServiceView {
+    /// Fully qualified, lower case.
+    pub(crate) host: Arc<str>,
+    /// What it was made of.
+    pub(crate) source: Source,
+    /// Its TCP ports.
+    pub(crate) ports: Vec<PortView>,
+}
+
+/// What a service was made of.
+#[derive(Clone, Debug)]
+pub(crate) enum Source {
+    /// A Kubernetes Service.
+    Service(Arc<Service>),
+    /// A ServiceEntry.
+    Entry(Arc<ServiceEntry>),
+}
+
+/// A port of a service.
+#[derive(Clone, Debug)]
+pub(crate) struct PortView {
+    /// The service port.
+    pub(crate) number: u16,
+    /// What is spoken there.
+    pub(crate) protocol: PortProtocol,
+}
+
+impl ServiceView {
+    /// Its namespace.
+    pub(crate) fn namespace(&self) -> &Arc<str> {
+        &self.source.reference().namespace
+    }
+
+    /// Its name in metrics: a Service's own, a ServiceEntry's host.
+    pub(crate) fn display_name(&self) -> Arc<str> {
+        match &self.source {
+            Source::Service(service) => service.meta.reference.name.clone(),
+            Source::Entry(_) => self.host.clone(),
+        }
+    }
+
+    /// The port of this number.
+    pub(crate) fn port(&self, number: u16) -> Option<&PortView> {
+        self.ports.iter().find(|port| port.number == number)
+    }
+}
+
+impl PortView {
+    /// What is spoken to its endpoints when no DestinationRule says otherwise.
+    pub(crate) fn upstream(&self) -> UpstreamProtocol {
+        if self.protocol.is_http2() {
+            UpstreamProtocol::Http2
+        } else {
+            UpstreamProtocol::Http1
+        }
+    }
+}
+
+impl Source {
+    /// The object.
+    pub(crate) fn reference(&self) -> &ResourceRef {
+        match self {
+            Self::Service(service) => &service.meta.reference,
+            Self::Entry(entry) => &entry.meta.reference,
+        }
+    }
+
+    /// Whether it is the same object, unchanged.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Service(one), Self::Service(other)) => Arc::ptr_eq(one, other),
+            (Self::Entry(one), Self::Entry(other)) => Arc::ptr_eq(one, other),
+            _ => false,
+        }
+    }
+}
+
+/// The services that a proxy sees, by host. Of several with one host there is the one that a request is sent to.
+#[derive(Debug, Default)]
+pub(crate) struct Registry {
+    services: Objects<Service>,
+    entries: Objects<ServiceEntry>,
+    by_host: HashMap<Arc<str>, ServiceView>,
+    /// Hosts of objects that are not exported to the proxy, to say so.
+    hidden: HashMap<Arc<str>, ResourceRef>,
+}
+
+impl Registry {
+    /// Takes over what changed; says whether anything did.
+    pub(crate) fn update(&mut self, proxy: &Proxy, mesh: &Mesh, resources: &Resources) -> bool {
+        if same_objects(&self.services, &resources.services)
+            && same_objects(&self.entries, &resources.service_entries)
+        {
+            return false;
+        }
+        self.services = resources.services.clone();
+        self.entries = resources.service_entries.clone();
+        self.rebuild(proxy, mesh);
+        true
+    }
+
+    /// The service of a fully qualified host.
+    pub(crate) fn get(&self, host: &str) -> Option<&ServiceView> {
+        self.by_host.get(host)
+    }
+
+    /// An object that provides `host`, but not for this proxy.
+    pub(crate) fn hidden(&self, host: &str) -> Option<&ResourceRef> {
+        self.hidden.get(host)
+    }
+
+    /// All services.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &ServiceView> {
+        self.by_host.values()
+    }
+
+    fn rebuild(&mut self, proxy: &Proxy, mesh: &Mesh) {
+        self.by_host = HashMap::with_capacity(self.services.len() + self.entries.len());
+        self.hidden = HashMap::new();
+        for view in self
+            .services
+            .values()
+            .map(|service| view_of_service(service, mesh))
+        {
+            place(&mut self.by_host, &mut self.hidden, view, proxy);
+        }
+        for view in self
+            .entries
+            .values()
+            .flat_map(|entry| views_of_entry(entry, mesh))
+        {
+            place(&mut self.by_host, &mut self.hidden, view, proxy);
+        }
+    }
+}
+
+/// Whether both hold the same objects, compared by identity.
+pub(crate) fn same_objects<T>(one: &Objects<T>, other: &Objects<T>) -> bool {
+    one.len() == other.len()
+        && one
+            .values()
+            .zip(other.values())
+            .all(|(one, other)| Arc::ptr_eq(one, other))
+}
+
+fn place(
+    by_host: &mut HashMap<Arc<str>, ServiceView>,
+    hidden: &mut HashMap<Arc<str>, ResourceRef>,
+    view: ServiceView,
+    proxy: &Proxy,
+) {
+    let visible = match &view.source {
+        Source::Service(service) => service.export_to.reaches(&proxy.namespace),
+        Source::Entry(entry) => entry.export_to.reaches(&proxy.namespace),
+    };
+    if !visible {
+        hidden.insert(view.host, view.source.reference().clone());
+        return;
+    }
+    match by_host.get_mut(&view.host) {
+        Some(held) if rank(held, proxy) <= rank(&view, proxy) => {}
+        Some(held) => *held = view,
+        None => {
+            by_host.insert(view.host.clone(), view);
+        }
+    }
+}
+
+/// Lower is better: the proxy's own namespace, then Services before ServiceEntries, then the oldest.
+fn rank<'v>(
+    view: &'v ServiceView,
+    proxy: &Proxy,
+) -> (bool, bool, Option<Timestamp>, &'v ResourceRef) {
+    let (is_entry, meta) = match &view.source {
+        Source::Service(service) => (false, &service.meta),
+        Source::Entry(entry) => (true, &entry.meta),
+    };
+    let foreign = meta.reference.namespace != proxy.namespace;
+    (foreign, is_entry, meta.creation_timestamp, &meta.reference)
+}
+
+/// The fully qualified host of a Service.
+pub(crate) fn service_host(service: &Service, mesh: &Mesh) -> Arc<str> {
+    let meta = &service.meta;
+    format!(
+        "{}.{}.svc.{}",
+        meta.name(),
+        meta.namespace(),
+        mesh.domain_suffix
+    )
+    .into()
+}
+
+fn view_of_service(service: &Arc<Service>, mesh: &Mesh) -> ServiceView {
+    let tcp = service
+        .ports
+        .iter()
+        .filter(|port| port.transport == Transport::Tcp);
+    ServiceView {
+        host: service_host(service, mesh),
+        source: Source::Service(service.clone()),
+        ports: tcp
+            .map(|port| PortView {
+                number: port.port,
+                protocol: port.protocol,
+            })
+            .collect(),
+    }
+}
+
+fn views_of_entry(entry: &Arc<ServiceEntry>, mesh: &Mesh) -> impl Iterator<Item = ServiceView> {
+    entry.hosts.iter().map(|host| ServiceView {
+        host: host
+            .value
+            .expand(entry.meta.namespace(), &mesh.domain_suffix)
+            .shared(),
+        source: Source::Entry(entry.clone()),
+        ports: entry
+            .ports
+            .iter()
+            .map(|port| PortView {
+                number: port.number,
+                protocol: port.protocol,
+            })
+            .collect(),
+    })
+}

@@ -1,0 +1,228 @@
+//! What becomes of a request and why, for a person to read.
+//!
+//! The decision is the one that serves requests, so the explanation cannot disagree with it. Chance is shown
+//! as it most likely falls: every destination with its weight, and an injected fault only when it always hits.
+
+mod observer;
+mod reply;
+
+#[cfg(test)]
+mod tests;
+
+use crate::{Endpoints, Listener, RequestHead, Table};
+use http::HeaderMap;
+use observer::Tried;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A request to be explained.
+#[derive(Clone, Debug)]
+pub struct ExplainRequest {
+    /// The port of the Gateway's server.
+    pub port: u16,
+    /// `GET`
+    pub method: String,
+    /// `http` or `https`
+    pub scheme: String,
+    /// As a client sends it in `Host`, with a port if the URL has one.
+    pub authority: String,
+    /// Normalised, without query.
+    pub path: String,
+    /// Without the `?`.
+    pub query: Option<String>,
+    /// All others.
+    pub headers: HeaderMap,
+}
+
+impl ExplainRequest {
+    fn head(&self) -> RequestHead<'_> {
+        RequestHead {
+            method: &self.method,
+            scheme: &self.scheme,
+            authority: &self.authority,
+            path: &self.path,
+            query: self.query.as_deref(),
+            headers: &self.headers,
+        }
+    }
+}
+
+/// What becomes of a request.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum ExplainedOutcome {
+    /// Sent to an upstream.
+    Forward,
+    /// Answered with a `Location`.
+    Redirect,
+    /// Answered as a rule says.
+    DirectResponse,
+    /// Answered by an injected fault.
+    Abort,
+    /// Nothing listens on that port.
+    NoListener,
+    /// No virtual host serves the host.
+    NoHost,
+    /// The virtual host has no rule for it.
+    NoRoute,
+    /// Refused by a policy.
+    Denied,
+}
+
+impl ExplainedOutcome {
+    /// As it is written in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Forward => "forward",
+            Self::Redirect => "redirect",
+            Self::DirectResponse => "direct_response",
+            Self::Abort => "abort",
+            Self::NoListener => "no_listener",
+            Self::NoHost => "no_host",
+            Self::NoRoute => "no_route",
+            Self::Denied => "denied",
+        }
+    }
+
+    /// Whether some rule says what becomes of the request.
+    pub fn is_by_a_rule(self) -> bool {
+        !matches!(self, Self::NoListener | Self::NoHost | Self::NoRoute)
+    }
+}
+
+/// Where a rule stands.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Place {
+    /// `VirtualService shop/cart`
+    pub resource: String,
+    /// `spec.http[0].match[1]`
+    pub path: String,
+    /// As the user named it.
+    pub file: Option<String>,
+    /// From 1.
+    pub line: Option<u32>,
+}
+
+/// What becomes of a request, and why.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Explanation {
+    /// In a word.
+    pub outcome: ExplainedOutcome,
+    /// The status that the gateway answers with. Absent: the upstream's.
+    pub status: Option<u16>,
+    /// `0.0.0.0:80`, or `80` for all addresses.
+    pub listener: Option<String>,
+    /// Name of the virtual host.
+    pub virtual_host: Option<String>,
+    /// Name of the route, empty for an unnamed one.
+    pub route: Option<String>,
+    /// Where the rule stands.
+    pub place: Option<Place>,
+    /// Where the request can go, by weight.
+    pub clusters: Vec<ExplainedCluster>,
+    /// The rules before the one that took it, and why they did not.
+    pub tried: Vec<TriedRule>,
+    /// Headers of an answer, such as `location`.
+    pub headers: Vec<(String, String)>,
+    /// What is sent upstream.
+    pub upstream: Option<ExplainedUpstream>,
+}
+
+/// One place a request can go.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ExplainedCluster {
+    /// Fully qualified.
+    pub host: String,
+    /// Absent: the whole service.
+    pub subset: Option<String>,
+    /// Service port.
+    pub port: u16,
+    /// Relative share.
+    pub weight: u32,
+    /// Addresses, those of the subset.
+    pub endpoints: Vec<String>,
+    /// Why there is no such cluster: requests are answered 503.
+    pub missing: Option<String>,
+}
+
+/// What is sent upstream.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ExplainedUpstream {
+    /// The path with its query, after a rewrite.
+    pub path: String,
+    /// The host, after a rewrite. With several destinations, the first's.
+    pub authority: String,
+    /// The limit of the whole exchange.
+    pub timeout: Option<Duration>,
+    /// How many further attempts there may be.
+    pub retries: u32,
+    /// The limit of one attempt.
+    pub per_try_timeout: Option<Duration>,
+    /// The delay injected first, and how often, in parts per million.
+    pub delay: Option<(Duration, u32)>,
+    /// How often an abort is injected, in parts per million.
+    pub abort: Option<u32>,
+    /// Where copies go; their weight is how often, in parts per million.
+    pub mirrors: Vec<ExplainedCluster>,
+}
+
+/// A rule that did not take the request.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct TriedRule {
+    /// The route's name, or the place when it has none.
+    pub rule: String,
+    /// Where it stands.
+    pub place: Place,
+    /// Why not: `uri: wants prefix "/a", has "/b"`.
+    pub failed: String,
+}
+
+/// Explains what becomes of a request.
+pub fn explain(table: &Table, endpoints: &Endpoints, request: &ExplainRequest) -> Explanation {
+    let Some(listener) = listener_on(table, request.port) else {
+        return nothing(ExplainedOutcome::NoListener);
+    };
+    let head = request.head();
+    let mut tried = Tried::default();
+    // The highest roll: shares of less than everything do not hit.
+    let decision =
+        listener.decide_observed(&head, &mut |sides: u32| sides.saturating_sub(1), &mut tried);
+    Explanation {
+        listener: Some(name_of(listener)),
+        virtual_host: decision.virtual_host.map(|host| host.name.to_string()),
+        route: decision.route.map(|route| route.name.to_string()),
+        place: decision.route.map(|route| Place::from(&*route.origin)),
+        tried: tried.rules,
+        ..reply::of(&decision, &head, endpoints)
+    }
+}
+
+/// Of several addresses, the one of all comes first.
+fn listener_on(table: &Table, port: u16) -> Option<&Arc<Listener>> {
+    let on_port = table
+        .listeners
+        .values()
+        .filter(|listener| listener.key.port == port);
+    on_port.min_by_key(|listener| listener.key)
+}
+
+fn name_of(listener: &Listener) -> String {
+    match listener.key.bind {
+        Some(address) => std::net::SocketAddr::new(address, listener.key.port).to_string(),
+        None => listener.key.port.to_string(),
+    }
+}
+
+fn nothing(outcome: ExplainedOutcome) -> Explanation {
+    Explanation {
+        outcome,
+        status: None,
+        listener: None,
+        virtual_host: None,
+        route: None,
+        place: None,
+        clusters: Vec::new(),
+        tried: Vec::new(),
+        headers: Vec::new(),
+        upstream: None,
+    }
+}

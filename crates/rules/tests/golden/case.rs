@@ -1,0 +1,176 @@
+//! What stands in `_calls` and `_proxy`.
+
+use serde::Deserialize;
+use std::collections::BTreeMap;
+
+/// The document `_calls`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Calls {
+    #[serde(rename = "_calls")]
+    pub(crate) calls: Vec<Call>,
+}
+
+/// The document `_proxy`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ProxyDocument {
+    #[serde(rename = "_proxy")]
+    pub(crate) proxy: ProxyCase,
+}
+
+/// Whom is compiled for.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ProxyCase {
+    pub(crate) namespace: String,
+    pub(crate) labels: BTreeMap<String, String>,
+}
+
+impl Default for ProxyCase {
+    fn default() -> Self {
+        let labels = [("istio".to_owned(), "ingressgateway".to_owned())];
+        Self {
+            namespace: "istio-system".into(),
+            labels: labels.into(),
+        }
+    }
+}
+
+/// One request. The method is the key that has the URL.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Call {
+    get: Option<String>,
+    post: Option<String>,
+    options: Option<String>,
+    /// For other methods: `PUT http://…`.
+    request: Option<String>,
+    /// The listener's port when it is not the URL's.
+    pub(crate) port: Option<u16>,
+    #[serde(default)]
+    pub(crate) headers: BTreeMap<String, String>,
+    /// Out of 10,000; one after the other, the last again and again. Default 0.
+    #[serde(default)]
+    pub(crate) draw: Draws,
+    pub(crate) want: Want,
+}
+
+/// What chance shows.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum Draws {
+    Always(u32),
+    InTurn(Vec<u32>),
+}
+
+impl Default for Draws {
+    fn default() -> Self {
+        Self::Always(0)
+    }
+}
+
+impl Draws {
+    /// Dice that show them.
+    pub(crate) fn dice(&self) -> impl FnMut(u32) -> u32 {
+        let draws = match self {
+            Self::Always(draw) => vec![*draw],
+            Self::InTurn(draws) => draws.clone(),
+        };
+        let mut at = 0;
+        move |sides| {
+            let draw = draws[at.min(draws.len() - 1)];
+            at += 1;
+            (u64::from(draw) * u64::from(sides) / 10_000) as u32
+        }
+    }
+}
+
+/// What must become of a request.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Want {
+    pub(crate) status: Option<u16>,
+    /// `reviews:9080/v1`, with the namespace when it is not `default`: `reviews.shop:9080/v1`.
+    pub(crate) cluster: Option<String>,
+    pub(crate) route: Option<String>,
+    /// `no_listener`, the reason of an answer that no rule gave, or `no_cluster`.
+    pub(crate) error: Option<String>,
+    pub(crate) virtual_host: Option<String>,
+    /// `shop/cart spec.http[0].match[1]`
+    pub(crate) rule: Option<String>,
+    pub(crate) location: Option<String>,
+    pub(crate) body: Option<String>,
+    /// Path and query that are sent upstream.
+    pub(crate) path: Option<String>,
+    pub(crate) authority: Option<String>,
+    pub(crate) delay: Option<String>,
+    pub(crate) timeout: Option<String>,
+    pub(crate) per_try: Option<String>,
+    pub(crate) retries: Option<u32>,
+    /// `CONNECT_FAILURE | RESET`, as the flags are named.
+    pub(crate) retry_on: Option<String>,
+    pub(crate) mirrors: Option<Vec<String>>,
+    /// Of the answer, or sent upstream; an empty text means that there is none.
+    #[serde(default)]
+    pub(crate) headers: BTreeMap<String, String>,
+    /// Of the response, after operations on an empty one.
+    #[serde(default)]
+    pub(crate) response_headers: BTreeMap<String, String>,
+    pub(crate) endpoints: Option<Vec<String>>,
+    /// `http1`, `http2` or `as_client`
+    pub(crate) protocol: Option<String>,
+    /// `round_robin`…
+    pub(crate) balancing: Option<String>,
+    pub(crate) grpc_status: Option<u32>,
+    /// Part of the reason for a missing cluster.
+    pub(crate) reason: Option<String>,
+    pub(crate) connect_timeout: Option<String>,
+}
+
+/// A URL in its parts.
+pub(crate) struct Target {
+    pub(crate) method: String,
+    pub(crate) scheme: String,
+    pub(crate) authority: String,
+    pub(crate) port: u16,
+    pub(crate) path: String,
+    pub(crate) query: Option<String>,
+}
+
+impl Call {
+    pub(crate) fn target(&self) -> Target {
+        let (method, url) = if let Some(url) = &self.get {
+            ("GET", url.as_str())
+        } else if let Some(url) = &self.post {
+            ("POST", url.as_str())
+        } else if let Some(url) = &self.options {
+            ("OPTIONS", url.as_str())
+        } else {
+            self.request
+                .as_deref()
+                .and_then(|one| one.split_once(' '))
+                .expect("a call has a URL")
+        };
+        let (scheme, rest) = url.split_once("://").expect("a URL has a scheme");
+        let (authority, path) = match rest.find('/') {
+            Some(slash) => rest.split_at(slash),
+            None => (rest, "/"),
+        };
+        let (path, query) = match path.split_once('?') {
+            Some((path, query)) => (path, Some(query.to_owned())),
+            None => (path, None),
+        };
+        let host = rules::host_of(authority);
+        let own_port = authority[host.len()..].trim_start_matches(':').parse().ok();
+        let default = if scheme == "https" { 443 } else { 80 };
+        Target {
+            method: method.into(),
+            scheme: scheme.into(),
+            authority: authority.into(),
+            port: self.port.or(own_port).unwrap_or(default),
+            path: path.into(),
+            query,
+        }
+    }
+}
