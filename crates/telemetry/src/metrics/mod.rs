@@ -1,0 +1,114 @@
+//! Metrics: Istio's standard ones by their names and labels, and Tidegate's own.
+//!
+//! Labels come from configuration, never from a request: the identities of workloads and services,
+//! listeners, and closed sets such as status codes and response flags. Their number is bounded.
+
+mod cache;
+mod exposition;
+mod labels;
+mod own;
+mod process;
+mod series;
+
+pub use exposition::CONTENT_TYPE;
+pub use labels::{
+    Destination, Reporter, RequestLabels, RequestOutcome, RequestProtocol, SecurityPolicy, Workload,
+};
+pub use own::{ListenerMetrics, Own, UpstreamMetrics};
+pub(crate) use process::Memory;
+pub use series::{RequestSample, RequestSeries};
+
+use crate::receipts::Receipt;
+use cache::RequestCache;
+use prometheus::Registry;
+use prometheus::core::Collector;
+use std::sync::Arc;
+
+/// All metrics of the process.
+pub struct Metrics {
+    registry: Registry,
+    requests: RequestCache,
+    own: Own,
+}
+
+impl Metrics {
+    /// Everything at zero. `version` is the program's, for `istio_build`.
+    pub fn new(version: &str) -> Self {
+        let registry = Registry::new();
+        let own = Own::register(&registry, version);
+        process::register(&registry);
+        Self {
+            registry,
+            requests: RequestCache::new(),
+            own,
+        }
+    }
+
+    /// Tidegate's own metrics.
+    pub fn own(&self) -> &Own {
+        &self.own
+    }
+
+    /// Adds a metric of another crate.
+    ///
+    /// # Errors
+    ///
+    /// A metric of that name is there already.
+    pub fn register(&self, collector: impl Collector + 'static) -> Result<(), prometheus::Error> {
+        self.registry.register(Box::new(collector))
+    }
+
+    /// Records a finished request in Istio's standard metrics: one look-up and a few additions.
+    ///
+    /// `destination` stands for everything that `labels` would return; the caller gives a new
+    /// number when they change. `labels` is called only for a combination not seen lately.
+    pub fn record_request<'l>(
+        &self,
+        destination: u64,
+        outcome: RequestOutcome,
+        sample: RequestSample,
+        labels: impl FnOnce() -> RequestLabels<'l>,
+    ) {
+        self.requests.record(destination, outcome, sample, labels);
+    }
+
+    /// The series of these labels, to be kept by the caller. [`record_request`](Self::record_request)
+    /// does so by itself.
+    ///
+    /// When there are too many series already, all further ones are one and the same, with the
+    /// `destination_service` `tidegate_series_limit`.
+    pub fn request_series(
+        &self,
+        labels: &RequestLabels<'_>,
+        outcome: RequestOutcome,
+    ) -> Arc<RequestSeries> {
+        self.requests.series(labels, outcome)
+    }
+
+    /// Forgets the series of requests that nothing was recorded in since the last call and that
+    /// nobody holds, so that destinations long gone do not cost memory for ever.
+    ///
+    /// Called every half an hour or so; counters that disappear are no trouble to Prometheus.
+    pub fn forget_idle_series(&self) {
+        self.requests.forget_idle();
+    }
+
+    /// Tells of a configuration change.
+    pub fn record_receipt(&self, receipt: &Receipt) {
+        self.own.record_receipt(receipt);
+    }
+
+    /// The text format, in chunks of a bounded size that are made when they are asked for.
+    pub fn exposition(&self) -> impl Iterator<Item = bytes::Bytes> + Send + use<> {
+        exposition::chunks(&self.registry, self.requests.all())
+    }
+
+    /// The text format as one string, for tests and tools.
+    pub fn text(&self) -> String {
+        let chunks: Vec<_> = self.exposition().collect();
+        String::from_utf8_lossy(&chunks.concat()).into_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,257 @@
+//! Tidegate's own metrics.
+
+use crate::receipts::Receipt;
+use prometheus::core::Collector;
+use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+use std::time::UNIX_EPOCH;
+
+/// Tidegate's own metrics, and `istio_build`.
+pub struct Own {
+    config_generation: IntGauge,
+    config_live: IntGauge,
+    config_reloads: IntCounterVec,
+    config_diagnostics: IntGaugeVec,
+    listener_up: IntGaugeVec,
+    connections: IntGaugeVec,
+    connections_total: IntCounterVec,
+    connections_refused: IntCounterVec,
+    requests_refused: IntCounterVec,
+    mirrors: IntCounterVec,
+    upstream: UpstreamMetrics,
+    access_log_dropped: IntCounter,
+}
+
+/// Counters of the way upstream.
+#[derive(Clone)]
+pub struct UpstreamMetrics {
+    /// `tidegate_upstream_connections_total`: connections made.
+    pub connections: IntCounter,
+    /// `tidegate_upstream_connect_failures_total`: connections that could not be made.
+    pub connect_failures: IntCounter,
+    /// `tidegate_retries_total`: attempts after the first.
+    pub retries: IntCounter,
+}
+
+/// The metrics of one listener, kept by it.
+#[derive(Clone)]
+pub struct ListenerMetrics {
+    /// `tidegate_listener_up`: 1 while it accepts connections, 0 while it cannot (its port is taken).
+    pub up: IntGauge,
+    /// `tidegate_downstream_connections`: open now.
+    pub connections: IntGauge,
+    /// `tidegate_downstream_connections_total`: accepted so far.
+    pub connections_total: IntCounter,
+    listener: String,
+    refused: IntCounterVec,
+}
+
+impl ListenerMetrics {
+    /// `tidegate_downstream_refused_total`: connections closed at once because of a limit.
+    ///
+    /// `reason` is the limit's name, a fixed word: `connection_limit`.
+    pub fn refused(&self, reason: &'static str) -> IntCounter {
+        self.refused
+            .with_label_values(&[self.listener.as_str(), reason])
+    }
+}
+
+impl Own {
+    pub(super) fn register(registry: &Registry, version: &str) -> Self {
+        let new = Factory(registry);
+        let build = new.gauges(
+            "istio_build",
+            "The version that runs.",
+            &["component", "tag"],
+        );
+        build.with_label_values(&["proxy", version]).set(1);
+        Self {
+            config_generation: new
+                .gauge("tidegate_config_generation", "The configuration in force."),
+            config_live: new.gauge(
+                "tidegate_config_live_timestamp_seconds",
+                "When the configuration in force became live.",
+            ),
+            config_reloads: new.counters(
+                "tidegate_config_reload_total",
+                "Changes of the configuration, by how much of it was accepted.",
+                &["result"],
+            ),
+            config_diagnostics: new.gauges(
+                "tidegate_config_diagnostics",
+                "What is wrong with the configuration in force.",
+                &["severity"],
+            ),
+            listener_up: new.gauges(
+                "tidegate_listener_up",
+                "Whether the listener accepts connections.",
+                &["listener"],
+            ),
+            connections: new.gauges(
+                "tidegate_downstream_connections",
+                "Connections from downstream that are open.",
+                &["listener"],
+            ),
+            connections_total: new.counters(
+                "tidegate_downstream_connections_total",
+                "Connections accepted from downstream.",
+                &["listener"],
+            ),
+            connections_refused: new.counters(
+                "tidegate_downstream_refused_total",
+                "Connections from downstream refused because of a limit.",
+                &["listener", "reason"],
+            ),
+            requests_refused: new.counters(
+                "tidegate_requests_refused_total",
+                "Requests refused because of a limit or a broken protocol.",
+                &["reason"],
+            ),
+            mirrors: new.counters(
+                "tidegate_mirror_total",
+                "Mirrored requests, by what became of them.",
+                &["result"],
+            ),
+            upstream: UpstreamMetrics::register(&new),
+            access_log_dropped: new.counter(
+                "tidegate_access_log_dropped_total",
+                "Lines of the access log that could not be written.",
+            ),
+        }
+    }
+
+    /// The metrics of a listener, named as in the configuration: `0.0.0.0:8080`.
+    pub fn listener(&self, name: &str) -> ListenerMetrics {
+        ListenerMetrics {
+            up: self.listener_up.with_label_values(&[name]),
+            connections: self.connections.with_label_values(&[name]),
+            connections_total: self.connections_total.with_label_values(&[name]),
+            listener: name.to_owned(),
+            refused: self.connections_refused.clone(),
+        }
+    }
+
+    /// Takes the metrics of a listener that is gone out of the next scrape.
+    pub fn forget_listener(&self, name: &str) {
+        // Each fails only where there is nothing to remove.
+        let _ = self.listener_up.remove_label_values(&[name]);
+        let _ = self.connections.remove_label_values(&[name]);
+        let _ = self.connections_total.remove_label_values(&[name]);
+        self.forget_refusals(name);
+    }
+
+    fn forget_refusals(&self, listener: &str) {
+        let reasons: Vec<String> = (self.connections_refused.collect().iter())
+            .flat_map(|family| family.get_metric())
+            .filter(|metric| label(metric, "listener") == Some(listener))
+            .filter_map(|metric| label(metric, "reason").map(str::to_owned))
+            .collect();
+        for reason in reasons {
+            let _ = self
+                .connections_refused
+                .remove_label_values(&[listener, &reason]);
+        }
+    }
+
+    /// `tidegate_requests_refused_total`: requests refused by a limit or for a broken protocol.
+    ///
+    /// `reason` is a fixed word: `header_limit`, `duplicate_host`. Keep what this returns on a busy path.
+    pub fn requests_refused(&self, reason: &'static str) -> IntCounter {
+        self.requests_refused.with_label_values(&[reason])
+    }
+
+    /// `tidegate_mirror_total`: mirrored requests, by a fixed word: `sent`, `failed`, `dropped`.
+    pub fn mirrors(&self, result: &'static str) -> IntCounter {
+        self.mirrors.with_label_values(&[result])
+    }
+
+    /// Counters of the way upstream.
+    pub fn upstream(&self) -> &UpstreamMetrics {
+        &self.upstream
+    }
+
+    /// `tidegate_access_log_dropped_total`, for [`AccessLog::open`](crate::AccessLog::open).
+    pub fn access_log_dropped(&self) -> IntCounter {
+        self.access_log_dropped.clone()
+    }
+
+    pub(super) fn record_receipt(&self, receipt: &Receipt) {
+        self.config_reloads
+            .with_label_values(&[receipt.result.as_str()])
+            .inc();
+        self.config_diagnostics
+            .with_label_values(&["error"])
+            .set(count(receipt.errors));
+        self.config_diagnostics
+            .with_label_values(&["warning"])
+            .set(count(receipt.warnings));
+        let Some(live_at) = receipt.live_at else {
+            return;
+        };
+        let seconds = live_at
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default()
+            .as_secs();
+        self.config_generation.set(count(receipt.generation));
+        self.config_live.set(count(seconds));
+    }
+}
+
+fn count(number: impl TryInto<i64>) -> i64 {
+    number.try_into().unwrap_or(i64::MAX)
+}
+
+fn label<'m>(metric: &'m prometheus::proto::Metric, name: &str) -> Option<&'m str> {
+    metric
+        .get_label()
+        .iter()
+        .find(|pair| pair.name() == name)
+        .map(|pair| pair.value())
+}
+
+impl UpstreamMetrics {
+    fn register(new: &Factory<'_>) -> Self {
+        Self {
+            connections: new.counter(
+                "tidegate_upstream_connections_total",
+                "Connections made upstream.",
+            ),
+            connect_failures: new.counter(
+                "tidegate_upstream_connect_failures_total",
+                "Connections upstream that could not be made.",
+            ),
+            retries: new.counter(
+                "tidegate_retries_total",
+                "Attempts of requests after the first.",
+            ),
+        }
+    }
+}
+
+/// Makes metrics and registers them.
+struct Factory<'r>(&'r Registry);
+
+impl Factory<'_> {
+    fn gauge(&self, name: &str, help: &str) -> IntGauge {
+        self.add(IntGauge::new(name, help))
+    }
+
+    fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
+        self.add(IntGaugeVec::new(Opts::new(name, help), labels))
+    }
+
+    fn counter(&self, name: &str, help: &str) -> IntCounter {
+        self.add(IntCounter::new(name, help))
+    }
+
+    fn counters(&self, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
+        self.add(IntCounterVec::new(Opts::new(name, help), labels))
+    }
+
+    fn add<C: Collector + Clone + 'static>(&self, metric: prometheus::Result<C>) -> C {
+        let metric = metric.expect("the names above are well-formed");
+        self.0
+            .register(Box::new(metric.clone()))
+            .expect("the names above are distinct");
+        metric
+    }
+}

@@ -1,0 +1,15 @@
+//! The small HTTP servers for admin, status and metrics.
+//!
+//! Each serves the [`Pages`] registered with it, over HTTP/1.1. They are made for a handful of
+//! clients: connections, the time to send a request, and its size are bounded.
+
+mod html;
+mod http1;
+mod page;
+mod standard;
+
+pub use http1::PageServer;
+pub use page::{
+    DuplicatePage, Handler, Page, PageBody, PageMethod, PageRequest, PageResponse, Pages,
+};
+pub use standard::{add_admin_pages, metrics_pages, status_pages};

@@ -1,0 +1,41 @@
+//! The process's own log, in a process of its own: it can be started only once.
+
+use telemetry::logging::{self, LogFormat, StartError};
+
+#[test]
+fn the_level_changes_at_run_time_for_tracing_and_log_alike() {
+    assert!(matches!(
+        logging::start("loud", LogFormat::Text),
+        Err(StartError::Level(_))
+    ));
+    let handle = logging::start("info", LogFormat::Text).expect("a first start");
+    assert!(matches!(
+        logging::start("info", LogFormat::Json),
+        Err(StartError::Started(_))
+    ));
+
+    assert!(tracing::enabled!(target: "dataplane", tracing::Level::INFO));
+    assert!(!tracing::enabled!(target: "dataplane", tracing::Level::DEBUG));
+    assert!(log::log_enabled!(target: "rustls", log::Level::Info));
+    assert!(!log::log_enabled!(target: "rustls", log::Level::Debug));
+
+    handle.set_level("info,rustls=debug").expect("a level");
+    assert_eq!(handle.level(), "info,rustls=debug");
+    assert!(log::log_enabled!(target: "rustls", log::Level::Debug));
+    assert!(!tracing::enabled!(target: "dataplane", tracing::Level::DEBUG));
+
+    handle.set_level("debug").expect("a level");
+    assert!(tracing::enabled!(target: "dataplane", tracing::Level::DEBUG));
+    for quiet in ["pingora_core::services", "pingora_proxy"] {
+        assert!(log::log_enabled!(target: quiet, log::Level::Error));
+        assert!(
+            !log::log_enabled!(target: quiet, log::Level::Warn),
+            "{quiet}"
+        );
+    }
+
+    for invalid in ["loud", "info,loud", "dataplane=loud", ""] {
+        assert!(handle.set_level(invalid).is_err(), "{invalid:?}");
+        assert_eq!(handle.level(), "debug");
+    }
+}
