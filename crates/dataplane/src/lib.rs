@@ -1,0 +1,18 @@
+//! Listeners, HTTP on Pingora, upstreams: the only crate that knows Pingora.
+//!
+//! [`net`] accepts connections, `http` serves the requests on them after the rules of a [`Snapshot`], `upstream`
+//! keeps what outlives one: the state of clusters and endpoints. This crate reads no file and no
+//! resource; a compiled table and the endpoints beside it are handed to [`Shared::publish`].
+
+mod connection;
+mod http;
+pub mod net;
+mod settings;
+mod shared;
+pub mod upstream;
+
+pub use connection::ConnectionInfo;
+pub use http::GatewayApp;
+pub use settings::Settings;
+pub use shared::Shared;
+pub use upstream::Snapshot;

@@ -1,0 +1,374 @@
+//! The byte stream handed to Pingora: a socket with the limits and the write buffer Pingora lacks.
+
+use super::Limits;
+use super::linger::linger;
+use super::state::{ConnectionState, Phase};
+use crate::connection::ConnectionInfo;
+use async_trait::async_trait;
+use bytes::{Buf, Bytes, BytesMut};
+use pingora_core::protocols::raw_connect::ProxyDigest;
+use pingora_core::protocols::tls::SslDigest;
+use pingora_core::protocols::{
+    ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl,
+    TimingDigest, UniqueID, UniqueIDType,
+};
+use pingora_http::ResponseHeader;
+use std::future::{Future, poll_fn};
+use std::io::{self, IoSlice};
+use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, Sleep};
+
+/// Writes up to this many bytes are gathered until a flush, or until the reader has to wait.
+const GATHER: usize = 16 * 1024;
+/// What an idle connection keeps of its write buffer.
+const KEPT: usize = 2 * 1024;
+
+const HEAD_TOO_LARGE: &[u8] =
+    b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+const HEAD_TOO_SLOW: &[u8] =
+    b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 15\r\ncontent-type: text/plain\r\nconnection: close\r\n\r\nrequest timeout";
+
+/// What the first bytes of a connection say it speaks.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Protocol {
+    /// HTTP/1, or something that will be refused as such.
+    Http1,
+    /// HTTP/2 with prior knowledge.
+    Http2,
+}
+
+/// Why waiting for a request ended without one.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Idle {
+    /// Bytes are there, or the end of the stream.
+    Readable,
+    /// Nothing came in time.
+    TimedOut,
+    /// The listener is draining.
+    Closing,
+}
+
+/// A downstream connection as Pingora sees it.
+pub(crate) struct DownstreamIo {
+    socket: TcpStream,
+    /// The client has closed its side: nothing can be unread.
+    ended: bool,
+    /// Bytes read while sniffing, given to the first reads.
+    prefix: Bytes,
+    gathered: BytesMut,
+    protocol: Protocol,
+    head_bytes: usize,
+    head_limit: usize,
+    head_timeout: Duration,
+    /// Bounds the head of the request that is arriving; made when a read first has to wait.
+    head_timer: Option<Pin<Box<Sleep>>>,
+    /// Bounds idleness. Kept from request to request and moved only when it fires early.
+    idle_timer: Option<Pin<Box<Sleep>>>,
+    state: Arc<ConnectionState>,
+    proxy_digest: Arc<ProxyDigest>,
+    socket_digest: Arc<SocketDigest>,
+}
+
+impl std::fmt::Debug for DownstreamIo {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "downstream {} {:?}", self.state.peer, self.protocol)
+    }
+}
+
+impl DownstreamIo {
+    /// Takes over a sniffed socket. `prefix` is what sniffing has read.
+    pub(super) fn new(
+        socket: TcpStream,
+        prefix: Bytes,
+        protocol: Protocol,
+        info: ConnectionInfo,
+        limits: &Limits,
+    ) -> pingora_error::Result<Self> {
+        let digest = SocketDigest::from_raw_fd(socket.as_raw_fd());
+        remember(&digest, info.peer, info.local);
+        let state = info.state.clone();
+        state.add_received(prefix.len());
+        let placeholder = ResponseHeader::build_no_case(200, Some(0))?;
+        Ok(Self {
+            head_bytes: prefix.len(),
+            socket,
+            ended: false,
+            prefix,
+            gathered: BytesMut::new(),
+            protocol,
+            head_limit: limits.head_bytes,
+            head_timeout: limits.head_timeout,
+            head_timer: None,
+            idle_timer: None,
+            state,
+            proxy_digest: Arc::new(ProxyDigest::new(
+                Box::new(placeholder),
+                Some(Box::new(info)),
+            )),
+            socket_digest: Arc::new(digest),
+        })
+    }
+
+    /// Waits until the next request begins to arrive.
+    ///
+    /// Nothing is allocated meanwhile: an idle connection costs its socket and this struct.
+    pub(super) async fn wait_for_request(&mut self, timeout: Duration) -> Idle {
+        self.state.enter(Phase::Idle);
+        self.head_bytes = self.prefix.len();
+        if self.gathered.capacity() > KEPT {
+            self.gathered = BytesMut::new();
+        }
+        let deadline = Instant::now() + timeout;
+        let idle = poll_fn(|cx| self.poll_idle(cx, deadline)).await;
+        self.state.enter(Phase::Head);
+        self.head_timer = None;
+        idle
+    }
+
+    fn poll_idle(&mut self, cx: &mut Context<'_>, deadline: Instant) -> Poll<Idle> {
+        if !self.prefix.is_empty() || self.socket.poll_read_ready(cx).is_ready() {
+            return Poll::Ready(Idle::Readable);
+        }
+        if self.state.poll_closing(cx).is_ready() {
+            return Poll::Ready(Idle::Closing);
+        }
+        self.poll_idle_timer(cx, deadline).map(|()| Idle::TimedOut)
+    }
+
+    /// Ready at `deadline`. An older timer that fires before is moved, which spares every request
+    /// in between the work of setting one.
+    fn poll_idle_timer(&mut self, cx: &mut Context<'_>, deadline: Instant) -> Poll<()> {
+        let timer = self
+            .idle_timer
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
+        if timer.deadline() > deadline {
+            timer.as_mut().reset(deadline);
+        }
+        loop {
+            ready!(timer.as_mut().poll(cx));
+            if Instant::now() >= deadline {
+                return Poll::Ready(());
+            }
+            timer.as_mut().reset(deadline);
+        }
+    }
+
+    fn poll_head_timer(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let timeout = self.head_timeout;
+        let timer = self
+            .head_timer
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
+        timer.as_mut().poll(cx)
+    }
+
+    /// Fails when a request head is larger or slower than allowed, after telling the client.
+    fn poll_head_limits(&mut self, cx: &mut Context<'_>, pending: bool) -> io::Result<()> {
+        if self.state.phase() != Phase::Head || self.protocol == Protocol::Http2 {
+            return Ok(());
+        }
+        if self.head_bytes > self.head_limit {
+            self.refuse(cx, HEAD_TOO_LARGE);
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "request head is too large",
+            ));
+        }
+        if pending && self.poll_head_timer(cx).is_ready() {
+            self.refuse(cx, HEAD_TOO_SLOW);
+            return Err(io::Error::new(
+                io::ErrorKind::TimedOut,
+                "request head is too slow",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Answers below Pingora, which has no reply for this. A full socket buffer loses it, no more.
+    fn refuse(&mut self, cx: &mut Context<'_>, answer: &[u8]) {
+        let _ = Pin::new(&mut self.socket).poll_write(cx, answer);
+        linger(&self.socket);
+        self.ended = true;
+    }
+
+    fn poll_prefix(&mut self, buf: &mut ReadBuf<'_>) -> bool {
+        if self.prefix.is_empty() {
+            return false;
+        }
+        let length = self.prefix.len().min(buf.remaining());
+        buf.put_slice(&self.prefix.split_to(length));
+        true
+    }
+
+    /// Writes out what was gathered.
+    fn poll_gathered(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.gathered.is_empty() {
+            let written = ready!(Pin::new(&mut self.socket).poll_write(cx, &self.gathered))?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.gathered.advance(written);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Sends what was gathered and `bufs` in one call. Returns how much of `bufs` went.
+    fn poll_through(
+        &mut self,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        if self.gathered.is_empty() {
+            return Pin::new(&mut self.socket).poll_write_vectored(cx, bufs);
+        }
+        let written = {
+            let mut all: smallvec::SmallVec<[IoSlice<'_>; 5]> = smallvec::SmallVec::new();
+            all.push(IoSlice::new(&self.gathered));
+            all.extend(bufs.iter().take(4).map(|buf| IoSlice::new(buf)));
+            ready!(Pin::new(&mut self.socket).poll_write_vectored(cx, &all))?
+        };
+        if written >= self.gathered.len() {
+            let beyond = written - self.gathered.len();
+            self.gathered.clear();
+            if beyond > 0 || bufs.is_empty() {
+                return Poll::Ready(Ok(beyond));
+            }
+        } else {
+            self.gathered.advance(written);
+        }
+        ready!(self.poll_gathered(cx))?;
+        Pin::new(&mut self.socket).poll_write_vectored(cx, bufs)
+    }
+}
+
+fn remember(digest: &SocketDigest, peer: SocketAddr, local: SocketAddr) {
+    let _ = digest.peer_addr.set(Some(peer.into()));
+    let _ = digest.local_addr.set(Some(local.into()));
+}
+
+impl AsyncRead for DownstreamIo {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.poll_prefix(buf) {
+            return Poll::Ready(Ok(()));
+        }
+        let (before, room) = (buf.filled().len(), buf.remaining());
+        let polled = Pin::new(&mut self.socket).poll_read(cx, buf);
+        let read = buf.filled().len() - before;
+        self.ended |= polled.is_ready() && read == 0 && room > 0;
+        self.head_bytes += read;
+        self.state.add_received(read);
+        self.poll_head_limits(cx, polled.is_pending())?;
+        if polled.is_pending() && !self.gathered.is_empty() {
+            // The request waits for something: what was gathered must not wait with it.
+            if let Poll::Ready(Err(error)) = self.poll_gathered(cx) {
+                return Poll::Ready(Err(error));
+            }
+        }
+        polled
+    }
+}
+
+impl AsyncWrite for DownstreamIo {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(cx, &[IoSlice::new(buf)])
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let length: usize = bufs.iter().map(|buf| buf.len()).sum();
+        // The h2 crate gathers frames itself.
+        let gather = self.protocol == Protocol::Http1 && self.gathered.len() + length <= GATHER;
+        let written = if gather {
+            for buf in bufs {
+                self.gathered.extend_from_slice(buf);
+            }
+            length
+        } else {
+            ready!(self.poll_through(cx, bufs))?
+        };
+        self.state.add_sent(written);
+        Poll::Ready(Ok(written))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_gathered(cx))?;
+        Pin::new(&mut self.socket).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_gathered(cx))?;
+        if !std::mem::replace(&mut self.ended, true) {
+            linger(&self.socket);
+        }
+        Pin::new(&mut self.socket).poll_shutdown(cx)
+    }
+}
+
+#[async_trait]
+impl Shutdown for DownstreamIo {
+    async fn shutdown(&mut self) {
+        // The peer may be gone already, and then nothing is left to tell it.
+        let _ = AsyncWriteExt::shutdown(self).await;
+    }
+}
+
+impl UniqueID for DownstreamIo {
+    fn id(&self) -> UniqueIDType {
+        self.socket.as_raw_fd()
+    }
+}
+
+impl Ssl for DownstreamIo {
+    fn get_ssl_digest(&self) -> Option<Arc<SslDigest>> {
+        None
+    }
+
+    /// Pingora runs its HTTP/2 server on what says `h2` here, sniffed plain connections included.
+    fn selected_alpn_proto(&self) -> Option<ALPN> {
+        Some(match self.protocol {
+            Protocol::Http1 => ALPN::H1,
+            Protocol::Http2 => ALPN::H2,
+        })
+    }
+}
+
+impl GetTimingDigest for DownstreamIo {
+    fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
+        Vec::new()
+    }
+}
+
+impl GetProxyDigest for DownstreamIo {
+    fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
+        Some(self.proxy_digest.clone())
+    }
+}
+
+impl GetSocketDigest for DownstreamIo {
+    fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
+        Some(self.socket_digest.clone())
+    }
+}
+
+impl Peek for DownstreamIo {}

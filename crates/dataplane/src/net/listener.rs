@@ -1,0 +1,238 @@
+//! One listening socket and the task that accepts from it.
+
+use super::Limits;
+use super::registry::{Admitted, Refused, Registry};
+use super::serve::serve;
+use crate::connection::ConnectionInfo;
+use pingora_core::apps::HttpServerApp;
+use pingora_core::server::ShutdownWatch;
+use rules::ListenerKey;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+
+/// How long accepting rests when the process has no file descriptor left.
+const EXHAUSTED_REST: Duration = Duration::from_millis(50);
+/// Connections taken from the kernel's queue when a listener goes, so that none of them is reset.
+const LAST_ACCEPTS: usize = 4096;
+
+/// Told of connections as they come, go, or are turned away. Metrics implement it.
+pub trait ConnectionObserver: Send + Sync + 'static {
+    /// A connection was accepted.
+    fn opened(&self, listener: &ListenerKey);
+    /// It ended.
+    fn closed(&self, listener: &ListenerKey);
+    /// A connection was closed at once.
+    fn refused(&self, listener: &ListenerKey, why: Refused);
+}
+
+/// What all listeners share.
+pub(super) struct Serving<A> {
+    pub(super) app: Arc<A>,
+    pub(super) limits: Limits,
+    pub(super) registry: Arc<Registry>,
+    pub(super) observer: Arc<dyn ConnectionObserver>,
+}
+
+/// A bound port. Dropping it stops accepting; its connections finish what they serve.
+pub(super) struct Listener {
+    address: SocketAddr,
+    stop: watch::Sender<bool>,
+    drain: watch::Sender<bool>,
+    connections: Arc<Connections>,
+}
+
+/// The connections of one listener.
+struct Connections {
+    key: ListenerKey,
+    count: AtomicUsize,
+    states: std::sync::Mutex<Vec<std::sync::Weak<super::ConnectionState>>>,
+}
+
+impl Connections {
+    fn remember(&self, state: &Arc<super::ConnectionState>) {
+        let mut states = self
+            .states
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        // Forgotten ones are swept when the list would grow, so it stays within twice what lives.
+        if states.len() == states.capacity() {
+            states.retain(|state| state.strong_count() > 0);
+        }
+        states.push(Arc::downgrade(state));
+    }
+
+    fn close_idle(&self) {
+        let states = self
+            .states
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        states
+            .iter()
+            .filter_map(std::sync::Weak::upgrade)
+            .for_each(|s| s.close_when_idle());
+    }
+}
+
+impl Listener {
+    /// Starts accepting on a bound socket.
+    pub(super) fn start<A>(
+        key: ListenerKey,
+        socket: TcpListener,
+        serving: Arc<Serving<A>>,
+    ) -> io::Result<Self>
+    where
+        A: HttpServerApp + Send + Sync + 'static,
+    {
+        let address = socket.local_addr()?;
+        let (stop, stopped) = watch::channel(false);
+        let (drain, drained) = watch::channel(false);
+        let connections = Arc::new(Connections {
+            key,
+            count: AtomicUsize::new(0),
+            states: std::sync::Mutex::default(),
+        });
+        let acceptor = Acceptor {
+            socket,
+            address,
+            serving,
+            stopped,
+            drained,
+            connections: connections.clone(),
+        };
+        tokio::spawn(acceptor.run());
+        Ok(Self {
+            address,
+            stop,
+            drain,
+            connections,
+        })
+    }
+
+    /// The bound address, with the port the kernel chose when 0 was asked for.
+    pub(super) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// From now on every answer is the last of its connection. New connections are still accepted.
+    pub(super) fn announce_end(&self) {
+        let _ = self.drain.send(true);
+    }
+
+    /// Connections open on it.
+    pub(super) fn connections(&self) -> usize {
+        self.connections.count.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        // The acceptor may have ended by itself; then nobody listens, which is what is wanted.
+        let _ = self.stop.send(true);
+        let _ = self.drain.send(true);
+        self.connections.close_idle();
+    }
+}
+
+struct Acceptor<A> {
+    socket: TcpListener,
+    address: SocketAddr,
+    serving: Arc<Serving<A>>,
+    stopped: watch::Receiver<bool>,
+    drained: ShutdownWatch,
+    connections: Arc<Connections>,
+}
+
+impl<A> Acceptor<A>
+where
+    A: HttpServerApp + Send + Sync + 'static,
+{
+    async fn run(mut self) {
+        let mut stopped = self.stopped.clone();
+        loop {
+            tokio::select! {
+                biased;
+                _ = stopped.changed() => break,
+                accepted = self.socket.accept() => self.accepted(accepted).await,
+            }
+        }
+        self.accept_last();
+    }
+
+    async fn accepted(&mut self, accepted: io::Result<(TcpStream, SocketAddr)>) {
+        match accepted {
+            Ok((socket, peer)) => self.admit(socket, peer),
+            // The client gave up before it was accepted.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+            Err(error) => {
+                tracing::warn!(listener = %self.address, %error, "cannot accept connections");
+                tokio::time::sleep(EXHAUSTED_REST).await;
+            }
+        }
+    }
+
+    /// Takes what the kernel has completed already: closing the socket would reset it.
+    fn accept_last(&mut self) {
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        for _ in 0..LAST_ACCEPTS {
+            let std::task::Poll::Ready(Ok((socket, peer))) = self.socket.poll_accept(&mut context)
+            else {
+                return;
+            };
+            self.admit(socket, peer);
+        }
+    }
+
+    fn admit(&self, socket: TcpStream, peer: SocketAddr) {
+        let observer = &self.serving.observer;
+        match self.serving.registry.admit(peer) {
+            Ok(admitted) => self.spawn(socket, peer, admitted),
+            Err(why) => observer.refused(&self.connections.key, why),
+        }
+    }
+
+    fn spawn(&self, socket: TcpStream, peer: SocketAddr, admitted: Admitted) {
+        let serving = self.serving.clone();
+        let drained = self.drained.clone();
+        let open = OpenConnection::new(self.connections.clone(), serving.observer.clone());
+        self.connections.remember(&admitted.state);
+        let info = ConnectionInfo {
+            listener: self.connections.key,
+            local: socket.local_addr().unwrap_or(self.address),
+            peer,
+            state: admitted.state.clone(),
+        };
+        tokio::spawn(async move {
+            let _counted = (admitted, open);
+            serve(socket, info, &serving.app, &serving.limits, &drained).await;
+        });
+    }
+}
+
+/// Counts a connection while it lives.
+struct OpenConnection {
+    connections: Arc<Connections>,
+    observer: Arc<dyn ConnectionObserver>,
+}
+
+impl OpenConnection {
+    fn new(connections: Arc<Connections>, observer: Arc<dyn ConnectionObserver>) -> Self {
+        connections.count.fetch_add(1, Ordering::Relaxed);
+        observer.opened(&connections.key);
+        Self {
+            connections,
+            observer,
+        }
+    }
+}
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.connections.count.fetch_sub(1, Ordering::Relaxed);
+        self.observer.closed(&self.connections.key);
+    }
+}

@@ -1,0 +1,145 @@
+//! What is known of one downstream connection while it lives.
+
+use atomic_waker::AtomicWaker;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::task::{Context, Poll};
+
+/// Where a connection stands between two requests.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Phase {
+    /// No request: nothing of the next one has arrived.
+    Idle,
+    /// A request head is arriving: its size and time are limited.
+    Head,
+    /// A request is being served: limits are the route's.
+    Request,
+}
+
+/// One downstream connection, as its reader, its requests, the listener and the admin pages share it.
+#[derive(Debug)]
+pub struct ConnectionState {
+    /// Unique in this process.
+    pub id: u64,
+    /// The client's address.
+    pub peer: SocketAddr,
+    phase: AtomicU8,
+    requests: AtomicU64,
+    received: AtomicU64,
+    sent: AtomicU64,
+    closing: AtomicBool,
+    waker: AtomicWaker,
+}
+
+impl ConnectionState {
+    /// A connection on which nothing has happened yet.
+    pub fn new(id: u64, peer: SocketAddr) -> Self {
+        Self {
+            id,
+            peer,
+            phase: AtomicU8::new(Phase::Idle as u8),
+            requests: AtomicU64::new(0),
+            received: AtomicU64::new(0),
+            sent: AtomicU64::new(0),
+            closing: AtomicBool::new(false),
+            waker: AtomicWaker::new(),
+        }
+    }
+
+    /// Where the connection stands.
+    pub fn phase(&self) -> Phase {
+        match self.phase.load(Ordering::Relaxed) {
+            0 => Phase::Idle,
+            1 => Phase::Head,
+            _ => Phase::Request,
+        }
+    }
+
+    pub(super) fn enter(&self, phase: Phase) {
+        self.phase.store(phase as u8, Ordering::Relaxed);
+    }
+
+    /// The head of a request is complete: from here on the route's limits hold.
+    pub fn request_started(&self) {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        self.enter(Phase::Request);
+    }
+
+    /// Requests whose head was complete, the present one included.
+    pub fn requests(&self) -> u64 {
+        self.requests.load(Ordering::Relaxed)
+    }
+
+    /// Bytes read from the client so far, above TLS.
+    pub fn received(&self) -> u64 {
+        self.received.load(Ordering::Relaxed)
+    }
+
+    /// Bytes written to the client so far, above TLS.
+    pub fn sent(&self) -> u64 {
+        self.sent.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn add_received(&self, bytes: usize) {
+        // One reader: no need for an atomic addition.
+        let total = self.received.load(Ordering::Relaxed) + bytes as u64;
+        self.received.store(total, Ordering::Relaxed);
+    }
+
+    pub(super) fn add_sent(&self, bytes: usize) {
+        let total = self.sent.load(Ordering::Relaxed) + bytes as u64;
+        self.sent.store(total, Ordering::Relaxed);
+    }
+
+    /// Asks the connection to end as soon as it serves no request.
+    pub fn close_when_idle(&self) {
+        self.closing.store(true, Ordering::Release);
+        self.waker.wake();
+    }
+
+    /// Whether the connection was asked to end.
+    pub fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Acquire)
+    }
+
+    /// Ready when the connection was asked to end.
+    pub(super) fn poll_closing(&self, cx: &Context<'_>) -> Poll<()> {
+        if self.is_closing() {
+            return Poll::Ready(());
+        }
+        self.waker.register(cx.waker());
+        if self.is_closing() {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::future::poll_fn;
+
+    fn state() -> ConnectionState {
+        ConnectionState::new(1, SocketAddr::from(([127, 0, 0, 1], 1)))
+    }
+
+    #[test]
+    fn a_started_request_is_counted_and_leaves_the_head_phase() {
+        let state = state();
+        state.enter(Phase::Head);
+        state.request_started();
+        assert_eq!((state.phase(), state.requests()), (Phase::Request, 1));
+    }
+
+    #[tokio::test]
+    async fn closing_wakes_a_waiting_reader() {
+        let state = std::sync::Arc::new(state());
+        let waiting = state.clone();
+        let reader = tokio::spawn(async move { poll_fn(|cx| waiting.poll_closing(cx)).await });
+        tokio::task::yield_now().await;
+        state.close_when_idle();
+        reader.await.unwrap();
+    }
+}
