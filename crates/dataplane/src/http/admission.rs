@@ -1,0 +1,207 @@
+//! What a request's head must be before rules see it.
+
+use super::context::{Head, RequestCtx};
+use super::failure::Refusal;
+use super::forwarding;
+use crate::{ConnectionInfo, Settings};
+use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING, USER_AGENT};
+use http::uri::PathAndQuery;
+use http::{HeaderValue, Method, Uri, Version};
+use pingora_http::RequestHeader;
+use pingora_proxy::Session;
+use rules::{RequestHead, normalise};
+use std::borrow::Cow;
+
+/// Whether the head may be served. What it says is kept in the context either way, so that refusals
+/// are logged as fully as answers.
+pub(super) fn admit(session: &mut Session, ctx: &mut RequestCtx) -> Result<(), Refusal> {
+    let Some(connection) = connection_of(session) else {
+        return Err(Refusal::InvalidHost);
+    };
+    connection.state.request_started();
+    let bytes = head_bytes(session);
+    let settings = &ctx.shared.settings;
+    let both_lengths = has_both_lengths(session);
+    prepare(session, settings);
+    let upgrade = session.is_upgrade_req();
+    let request = session.req_header_mut();
+    let mut head = head_of(request, connection, settings, bytes);
+    head.upgrade = upgrade;
+    let checked = check(request, &head, settings, both_lengths);
+    forwarding::tell_origin(request, &mut head, settings);
+    ctx.head = Some(Box::new(head));
+    checked?;
+    normalize_target(request, settings)
+}
+
+/// The facts that the listener attached to the connection.
+fn connection_of(session: &Session) -> Option<ConnectionInfo> {
+    let digest = session.digest()?.proxy_digest.as_ref()?;
+    digest.user_data.as_ref()?.downcast_ref().cloned()
+}
+
+/// Timeouts are a connection's, and must be set again for each of its requests.
+fn prepare(session: &mut Session, settings: &Settings) {
+    session.set_read_timeout(Some(settings.stream_idle_timeout));
+    session.set_write_timeout(Some(settings.stream_idle_timeout));
+    session.set_total_drain_timeout(Some(settings.drain_timeout));
+}
+
+fn head_bytes(session: &Session) -> u64 {
+    if let Some(http1) = session.as_http1() {
+        return http1.get_headers_raw_bytes().len() as u64;
+    }
+    let headers = session.req_header().headers.iter();
+    // As HTTP/2 counts a header list (RFC 9113, section 6.5.2).
+    headers
+        .map(|(name, value)| (name.as_str().len() + value.len() + 32) as u64)
+        .sum()
+}
+
+/// Pingora takes `content-length` out when there is `transfer-encoding`; only the raw head still tells.
+fn has_both_lengths(session: &Session) -> bool {
+    let headers = &session.req_header().headers;
+    if !headers.contains_key(TRANSFER_ENCODING) {
+        return false;
+    }
+    let raw = session
+        .as_http1()
+        .map(|http1| http1.get_headers_raw_bytes())
+        .unwrap_or_default();
+    headers.contains_key(CONTENT_LENGTH) || raw.split(|byte| *byte == b'\n').any(is_content_length)
+}
+
+fn is_content_length(line: &[u8]) -> bool {
+    let name = CONTENT_LENGTH.as_str().as_bytes();
+    line.len() > name.len()
+        && line[..name.len()].eq_ignore_ascii_case(name)
+        && line[name.len()] == b':'
+}
+
+fn head_of(
+    request: &RequestHeader,
+    connection: ConnectionInfo,
+    settings: &Settings,
+    bytes: u64,
+) -> Head {
+    let peer = connection.peer.ip();
+    Head {
+        sent_before: connection.state.sent(),
+        connection,
+        method: request.method.clone(),
+        target: request
+            .uri
+            .path_and_query()
+            .cloned()
+            .unwrap_or_else(|| PathAndQuery::from_static("/")),
+        authority: authority_of(request),
+        version: request.version,
+        https: false,
+        client: peer.to_canonical(),
+        trusted: settings.trusts(peer),
+        user_agent: request.headers.get(USER_AGENT).cloned(),
+        request_id: None,
+        forwarded_for: None,
+        grpc: is_grpc(request),
+        upgrade: false,
+        bytes,
+    }
+}
+
+fn authority_of(request: &RequestHeader) -> HeaderValue {
+    if let Some(host) = request.headers.get(HOST) {
+        return host.clone();
+    }
+    let authority = request
+        .uri
+        .authority()
+        .map_or("", |authority| authority.as_str());
+    HeaderValue::from_str(authority).unwrap_or_else(|_| HeaderValue::from_static(""))
+}
+
+fn is_grpc(request: &RequestHeader) -> bool {
+    let head = RequestHead {
+        method: "",
+        scheme: "",
+        authority: "",
+        path: "",
+        query: None,
+        headers: &request.headers,
+    };
+    head.is_grpc()
+}
+
+fn check(
+    request: &RequestHeader,
+    head: &Head,
+    settings: &Settings,
+    both_lengths: bool,
+) -> Result<(), Refusal> {
+    if matches!(request.version, Version::HTTP_10 | Version::HTTP_09) {
+        return Err(Refusal::LowVersion);
+    }
+    if request.method == Method::CONNECT {
+        return Err(Refusal::Connect);
+    }
+    check_host(request, head)?;
+    if both_lengths {
+        return Err(Refusal::AmbiguousLength);
+    }
+    if request.headers.len() > settings.max_headers {
+        return Err(Refusal::TooManyHeaders);
+    }
+    if head.bytes > settings.max_head_bytes as u64 {
+        return Err(Refusal::HeadTooLarge);
+    }
+    Ok(())
+}
+
+fn check_host(request: &RequestHeader, head: &Head) -> Result<(), Refusal> {
+    if head.authority.is_empty() {
+        return Err(Refusal::MissingHost);
+    }
+    let one = request.headers.get_all(HOST).iter().count() <= 1;
+    let readable = head
+        .authority
+        .to_str()
+        .is_ok_and(|host| !host.contains(['/', '?', '#', '@', ',', ' ']));
+    if one && readable {
+        Ok(())
+    } else {
+        Err(Refusal::InvalidHost)
+    }
+}
+
+/// Puts the normalised path where rules and upstream see it. An absolute form becomes a plain path:
+/// its authority agrees with `Host`, or Pingora had refused it.
+fn normalize_target(request: &mut RequestHeader, settings: &Settings) -> Result<(), Refusal> {
+    if !request.raw_path_is_utf8() {
+        return Err(Refusal::InvalidPath);
+    }
+    if request.method == Method::OPTIONS && request.raw_path() == b"*" {
+        return Ok(());
+    }
+    let normal = normalise(request.uri.path(), settings.path_normalization)
+        .map_err(|_| Refusal::InvalidPath)?;
+    let absolute = request.raw_path().first() != Some(&b'/');
+    if matches!(normal, Cow::Borrowed(same) if same.len() == request.uri.path().len()) && !absolute
+    {
+        return Ok(());
+    }
+    let target = match request.uri.query() {
+        Some(query) => format!("{normal}?{query}"),
+        None => normal.into_owned(),
+    };
+    replace_target(request, target).map_err(|_| Refusal::InvalidPath)
+}
+
+/// Replaces path and query, and keeps what else the URI holds.
+pub(super) fn replace_target(
+    request: &mut RequestHeader,
+    target: String,
+) -> Result<(), http::Error> {
+    let mut parts = request.uri.clone().into_parts();
+    parts.path_and_query = Some(PathAndQuery::try_from(target)?);
+    request.set_uri(Uri::from_parts(parts)?);
+    Ok(())
+}

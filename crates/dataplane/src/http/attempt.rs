@@ -1,0 +1,203 @@
+//! One attempt: its endpoint, its time, the head it sends.
+
+use super::chance;
+use super::context::{Plan, RequestCtx};
+use super::facts::{RequestFacts, RequestTarget};
+use super::failure::Failure;
+use super::forwarding::{
+    ATTEMPT_COUNT, EXPECTED_TIMEOUT, ORIGINAL_HOST, ORIGINAL_PATH, UPSTREAM_TIMEOUT, insert,
+};
+use super::{admission, deadline};
+use crate::upstream::Attempt;
+use http::HeaderValue;
+use http::header::{ACCEPT, HOST};
+use pingora_core::upstreams::peer::HttpPeer;
+use pingora_http::RequestHeader;
+use pingora_proxy::Session;
+use std::time::{Duration, Instant};
+
+/// How much later than its deadline a request is cut that could still be answered properly: reading
+/// is timed from when there is a connection, and the answer has to be made.
+pub(super) const LATEST_CUT: Duration = Duration::from_millis(1250);
+
+/// Waits for its turn, then chooses where the next attempt goes.
+pub(super) async fn begin(
+    session: &mut Session,
+    ctx: &mut RequestCtx,
+) -> Result<Box<HttpPeer>, Failure> {
+    let fresh = std::mem::take(&mut ctx.attempts.repeat_fresh);
+    if !fresh {
+        back_off(ctx).await?;
+        ctx.attempts.made += 1;
+        select(ctx)?;
+    }
+    let attempt = bounds(session, ctx, fresh)?;
+    let plan = ctx.plan.as_ref().ok_or(Failure::Internal)?;
+    let index = ctx.attempts.endpoint.ok_or(Failure::NoEndpoint)?;
+    let member = plan
+        .cluster
+        .endpoints
+        .members()
+        .get(index)
+        .ok_or(Failure::NoEndpoint)?;
+    let peer = member.value.peer(attempt);
+    let active = member.state.begin();
+    if session.is_body_done() {
+        ctx.outcome.received_all = true;
+        cut_when_overdue(plan);
+    }
+    ctx.attempts.dialled += 1;
+    ctx.attempts.active = Some(active);
+    ctx.attempts.began = Some(Instant::now());
+    ctx.outcome.upstream_time = None;
+    Ok(peer)
+}
+
+/// Until there is an answer, a request ends with one of ours, by Pingora's timers. This is for when they
+/// do not hold, as when an upstream sends its head byte by byte.
+fn cut_when_overdue(plan: &Plan) {
+    if let Some(deadline) = plan.deadline {
+        deadline::cut_at(deadline + LATEST_CUT);
+    }
+}
+
+/// The whole request has been received. The route's timeout counts from here, as Envoy's does.
+pub(super) fn received_all(ctx: &mut RequestCtx) {
+    // Replays of a body end again, and tunnels never began to count.
+    if std::mem::replace(&mut ctx.outcome.received_all, true) || ctx.outcome.upgraded {
+        return;
+    }
+    if ctx.outcome.received > 0 {
+        super::route::start_clock(ctx);
+    }
+    match &ctx.plan {
+        Some(plan) if !ctx.outcome.via_upstream => cut_when_overdue(plan),
+        Some(Plan {
+            deadline: Some(deadline),
+            ..
+        }) => deadline::cut_at(*deadline),
+        _ => {}
+    }
+}
+
+/// Retries wait; the first attempt does not.
+async fn back_off(ctx: &RequestCtx) -> Result<(), Failure> {
+    let (Some(plan), Some(policy)) = (&ctx.plan, ctx.policy()) else {
+        return Err(Failure::Internal);
+    };
+    if ctx.attempts.made == 0 {
+        return Ok(());
+    }
+    let pause = policy.backoff_before(ctx.attempts.retries, &mut chance::roll);
+    let left = plan.left(Instant::now());
+    tokio::time::sleep(left.map_or(pause, |left| left.min(pause))).await;
+    match plan.left(Instant::now()) {
+        Some(Duration::ZERO) => Err(Failure::Timeout),
+        _ => Ok(()),
+    }
+}
+
+fn select(ctx: &mut RequestCtx) -> Result<(), Failure> {
+    let avoid_tried = ctx.policy().is_none_or(|policy| policy.avoid_tried);
+    let plan = ctx.plan.as_ref().ok_or(Failure::Internal)?;
+    let tried = if avoid_tried {
+        &ctx.attempts.tried[..]
+    } else {
+        &[]
+    };
+    let index = plan
+        .cluster
+        .select(tried, &mut chance::roll)
+        .ok_or(Failure::NoEndpoint)?;
+    ctx.attempts.endpoint = Some(index);
+    if !ctx.attempts.tried.contains(&index) {
+        ctx.attempts.tried.push(index);
+    }
+    Ok(())
+}
+
+/// How long this attempt may wait. Tunnels and event streams are not bounded between their bytes
+/// (promise 15); what bounds their answer's head is the deadline alone.
+fn bounds(session: &Session, ctx: &mut RequestCtx, fresh: bool) -> Result<Attempt, Failure> {
+    let upgrade = ctx.is_upgrade();
+    let plan = ctx.plan.as_ref().ok_or(Failure::Internal)?;
+    let left = plan.left(Instant::now());
+    if left == Some(Duration::ZERO) {
+        return Err(Failure::Timeout);
+    }
+    let per_try = plan
+        .per_try_timeout
+        .filter(|_| !upgrade && !wants_events(session));
+    let bound_by_try = per_try.is_some_and(|per_try| left.is_none_or(|left| per_try < left));
+    let timeout = if bound_by_try { per_try } else { left };
+    ctx.attempts.bound_by_try = bound_by_try;
+    Ok(Attempt {
+        upgrade,
+        client_http2: session.is_http2(),
+        fresh,
+        timeout: timeout.filter(|_| !upgrade),
+        connect_timeout: timeout,
+    })
+}
+
+fn wants_events(session: &Session) -> bool {
+    let accept = session.req_header().headers.get(ACCEPT);
+    accept.is_some_and(|accept| accept.as_bytes().starts_with(b"text/event-stream"))
+}
+
+/// Makes the head that goes upstream out of the client's: `request` is a copy made for this attempt.
+pub(super) fn dress(
+    session: &Session,
+    request: &mut RequestHeader,
+    ctx: &RequestCtx,
+) -> Result<(), Failure> {
+    let (Some(plan), Some(head)) = (&ctx.plan, &ctx.head) else {
+        return Err(Failure::Internal);
+    };
+    insert(request, ATTEMPT_COUNT, HeaderValue::from(ctx.attempts.made));
+    request.remove_header(UPSTREAM_TIMEOUT);
+    tell_timeout(request, plan);
+    let action = plan.action().ok_or(Failure::Internal)?;
+    if let Some(operations) = action.request_operations(plan.destination)
+        && !operations.is_empty()
+    {
+        let facts = RequestFacts {
+            ctx,
+            request: session.req_header(),
+            response: None,
+        };
+        operations.apply(&mut RequestTarget(request), &facts);
+    }
+    if let Some(authority) = action.authority_for(plan.destination) {
+        insert(request, ORIGINAL_HOST, head.authority.clone());
+        // Pingora makes the authority of HTTP/2 follow.
+        request
+            .insert_header(HOST, authority.clone())
+            .map_err(|_| Failure::Internal)?;
+    }
+    if let Some(rewrite) = &action.path_rewrite {
+        let target = rewrite.apply(request.uri.path(), request.uri.query());
+        tell_original_path(request);
+        admission::replace_target(request, target).map_err(|_| Failure::Internal)?;
+    }
+    Ok(())
+}
+
+fn tell_timeout(request: &mut RequestHeader, plan: &Plan) {
+    let shortest = [plan.timeout, plan.per_try_timeout]
+        .into_iter()
+        .flatten()
+        .min();
+    if let Some(millis) = shortest.and_then(|timeout| u64::try_from(timeout.as_millis()).ok()) {
+        insert(request, EXPECTED_TIMEOUT, HeaderValue::from(millis));
+    }
+}
+
+fn tell_original_path(request: &mut RequestHeader) {
+    let Some(target) = request.uri.path_and_query() else {
+        return;
+    };
+    if let Ok(original) = HeaderValue::from_str(target.as_str()) {
+        insert(request, ORIGINAL_PATH, original);
+    }
+}

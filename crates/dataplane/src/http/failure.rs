@@ -1,0 +1,514 @@
+//! What can go wrong with a request, and what the client and the log are told: one table.
+
+use pingora_error::{Error, ErrorSource, ErrorType};
+use rules::ClusterKey;
+use std::borrow::Cow;
+use std::sync::Arc;
+use telemetry::ResponseFlags;
+
+/// A request that Tidegate answers itself because something failed.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) enum Failure {
+    /// The head breaks a rule of HTTP, or one of ours.
+    Refused(Refusal),
+    /// No listener of the configuration is behind this connection any more.
+    NoListener,
+    /// The route's destination is no known cluster.
+    NoCluster(ClusterKey, Arc<str>),
+    /// The cluster has no endpoint.
+    NoEndpoint,
+    /// No connection to the endpoint.
+    Connect(Connect),
+    /// The connection or stream ended before an answer.
+    Reset(Reset),
+    /// The whole exchange took too long.
+    Timeout,
+    /// One attempt took too long, and was the last.
+    TryTimeout,
+    /// The client went away.
+    ClientGone,
+    /// The client broke the protocol within the request.
+    ClientError,
+    /// The client was too slow.
+    ClientTimeout,
+    /// A mistake of ours.
+    Internal,
+}
+
+/// Why a head is not admitted.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub(super) enum Refusal {
+    MissingHost,
+    InvalidHost,
+    LowVersion,
+    AmbiguousLength,
+    InvalidPath,
+    TooManyHeaders,
+    HeadTooLarge,
+    Connect,
+    /// Not HTTP at all; Pingora tells no more.
+    Malformed,
+}
+
+/// Why there is no connection.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) enum Connect {
+    Timeout,
+    Refused,
+    Unreachable,
+    Other(Cow<'static, str>),
+}
+
+/// How a connection or stream ended too early.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Reset {
+    /// Closed by the upstream.
+    Closed,
+    /// RST_STREAM.
+    Stream,
+    /// RST_STREAM with REFUSED_STREAM: nothing was processed.
+    RefusedStream,
+    /// What came is not HTTP.
+    Protocol,
+}
+
+/// What a failure becomes.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct Report {
+    /// 0: nobody is left to tell.
+    pub(super) status: u16,
+    pub(super) body: Cow<'static, str>,
+    pub(super) flags: ResponseFlags,
+    pub(super) details: Cow<'static, str>,
+    pub(super) reason: &'static str,
+    pub(super) transport_failure: Cow<'static, str>,
+}
+
+const BEFORE_HEADERS: &str = "upstream connect error or disconnect/reset before headers. ";
+const TIMEOUT_BODY: &str = "upstream request timeout";
+
+impl Failure {
+    /// What the client and the log are told. `retried`: this was not the first attempt.
+    ///
+    /// Source: Envoy's local replies, istio-api §1.12.
+    pub(super) fn report(&self, retried: bool) -> Report {
+        match self {
+            Self::Refused(refusal) => refusal.report(),
+            Self::NoListener => plain(404, "", ResponseFlags::NR, "route_not_found", "no_listener"),
+            Self::NoCluster(key, why) => Report {
+                transport_failure: Cow::Owned(format!("{key}: {why}")),
+                ..plain(
+                    503,
+                    "",
+                    ResponseFlags::NC,
+                    "cluster_not_found",
+                    "cluster_not_found",
+                )
+            },
+            Self::NoEndpoint => plain(
+                503,
+                "no healthy upstream",
+                ResponseFlags::UH,
+                "no_healthy_upstream",
+                "no_endpoint",
+            ),
+            Self::Connect(connect) => connect.report(retried),
+            Self::Reset(reset) => reset.report(retried),
+            Self::Timeout => timeout("response_timeout", "route_timeout"),
+            Self::TryTimeout => timeout("upstream_per_try_timeout", "per_try_timeout"),
+            Self::ClientGone => plain(
+                0,
+                "",
+                ResponseFlags::DC,
+                "downstream_remote_disconnect",
+                "client_gone",
+            ),
+            Self::ClientError => plain(
+                400,
+                "",
+                ResponseFlags::DPE,
+                "http1.codec_error",
+                "invalid_request",
+            ),
+            Self::ClientTimeout => plain(
+                408,
+                "stream timeout",
+                ResponseFlags::SI,
+                "stream_idle_timeout",
+                "client_timeout",
+            ),
+            Self::Internal => plain(
+                500,
+                "",
+                ResponseFlags::empty(),
+                "internal_error",
+                "internal_error",
+            ),
+        }
+    }
+
+    /// Whether the connection can serve another request after the answer.
+    pub(super) fn keeps_connection(&self) -> bool {
+        matches!(
+            self,
+            Self::NoListener
+                | Self::NoCluster(..)
+                | Self::NoEndpoint
+                | Self::Refused(Refusal::InvalidPath)
+        )
+    }
+
+    /// What an error of Pingora means. `bound_by_try`: reads were bounded by the per-try timeout.
+    pub(super) fn of(error: &Error, bound_by_try: bool) -> Self {
+        match error.esource() {
+            ErrorSource::Upstream => Self::of_upstream(error, bound_by_try),
+            ErrorSource::Downstream => Self::of_downstream(error),
+            ErrorSource::Internal | ErrorSource::Unset => Self::Internal,
+        }
+    }
+
+    fn of_upstream(error: &Error, bound_by_try: bool) -> Self {
+        match error.etype() {
+            ErrorType::ConnectTimedout | ErrorType::TLSHandshakeTimedout => {
+                Self::Connect(Connect::Timeout)
+            }
+            ErrorType::ConnectRefused => Self::Connect(Connect::Refused),
+            ErrorType::ConnectNoRoute => Self::Connect(Connect::Unreachable),
+            ErrorType::ConnectError
+            | ErrorType::SocketError
+            | ErrorType::BindError
+            | ErrorType::HandshakeError
+            | ErrorType::TLSHandshakeFailure
+            | ErrorType::InvalidCert
+            | ErrorType::ConnectProxyFailure => {
+                Self::Connect(Connect::Other(error.root_cause().to_string().into()))
+            }
+            ErrorType::ReadTimedout | ErrorType::WriteTimedout if bound_by_try => Self::TryTimeout,
+            ErrorType::ReadTimedout | ErrorType::WriteTimedout => Self::Timeout,
+            _ => Self::Reset(Reset::of(error)),
+        }
+    }
+
+    fn of_downstream(error: &Error) -> Self {
+        match error.etype() {
+            ErrorType::ReadTimedout | ErrorType::WriteTimedout => Self::ClientTimeout,
+            ErrorType::InvalidHTTPHeader | ErrorType::H1Error | ErrorType::InvalidH2 => {
+                Self::ClientError
+            }
+            _ => Self::ClientGone,
+        }
+    }
+}
+
+impl Reset {
+    fn of(error: &Error) -> Self {
+        if let Some(h2) = error.root_cause().downcast_ref::<h2::Error>() {
+            return Self::of_http2(h2);
+        }
+        match error.etype() {
+            ErrorType::InvalidHTTPHeader
+            | ErrorType::H1Error
+            | ErrorType::InvalidH2
+            | ErrorType::H2Error => Self::Protocol,
+            _ => Self::Closed,
+        }
+    }
+
+    fn of_http2(error: &h2::Error) -> Self {
+        match error.reason() {
+            _ if error.is_io() => Self::Closed,
+            Some(h2::Reason::REFUSED_STREAM) if error.is_remote() => Self::RefusedStream,
+            _ if error.is_reset() && error.is_remote() => Self::Stream,
+            // The streams that end with a graceful GOAWAY are those it says were not looked at.
+            Some(h2::Reason::NO_ERROR) if error.is_go_away() && error.is_remote() => {
+                Self::RefusedStream
+            }
+            _ if error.is_go_away() && error.is_remote() => Self::Closed,
+            _ => Self::Protocol,
+        }
+    }
+
+    fn report(self, retried: bool) -> Report {
+        let (status, reset, flags, reason) = match self {
+            Self::Closed => (
+                503,
+                "connection termination",
+                ResponseFlags::UC,
+                "upstream_closed",
+            ),
+            Self::Stream => (503, "remote reset", ResponseFlags::UR, "upstream_reset"),
+            Self::RefusedStream => (
+                503,
+                "remote refused stream reset",
+                ResponseFlags::UR,
+                "upstream_refused_stream",
+            ),
+            Self::Protocol => (
+                502,
+                "protocol error",
+                ResponseFlags::UPE,
+                "upstream_protocol_error",
+            ),
+        };
+        before_headers(status, reset, "", flags, reason, retried)
+    }
+}
+
+impl Connect {
+    fn report(&self, retried: bool) -> Report {
+        let flags = ResponseFlags::UF;
+        let refused: Cow<'_, str> = match self {
+            Self::Timeout => {
+                return before_headers(
+                    503,
+                    "connection timeout",
+                    "",
+                    flags,
+                    "connect_timeout",
+                    retried,
+                );
+            }
+            Self::Refused => "delayed connect error: Connection refused".into(),
+            Self::Unreachable => "delayed connect error: No route to host".into(),
+            Self::Other(cause) => format!("delayed connect error: {cause}").into(),
+        };
+        before_headers(
+            503,
+            "remote connection failure",
+            &refused,
+            flags,
+            "connect_failure",
+            retried,
+        )
+    }
+}
+
+impl Refusal {
+    /// All of them, for counters made beforehand.
+    pub(super) const ALL: [Self; 9] = [
+        Self::MissingHost,
+        Self::InvalidHost,
+        Self::LowVersion,
+        Self::AmbiguousLength,
+        Self::InvalidPath,
+        Self::TooManyHeaders,
+        Self::HeadTooLarge,
+        Self::Connect,
+        Self::Malformed,
+    ];
+
+    /// Stable, for the log and the counter.
+    pub(super) fn reason(self) -> &'static str {
+        match self {
+            Self::MissingHost => "missing_host",
+            Self::InvalidHost => "invalid_host",
+            Self::LowVersion => "low_version",
+            Self::AmbiguousLength => "ambiguous_length",
+            Self::InvalidPath => "invalid_path",
+            Self::TooManyHeaders => "too_many_headers",
+            Self::HeadTooLarge => "head_too_large",
+            Self::Connect => "connect_method",
+            Self::Malformed => "malformed",
+        }
+    }
+
+    fn report(self) -> Report {
+        let (status, details) = match self {
+            Self::MissingHost => (400, "missing_host_header"),
+            Self::InvalidHost => (400, "invalid_host_header"),
+            Self::LowVersion => (426, "low_version"),
+            Self::AmbiguousLength => (400, "http1.content_length_and_chunked_not_allowed"),
+            Self::InvalidPath => (400, "path_normalization_failed"),
+            Self::TooManyHeaders => (431, "http1.too_many_headers"),
+            Self::HeadTooLarge => (431, "http1.headers_too_large"),
+            Self::Connect => (405, "connect_not_allowed"),
+            Self::Malformed => (400, "http1.codec_error"),
+        };
+        let flags = if status == 400 {
+            ResponseFlags::DPE
+        } else {
+            ResponseFlags::empty()
+        };
+        plain(status, "", flags, details, self.reason())
+    }
+}
+
+fn plain(
+    status: u16,
+    body: &'static str,
+    flags: ResponseFlags,
+    details: &'static str,
+    reason: &'static str,
+) -> Report {
+    Report {
+        status,
+        body: Cow::Borrowed(body),
+        flags,
+        details: Cow::Borrowed(details),
+        reason,
+        transport_failure: Cow::Borrowed(""),
+    }
+}
+
+fn timeout(details: &'static str, reason: &'static str) -> Report {
+    plain(504, TIMEOUT_BODY, ResponseFlags::UT, details, reason)
+}
+
+fn before_headers(
+    status: u16,
+    reset: &'static str,
+    transport: &str,
+    flags: ResponseFlags,
+    reason: &'static str,
+    retried: bool,
+) -> Report {
+    let latest = if retried {
+        "retried and the latest reset reason"
+    } else {
+        "reset reason"
+    };
+    let mut body = format!("{BEFORE_HEADERS}{latest}: {reset}");
+    let mut details = format!("upstream_reset_before_response_started{{{reset}");
+    if !transport.is_empty() {
+        body = format!("{body}, transport failure reason: {transport}");
+        details = format!("{details}|{transport}");
+    }
+    // Details are one word in the log.
+    let details = format!("{details}}}").replace(' ', "_");
+    let transport_failure = Cow::Owned(transport.to_owned());
+    let body = Cow::Owned(body);
+    Report {
+        body,
+        details: Cow::Owned(details),
+        transport_failure,
+        ..plain(status, "", flags, "", reason)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(failure: Failure, retried: bool, want: (u16, &str, &str, &str)) {
+        let report = failure.report(retried);
+        let flags = report.flags.to_string();
+        assert_eq!(
+            (
+                report.status,
+                &*report.body,
+                flags.as_str(),
+                &*report.details
+            ),
+            want
+        );
+        assert_ne!(
+            report.reason, "",
+            "promise 1: every answer of our own has a reason"
+        );
+    }
+
+    #[test]
+    fn failures_read_as_envoys() {
+        check(
+            Failure::NoEndpoint,
+            false,
+            (503, "no healthy upstream", "UH", "no_healthy_upstream"),
+        );
+        check(
+            Failure::Timeout,
+            false,
+            (504, "upstream request timeout", "UT", "response_timeout"),
+        );
+        check(
+            Failure::TryTimeout,
+            false,
+            (
+                504,
+                "upstream request timeout",
+                "UT",
+                "upstream_per_try_timeout",
+            ),
+        );
+        check(
+            Failure::Connect(Connect::Refused),
+            false,
+            (
+                503,
+                "upstream connect error or disconnect/reset before headers. reset reason: remote connection \
+                 failure, transport failure reason: delayed connect error: Connection refused",
+                "UF",
+                "upstream_reset_before_response_started{remote_connection_failure|delayed_connect_error:_\
+                 Connection_refused}",
+            ),
+        );
+        check(
+            Failure::Connect(Connect::Timeout),
+            true,
+            (
+                503,
+                "upstream connect error or disconnect/reset before headers. retried and the latest reset \
+                 reason: connection timeout",
+                "UF",
+                "upstream_reset_before_response_started{connection_timeout}",
+            ),
+        );
+        check(
+            Failure::Reset(Reset::Closed),
+            false,
+            (
+                503,
+                "upstream connect error or disconnect/reset before headers. reset reason: connection \
+                 termination",
+                "UC",
+                "upstream_reset_before_response_started{connection_termination}",
+            ),
+        );
+        check(
+            Failure::Reset(Reset::Protocol),
+            false,
+            (
+                502,
+                "upstream connect error or disconnect/reset before headers. reset reason: protocol error",
+                "UPE",
+                "upstream_reset_before_response_started{protocol_error}",
+            ),
+        );
+    }
+
+    #[test]
+    fn refusals_have_their_own_status() {
+        check(
+            Failure::Refused(Refusal::LowVersion),
+            false,
+            (426, "", "-", "low_version"),
+        );
+        check(
+            Failure::Refused(Refusal::MissingHost),
+            false,
+            (400, "", "DPE", "missing_host_header"),
+        );
+        check(
+            Failure::Refused(Refusal::TooManyHeaders),
+            false,
+            (431, "", "-", "http1.too_many_headers"),
+        );
+    }
+
+    #[test]
+    fn a_read_timeout_is_the_attempts_or_the_routes() {
+        let mut error = Error::new(ErrorType::ReadTimedout);
+        error.as_up();
+        assert_eq!(Failure::of(&error, true), Failure::TryTimeout);
+        assert_eq!(Failure::of(&error, false), Failure::Timeout);
+    }
+
+    #[test]
+    fn a_stream_reset_is_told_from_a_refused_one() {
+        let reset = |reason: h2::Reason| {
+            // Without a remote side, h2 calls its own errors library errors.
+            Reset::of_http2(&h2::Error::from(reason))
+        };
+        assert_eq!(reset(h2::Reason::PROTOCOL_ERROR), Reset::Protocol);
+    }
+}

@@ -1,0 +1,298 @@
+//! Copies of requests sent elsewhere, their answers dropped.
+//!
+//! A copy runs on a task of its own and can neither delay nor fail the request it was made of: where
+//! it cannot keep up with the body, or too many are under way, it is given up and counted.
+
+use super::chance;
+use super::context::RequestCtx;
+use super::forwarding;
+use crate::Settings;
+use crate::upstream::{Attempt, Cluster};
+use bytes::Bytes;
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING, UPGRADE};
+use http::uri::{Authority, PathAndQuery, Scheme};
+use http::{HeaderValue, Uri, Version};
+use pingora_core::connectors::ConnectorOptions;
+use pingora_core::connectors::http::Connector;
+use pingora_core::protocols::http::client::HttpSession;
+use pingora_core::server::configuration::ServerConf;
+use pingora_core::upstreams::peer::HttpPeer;
+use pingora_error::{Error, ErrorType, Result};
+use pingora_http::RequestHeader;
+use pingora_proxy::Session;
+use rules::{ClusterTarget, UpstreamProtocol};
+use smallvec::SmallVec;
+use std::sync::Arc;
+use std::time::Duration;
+use telemetry::Metrics;
+use tokio::sync::{Semaphore, mpsc};
+
+/// Chunks of a body that may wait for a mirror.
+const WAITING_CHUNKS: usize = 16;
+/// What Envoy appends to a shadow's host.
+const SHADOW: &str = "-shadow";
+
+/// What all mirrored requests share: connections of their own, and a limit.
+pub(crate) struct MirrorPool {
+    connector: Arc<Connector>,
+    permits: Arc<Semaphore>,
+    timeout: Duration,
+    shadow_host_suffix: bool,
+    sent: Box<dyn Fn() + Send + Sync>,
+    counters: Arc<Counters>,
+}
+
+/// What became of them.
+struct Counters {
+    failed: Box<dyn Fn() + Send + Sync>,
+    dropped: Box<dyn Fn() + Send + Sync>,
+}
+
+impl MirrorPool {
+    pub(crate) fn new(settings: &Settings, metrics: &Metrics) -> Self {
+        let conf = ServerConf {
+            upstream_keepalive_pool_size: settings.max_mirrors,
+            threads: 1,
+            ..ServerConf::default()
+        };
+        let counter = |result: &'static str| -> Box<dyn Fn() + Send + Sync> {
+            let counter = metrics.own().mirrors(result);
+            Box::new(move || counter.inc())
+        };
+        Self {
+            connector: Arc::new(Connector::new(Some(ConnectorOptions::from_server_conf(
+                &conf,
+            )))),
+            permits: Arc::new(Semaphore::new(settings.max_mirrors)),
+            timeout: settings.mirror_timeout,
+            shadow_host_suffix: settings.shadow_host_suffix,
+            sent: counter("sent"),
+            counters: Arc::new(Counters {
+                failed: counter("failed"),
+                dropped: counter("dropped"),
+            }),
+        }
+    }
+}
+
+/// A piece of a body. A copy whose stream ends without `End` is cut off.
+enum Piece {
+    Data(Bytes),
+    End,
+}
+
+/// The bodies of the copies under way.
+#[derive(Default)]
+pub(super) struct Copies {
+    begun: bool,
+    /// The attempt whose body they follow: another one begins again from the start.
+    attempt: u32,
+    bodies: SmallVec<[mpsc::Sender<Piece>; 2]>,
+    counters: Option<Arc<Counters>>,
+}
+
+impl Copies {
+    /// Hands a piece of the request's body on. Costs a reference count, never a wait.
+    pub(super) fn pass(&mut self, body: Option<&Bytes>, end: bool, attempt: u32) {
+        if self.bodies.is_empty() || self.attempt != attempt {
+            return;
+        }
+        if let Some(body) = body.filter(|body| !body.is_empty()) {
+            self.send(|| Piece::Data(body.clone()));
+        }
+        if end {
+            self.send(|| Piece::End);
+            self.bodies.clear();
+        }
+    }
+
+    fn send(&mut self, piece: impl Fn() -> Piece) {
+        let counters = self.counters.as_ref();
+        self.bodies.retain(|copy| {
+            let kept = copy.try_send(piece()).is_ok();
+            if !kept && let Some(counters) = counters {
+                (counters.dropped)();
+            }
+            kept
+        });
+    }
+}
+
+/// Starts the copies that were drawn, from the head as it goes upstream. Only the first attempt has any.
+pub(super) fn begin(session: &mut Session, request: &RequestHeader, ctx: &mut RequestCtx) {
+    let nothing = ctx.plan.as_ref().is_none_or(|plan| plan.mirrors.is_empty());
+    if nothing || ctx.copies.begun || ctx.is_upgrade() {
+        return;
+    }
+    ctx.copies.begun = true;
+    ctx.copies.attempt = ctx.attempts.dialled;
+    ctx.copies.counters = Some(ctx.shared.mirrors.counters.clone());
+    let has_body = !session.is_body_empty();
+    let clusters = drawn(ctx);
+    for cluster in clusters {
+        if let Some(body) = start(ctx, &cluster, request, has_body) {
+            ctx.copies.bodies.push(body);
+        }
+    }
+    if !has_body {
+        let attempt = ctx.attempts.dialled;
+        ctx.copies.pass(None, true, attempt);
+    }
+}
+
+fn drawn(ctx: &RequestCtx) -> SmallVec<[Arc<Cluster>; 2]> {
+    let Some(plan) = &ctx.plan else {
+        return SmallVec::new();
+    };
+    let mirrors = plan
+        .action()
+        .map(|action| &action.mirrors[..])
+        .unwrap_or_default();
+    let drawn = plan.mirrors.iter().filter_map(|index| mirrors.get(*index));
+    drawn
+        .filter_map(|mirror| match &mirror.cluster {
+            ClusterTarget::Cluster(cluster) => ctx.snapshot.clusters.get(&cluster.key).cloned(),
+            ClusterTarget::Missing(_) => None,
+        })
+        .collect()
+}
+
+fn start(
+    ctx: &RequestCtx,
+    cluster: &Arc<Cluster>,
+    request: &RequestHeader,
+    has_body: bool,
+) -> Option<mpsc::Sender<Piece>> {
+    let pool = &ctx.shared.mirrors;
+    let Ok(permit) = pool.permits.clone().try_acquire_owned() else {
+        (pool.counters.dropped)();
+        return None;
+    };
+    let prepared = prepare(ctx, cluster, request, has_body);
+    let Some((peer, head, active)) = prepared else {
+        (pool.counters.failed)();
+        return None;
+    };
+    (pool.sent)();
+    let (sender, body) = mpsc::channel(WAITING_CHUNKS);
+    let (connector, counters, timeout) =
+        (pool.connector.clone(), pool.counters.clone(), pool.timeout);
+    tokio::spawn(async move {
+        let sending = send(&connector, &peer, head, body);
+        if !matches!(tokio::time::timeout(timeout, sending).await, Ok(Ok(()))) {
+            (counters.failed)();
+        }
+        drop((permit, active));
+    });
+    Some(sender)
+}
+
+type Prepared = (Box<HttpPeer>, Box<RequestHeader>, traffic::ActiveRequest);
+
+fn prepare(
+    ctx: &RequestCtx,
+    cluster: &Cluster,
+    request: &RequestHeader,
+    has_body: bool,
+) -> Option<Prepared> {
+    let index = cluster.select(&[], &mut chance::roll)?;
+    let member = cluster.endpoints.members().get(index)?;
+    let timeout = Some(ctx.shared.mirrors.timeout);
+    let peer = member.value.peer(Attempt {
+        timeout,
+        ..Attempt::default()
+    });
+    let http2 = cluster.definition.protocol == UpstreamProtocol::Http2;
+    let mut head = copy_of(
+        request,
+        http2,
+        has_body,
+        ctx.shared.mirrors.shadow_host_suffix,
+    )
+    .ok()?;
+    forwarding::tell_shadow(&mut head, ctx.head.as_ref()?.connection.local.ip());
+    Some((peer, Box::new(head), member.state.begin()))
+}
+
+/// The head, in the form that the mirror's protocol wants.
+fn copy_of(
+    request: &RequestHeader,
+    http2: bool,
+    has_body: bool,
+    shadow: bool,
+) -> Result<RequestHeader> {
+    let invalid = || Error::new(ErrorType::InvalidHTTPHeader);
+    let mut copy = request.clone();
+    let host = host_of(request, shadow).ok_or_else(invalid)?;
+    let target = request.uri.path_and_query().cloned();
+    let target = target.unwrap_or_else(|| PathAndQuery::from_static("/"));
+    for name in [CONNECTION, UPGRADE, TRANSFER_ENCODING] {
+        copy.remove_header(&name);
+    }
+    let mut parts = http::uri::Parts::default();
+    parts.path_and_query = Some(target);
+    if http2 {
+        copy.set_version(Version::HTTP_2);
+        copy.set_send_end_stream(true);
+        copy.remove_header(&HOST);
+        parts.scheme = Some(Scheme::HTTP);
+        parts.authority = Some(Authority::try_from(host.as_bytes()).map_err(|_| invalid())?);
+    } else {
+        copy.set_version(Version::HTTP_11);
+        copy.insert_header(HOST, host)?;
+        if has_body && !copy.headers.contains_key(CONTENT_LENGTH) {
+            copy.insert_header(TRANSFER_ENCODING, "chunked")?;
+        }
+    }
+    copy.set_uri(Uri::from_parts(parts).map_err(|_| invalid())?);
+    Ok(copy)
+}
+
+fn host_of(request: &RequestHeader, shadow: bool) -> Option<HeaderValue> {
+    let of_uri = || HeaderValue::from_str(request.uri.authority()?.as_str()).ok();
+    let host = request.headers.get(HOST).cloned().or_else(of_uri)?;
+    if !shadow {
+        return Some(host);
+    }
+    let authority = host.to_str().ok()?;
+    let name = rules::host_of(authority);
+    HeaderValue::try_from(format!("{name}{SHADOW}{}", &authority[name.len()..])).ok()
+}
+
+async fn send(
+    connector: &Connector,
+    peer: &HttpPeer,
+    head: Box<RequestHeader>,
+    mut body: mpsc::Receiver<Piece>,
+) -> Result<()> {
+    let (mut session, _) = connector.get_http_session(peer).await?;
+    session.set_read_timeout(peer.options.read_timeout);
+    session.write_request_header(head).await?;
+    loop {
+        match body.recv().await {
+            Some(Piece::Data(data)) => session.write_request_body(data, false).await?,
+            Some(Piece::End) => break,
+            None => return Err(Error::new(ErrorType::ConnectionClosed)),
+        }
+    }
+    session.finish_request_body().await?;
+    discard_response(&mut session).await?;
+    connector
+        .release_http_session(session, peer, peer.options.idle_timeout)
+        .await;
+    Ok(())
+}
+
+async fn discard_response(session: &mut HttpSession) -> Result<()> {
+    loop {
+        session.read_response_header().await?;
+        let informational = session
+            .response_header()
+            .is_some_and(|head| head.status.is_informational());
+        if !informational {
+            break;
+        }
+    }
+    while session.read_response_body().await?.is_some() {}
+    Ok(())
+}

@@ -1,0 +1,159 @@
+//! Whether a failed attempt is made again.
+
+use super::context::RequestCtx;
+use super::failure::{Connect, Failure, Reset};
+use http::StatusCode;
+use pingora_error::{Error, ErrorSource, ErrorType, RetryType};
+use pingora_http::ResponseHeader;
+use pingora_proxy::Session;
+use rules::{AttemptFailure, RetryPolicy};
+use telemetry::ResponseFlags;
+
+/// Whether the connection could not be made and shall be tried again.
+pub(super) fn after_connect_failure(session: &Session, ctx: &mut RequestCtx) -> bool {
+    finish_attempt(ctx);
+    ctx.shared.metrics.own().upstream().connect_failures.inc();
+    let failure = AttemptFailure::Connect;
+    // Nothing of this attempt was sent. What an earlier one took of the body must still be there.
+    !session.as_ref().retry_buffer_truncated() && grant(ctx, &failure, session, false)
+}
+
+/// Whether an attempt that died after it had a connection is made again.
+pub(super) fn after_error(
+    session: &Session,
+    ctx: &mut RequestCtx,
+    error: &Error,
+    reused: bool,
+) -> bool {
+    let retry_answer = std::mem::take(&mut ctx.attempts.retry_answer);
+    finish_attempt(ctx);
+    if retry_answer {
+        return true;
+    }
+    if *error.esource() != ErrorSource::Upstream
+        || ctx.outcome.upgraded
+        || super::reply::is_answered(session)
+        || session.as_ref().retry_buffer_truncated()
+    {
+        return false;
+    }
+    if reused && is_stale(error) {
+        return repeat(ctx, session);
+    }
+    match Failure::of(error, ctx.attempts.bound_by_try) {
+        Failure::TryTimeout => grant(ctx, &AttemptFailure::PerTryTimeout, session, true),
+        Failure::Reset(Reset::RefusedStream) => {
+            grant(ctx, &AttemptFailure::RefusedStream, session, false)
+        }
+        Failure::Reset(_) => grant(
+            ctx,
+            &AttemptFailure::Reset { request_sent: true },
+            session,
+            true,
+        ),
+        Failure::Connect(
+            Connect::Timeout | Connect::Refused | Connect::Unreachable | Connect::Other(_),
+        ) => grant(ctx, &AttemptFailure::Connect, session, false),
+        _ => false,
+    }
+}
+
+/// Whether an answer is thrown away and the request made again. Marks the attempt so.
+pub(super) fn after_answer(
+    session: &Session,
+    ctx: &mut RequestCtx,
+    response: &ResponseHeader,
+) -> bool {
+    if !may_be_retried(response.status)
+        || ctx.is_upgrade()
+        || session.as_ref().retry_buffer_truncated()
+    {
+        return false;
+    }
+    let failure = AttemptFailure::Response {
+        status: response.status,
+        headers: &response.headers,
+        // Set by clients within the mesh only, and an edge strips them.
+        retriable_headers: &[],
+    };
+    let granted = grant(ctx, &failure, session, true);
+    ctx.attempts.retry_answer = granted;
+    granted
+}
+
+/// Spares successful answers the look at the policy. gRPC failures come with 200.
+fn may_be_retried(status: StatusCode) -> bool {
+    !status.is_informational() && !status.is_redirection()
+}
+
+/// Whether the connection may have been closed by the upstream while it was idle, before any byte of an answer.
+fn is_stale(error: &Error) -> bool {
+    let nothing_read = |error: &Error| {
+        error.context.as_ref().is_none_or(|context| {
+            !context.as_str().contains("already read: ") || context.as_str().ends_with(": 0")
+        })
+    };
+    match error.etype() {
+        ErrorType::WriteError => true,
+        ErrorType::ConnectionClosed | ErrorType::ReadError => nothing_read(error),
+        _ => error.retry == RetryType::ReusedOnly,
+    }
+}
+
+/// A request that died on a connection that had been idle is made once more on a fresh one, outside
+/// the retry policy, when doing it twice does no harm (promises 10 and 11).
+fn repeat(ctx: &mut RequestCtx, session: &Session) -> bool {
+    if let Some(upstream) = ctx.upstream() {
+        upstream.keep_alive.broke();
+    }
+    let asked_for = ctx.policy().is_some_and(|policy| policy.asked_for);
+    let harmless = session.req_header().method.is_idempotent() || asked_for;
+    if ctx.attempts.repeated || ctx.is_upgrade() || !harmless {
+        return false;
+    }
+    ctx.attempts.repeated = true;
+    ctx.attempts.repeat_fresh = true;
+    true
+}
+
+/// Asks the policy, the budget and the clock.
+fn grant(
+    ctx: &mut RequestCtx,
+    failure: &AttemptFailure<'_>,
+    session: &Session,
+    sent: bool,
+) -> bool {
+    let Some(policy) = ctx.policy() else {
+        return false;
+    };
+    let method = &session.req_header().method;
+    if !policy.allows(failure) || !policy.may_send_again(method, sent) {
+        return false;
+    }
+    let attempts = policy.attempts;
+    if ctx.is_overdue() {
+        return false;
+    }
+    if ctx.attempts.retries >= attempts {
+        if attempts > 0 {
+            ctx.outcome.flags |= ResponseFlags::URX;
+        }
+        return false;
+    }
+    ctx.attempts.retries += 1;
+    ctx.shared.metrics.own().upstream().retries.inc();
+    true
+}
+
+/// An attempt is over, whatever follows.
+fn finish_attempt(ctx: &mut RequestCtx) {
+    if let Some(active) = ctx.attempts.active.take() {
+        active.endpoint().record_failure();
+    }
+}
+
+impl RequestCtx {
+    pub(super) fn policy(&self) -> Option<&RetryPolicy> {
+        Some(&self.plan.as_ref()?.action()?.retry)
+    }
+}

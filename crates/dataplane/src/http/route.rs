@@ -1,0 +1,174 @@
+//! From an admitted head to an answer, or to a plan of how it is forwarded.
+
+use super::chance;
+use super::context::{Plan, RequestCtx};
+use super::facts::RequestFacts;
+use super::failure::Failure;
+use super::forwarding::UPSTREAM_TIMEOUT;
+use pingora_http::RequestHeader;
+use pingora_proxy::Session;
+use rules::{Answer, ClusterTarget, Forward, ForwardAction, Outcome, RequestHead, Route};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use telemetry::ResponseFlags;
+
+/// What is to be done with a request, free of the table it was read from.
+pub(super) enum Step {
+    /// A rule answers it.
+    Answer(Answer),
+    /// The context holds its plan.
+    Forward,
+    /// The rule leads nowhere.
+    Fail(Failure),
+}
+
+/// Asks the rules. The second value is an injected delay, to be waited for before the step is taken.
+pub(super) fn decide(session: &Session, ctx: &mut RequestCtx) -> (Step, Option<Duration>) {
+    let snapshot = ctx.snapshot.clone();
+    let Some(head) = &ctx.head else {
+        return (Step::Fail(Failure::Internal), None);
+    };
+    let Some(listener) = snapshot.table.listeners.get(&head.connection.listener) else {
+        return (Step::Fail(Failure::NoListener), None);
+    };
+    let request = session.req_header();
+    let authority = head.authority.to_str().unwrap_or_default();
+    let request_head = RequestHead {
+        method: request.method.as_str(),
+        scheme: if head.https { "https" } else { "http" },
+        authority,
+        path: request.uri.path(),
+        query: request.uri.query(),
+        headers: &request.headers,
+    };
+    let facts = RequestFacts {
+        ctx,
+        request,
+        response: None,
+    };
+    let decision = listener.decide_with(&request_head, &mut chance::roll, &facts);
+    let (route, delay) = (decision.route.cloned(), decision.delay);
+    let step = match decision.outcome {
+        Outcome::Answer(answer) => Step::Answer(answer),
+        Outcome::Forward(forward) => plan(ctx, request, route.as_ref(), forward),
+    };
+    ctx.route = route;
+    if delay.is_some() {
+        ctx.outcome.flags |= ResponseFlags::DI;
+    }
+    (step, delay)
+}
+
+fn plan(
+    ctx: &mut RequestCtx,
+    request: &RequestHeader,
+    route: Option<&Arc<Route>>,
+    forward: Forward<'_>,
+) -> Step {
+    let (Some(route), Some(destination)) =
+        (route, forward.action.destinations.get(forward.destination))
+    else {
+        return Step::Fail(Failure::Internal);
+    };
+    let definition = match &destination.cluster {
+        ClusterTarget::Cluster(cluster) => cluster,
+        ClusterTarget::Missing(missing) => {
+            ctx.origin = Some(destination.origin.clone());
+            return Step::Fail(Failure::NoCluster(
+                missing.key.clone(),
+                missing.reason.clone(),
+            ));
+        }
+    };
+    let Some(cluster) = ctx.snapshot.clusters.get(&definition.key) else {
+        ctx.origin = Some(destination.origin.clone());
+        return Step::Fail(Failure::NoCluster(
+            definition.key.clone(),
+            "not in the table".into(),
+        ));
+    };
+    let empty = cluster.endpoints.members().is_empty();
+    let timeout = timeout(ctx, request, forward.action);
+    ctx.plan = Some(Plan {
+        route: route.clone(),
+        destination: forward.destination,
+        cluster: cluster.clone(),
+        mirrors: forward.mirrors,
+        cors_headers: forward.cors_headers,
+        deadline: None,
+        timeout,
+        per_try_timeout: forward.action.retry.per_try_timeout,
+    });
+    if empty {
+        Step::Fail(Failure::NoEndpoint)
+    } else {
+        Step::Forward
+    }
+}
+
+/// The route's timeout, unless a trusted caller or gRPC knows better. gRPC cannot lengthen it.
+fn timeout(ctx: &RequestCtx, request: &RequestHeader, action: &ForwardAction) -> Option<Duration> {
+    let head = ctx.head.as_ref()?;
+    let told = request
+        .headers
+        .get(UPSTREAM_TIMEOUT)
+        .filter(|_| head.trusted);
+    let told = told
+        .and_then(|millis| millis.to_str().ok()?.parse().ok())
+        .map(Duration::from_millis);
+    let timeout = told.or(action.timeout).filter(|timeout| !timeout.is_zero());
+    let grpc = request.headers.get("grpc-timeout").filter(|_| head.grpc);
+    match (timeout, grpc.and_then(|grpc| grpc_timeout(grpc.as_bytes()))) {
+        (Some(timeout), Some(grpc)) => Some(timeout.min(grpc)),
+        (timeout, grpc) => timeout.or(grpc),
+    }
+}
+
+/// `100m`: up to eight digits and a unit.
+fn grpc_timeout(text: &[u8]) -> Option<Duration> {
+    let (unit, digits) = text.split_last()?;
+    if digits.is_empty() || digits.len() > 8 {
+        return None;
+    }
+    let number: u64 = std::str::from_utf8(digits).ok()?.parse().ok()?;
+    Some(match unit {
+        b'H' => Duration::from_secs(number * 3600),
+        b'M' => Duration::from_secs(number * 60),
+        b'S' => Duration::from_secs(number),
+        b'm' => Duration::from_millis(number),
+        b'u' => Duration::from_micros(number),
+        b'n' => Duration::from_nanos(number),
+        _ => return None,
+    })
+}
+
+/// Starts the clock of the whole exchange: after an injected delay, and when a request with a body has
+/// been received as a whole.
+pub(super) fn start_clock(ctx: &mut RequestCtx) {
+    if let Some(plan) = &mut ctx.plan {
+        plan.deadline = plan.timeout.map(|timeout| Instant::now() + timeout);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn grpc_timeouts_have_a_unit() {
+        let cases = [
+            ("1H", Some(Duration::from_secs(3600))),
+            ("20S", Some(Duration::from_secs(20))),
+            ("100m", Some(Duration::from_millis(100))),
+            ("99999999n", Some(Duration::from_nanos(99_999_999))),
+            ("123456789n", None),
+            ("5", None),
+            ("S", None),
+            ("-1S", None),
+            ("", None),
+        ];
+        for (text, want) in cases {
+            assert_eq!(grpc_timeout(text.as_bytes()), want, "{text}");
+        }
+    }
+}

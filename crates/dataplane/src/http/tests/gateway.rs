@@ -1,0 +1,296 @@
+//! A gateway made of a table written by hand.
+
+use super::client::{Client, Message, get};
+use crate::net::{Addresses, ConnectionObserver, Limits, ListenerManager, Refused};
+use crate::{GatewayApp, Settings, Shared};
+use http::{HeaderName, HeaderValue};
+use model::{Origin, Position, ResourceRef};
+use rules::{
+    Action, Cluster, ClusterKey, ClusterTarget, Endpoint, EndpointAddr, Endpoints, ForwardAction,
+    HeaderOps, HeaderTemplate, Listener, ListenerKey, LoadBalancing, MissingCluster, PathMatch,
+    Predicate, RetryOn, RetryPolicy, Route, RouteSet, ServicePort, Table, UpstreamProtocol,
+    VirtualHost, VirtualHosts, WeightedDestination,
+};
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+use telemetry::{AccessLog, Format, Metrics};
+
+const KEY: ListenerKey = ListenerKey {
+    bind: None,
+    port: 80,
+};
+
+/// A running gateway that serves `shop.test`.
+pub(super) struct Gateway {
+    pub(super) address: SocketAddr,
+    pub(super) shared: Arc<Shared>,
+    _listeners: ListenerManager<GatewayApp>,
+    folder: tempfile::TempDir,
+}
+
+struct Nobody;
+
+impl ConnectionObserver for Nobody {
+    fn opened(&self, _: &ListenerKey) {}
+    fn closed(&self, _: &ListenerKey) {}
+    fn refused(&self, _: &ListenerKey, _: Refused) {}
+}
+
+/// What the table of a gateway is made from.
+#[derive(Default)]
+pub(super) struct Rules {
+    routes: Vec<Arc<Route>>,
+    table: Table,
+    endpoints: Endpoints,
+    pub(super) settings: Settings,
+}
+
+impl Rules {
+    /// One route for everything, to these endpoints.
+    pub(super) fn to(endpoints: &[SocketAddr]) -> Self {
+        Self::to_with(endpoints, |_| {})
+    }
+
+    /// One route for everything, changed as the case wants.
+    pub(super) fn to_with(
+        endpoints: &[SocketAddr],
+        change: impl FnOnce(&mut ForwardAction),
+    ) -> Self {
+        let mut rules = Self::default();
+        let cluster = rules.cluster("shop", UpstreamProtocol::Http1, endpoints);
+        rules.route(Predicate::default(), cluster, change);
+        rules
+    }
+
+    pub(super) fn cluster(
+        &mut self,
+        name: &str,
+        protocol: UpstreamProtocol,
+        endpoints: &[SocketAddr],
+    ) -> Arc<Cluster> {
+        let host: Arc<str> = format!("{name}.default.svc.cluster.local").into();
+        let key = ClusterKey {
+            host: host.clone(),
+            subset: None,
+            port: 8000,
+        };
+        let cluster = Arc::new(Cluster {
+            key: key.clone(),
+            namespace: "default".into(),
+            service_name: name.into(),
+            protocol,
+            subset_labels: BTreeMap::new(),
+            load_balancing: LoadBalancing::RoundRobin,
+            connect_timeout: Duration::from_secs(2),
+            idle_timeout: Duration::from_secs(3600),
+            origin: None,
+        });
+        self.table.clusters.insert(key, cluster.clone());
+        let endpoint = |address: &SocketAddr| Endpoint {
+            address: EndpointAddr::Tcp(*address),
+            weight: 1,
+            labels: Arc::default(),
+            locality: "".into(),
+        };
+        let service = ServicePort { host, port: 8000 };
+        self.endpoints
+            .services
+            .insert(service, endpoints.iter().map(endpoint).collect());
+        cluster
+    }
+
+    pub(super) fn route(
+        &mut self,
+        predicate: Predicate,
+        cluster: Arc<Cluster>,
+        change: impl FnOnce(&mut ForwardAction),
+    ) {
+        let mut action = forward(ClusterTarget::Cluster(cluster));
+        change(&mut action);
+        self.action(predicate, Action::Forward(Box::new(action)));
+    }
+
+    pub(super) fn action(&mut self, predicate: Predicate, action: Action) {
+        let name = format!("route-{}", self.routes.len()).into();
+        self.routes.push(Arc::new(Route {
+            name,
+            predicate,
+            action,
+            origin: origin(),
+        }));
+    }
+
+    pub(super) async fn start(mut self) -> Gateway {
+        let host = |domain: &str, https_redirect, routes| {
+            let name = format!("{domain}:80").into();
+            Arc::new(VirtualHost {
+                name,
+                domain: domain.into(),
+                https_redirect,
+                routes: Arc::new(RouteSet::new(routes)),
+            })
+        };
+        let hosts = [
+            host("shop.test", false, self.routes),
+            host("secure.test", true, Vec::new()),
+        ];
+        let listener = Listener {
+            key: KEY,
+            virtual_hosts: VirtualHosts::new(hosts),
+            origins: Vec::new(),
+        };
+        self.table.listeners.insert(KEY, Arc::new(listener));
+        let folder = tempfile::tempdir().unwrap();
+        let metrics = Arc::new(Metrics::new("test"));
+        let dropped = metrics.own().access_log_dropped();
+        let log = AccessLog::open(&folder.path().join("log"), Format::Text, dropped).unwrap();
+        let shared = Shared::new(self.settings, metrics, Arc::new(log));
+        shared.publish(Arc::new(self.table), &self.endpoints);
+        let listeners = ListenerManager::new(
+            GatewayApp::new(shared.clone()),
+            Addresses {
+                address: IpAddr::from(Ipv4Addr::LOCALHOST),
+                ports: BTreeMap::from([(80, 0)]),
+            },
+            Limits::default(),
+            Arc::new(Nobody),
+        );
+        let status = listeners.apply(&shared.snapshot().table);
+        Gateway {
+            address: status[0].address,
+            shared,
+            _listeners: listeners,
+            folder,
+        }
+    }
+}
+
+impl Gateway {
+    pub(super) async fn client(&self) -> Client {
+        Client::connect(self.address).await
+    }
+
+    /// One request on a connection of its own.
+    pub(super) async fn ask(&self, request: &str) -> Message {
+        self.client().await.ask(request).await
+    }
+
+    pub(super) async fn get(&self, path: &str) -> Message {
+        self.ask(&get(path)).await
+    }
+
+    pub(super) fn log(&self) -> String {
+        self.shared.access_log.flush(Duration::from_secs(1));
+        std::fs::read_to_string(self.folder.path().join("log")).unwrap()
+    }
+
+    /// Waits until the log has this text.
+    #[track_caller]
+    pub(super) fn logs(&self, text: &'static str) -> impl Future<Output = ()> {
+        let caller = std::panic::Location::caller();
+        async move {
+            for _ in 0..500 {
+                if self.log().contains(text) {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            panic!("{caller}: {text:?} is not in the log: {}", self.log());
+        }
+    }
+}
+
+/// A place in a file of rules.
+pub(super) fn origin() -> Arc<Origin> {
+    let resource = ResourceRef {
+        kind: "VirtualService".into(),
+        namespace: "default".into(),
+        name: "shop".into(),
+    };
+    let position = Some(Position {
+        file: "shop.yaml".into(),
+        line: 7,
+        column: 3,
+    });
+    Arc::new(Origin {
+        resource,
+        path: "spec.http[0]".into(),
+        position,
+    })
+}
+
+pub(super) fn missing() -> ClusterTarget {
+    let key = ClusterKey {
+        host: "gone.default.svc.cluster.local".into(),
+        subset: None,
+        port: 80,
+    };
+    ClusterTarget::Missing(MissingCluster {
+        key,
+        reason: "no such service".into(),
+    })
+}
+
+/// An action to one destination, with everything else as Istio's defaults.
+pub(super) fn forward(cluster: ClusterTarget) -> ForwardAction {
+    let destination = WeightedDestination {
+        weight: 1,
+        cluster,
+        request_headers: HeaderOps::default(),
+        response_headers: HeaderOps::default(),
+        authority_rewrite: None,
+        origin: origin(),
+    };
+    ForwardAction {
+        destinations: vec![destination],
+        total_weight: 1,
+        path_rewrite: None,
+        authority_rewrite: None,
+        request_headers: HeaderOps::default(),
+        response_headers: HeaderOps::default(),
+        timeout: None,
+        retry: RetryPolicy::istio_default(),
+        fault: None,
+        mirrors: Vec::new(),
+        cors: None,
+    }
+}
+
+/// A policy that the VirtualService wrote.
+pub(super) fn retries(attempts: u32, retry_on: &str) -> RetryPolicy {
+    let (retry_on, statuses) = RetryOn::parse(retry_on).unwrap();
+    let backoff = Duration::from_millis(1);
+    RetryPolicy {
+        attempts,
+        retry_on,
+        statuses,
+        backoff,
+        asked_for: true,
+        ..RetryPolicy::istio_default()
+    }
+}
+
+pub(super) fn prefix(path: &str) -> Predicate {
+    Predicate {
+        uri: Some(PathMatch::Prefix(path.into())),
+        ..Predicate::default()
+    }
+}
+
+/// `set` operations.
+pub(super) fn set(pairs: &[(&str, &str)]) -> HeaderOps {
+    let entry = |(name, value): &(&str, &str)| {
+        let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
+        (name, HeaderTemplate::parse(value).unwrap())
+    };
+    HeaderOps {
+        set: pairs.iter().map(entry).collect(),
+        ..HeaderOps::default()
+    }
+}
+
+pub(super) fn value(text: &'static str) -> HeaderValue {
+    HeaderValue::from_static(text)
+}

@@ -1,0 +1,242 @@
+//! HTTP/2 with prior knowledge, and gRPC on it.
+
+use super::gateway::{Gateway, Rules};
+use super::origin::{Origin, ok};
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, Response};
+use rules::{Predicate, UpstreamProtocol};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use tokio::net::{TcpListener, TcpStream};
+
+/// An upstream that echoes bodies and ends with trailers; it refuses as many streams as it is told first.
+struct Http2Origin {
+    address: SocketAddr,
+    connections: Arc<AtomicUsize>,
+    streams: Arc<AtomicUsize>,
+}
+
+impl Http2Origin {
+    async fn start(refused: usize) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let origin = Self {
+            address,
+            connections: Arc::default(),
+            streams: Arc::default(),
+        };
+        let (connections, streams) = (origin.connections.clone(), origin.streams.clone());
+        tokio::spawn(async move {
+            loop {
+                let (socket, _) = listener.accept().await.unwrap();
+                connections.fetch_add(1, SeqCst);
+                tokio::spawn(serve(socket, streams.clone(), refused));
+            }
+        });
+        origin
+    }
+}
+
+async fn serve(socket: TcpStream, streams: Arc<AtomicUsize>, refused: usize) {
+    let mut connection = h2::server::handshake(socket).await.unwrap();
+    while let Some(Ok((request, mut respond))) = connection.accept().await {
+        if streams.fetch_add(1, SeqCst) < refused {
+            respond.send_reset(h2::Reason::REFUSED_STREAM);
+            continue;
+        }
+        tokio::spawn(async move {
+            let path = request.uri().path().to_owned();
+            let authority = request.uri().authority().unwrap().to_string();
+            let mut body = request.into_body();
+            let response = Response::builder()
+                .header("x-path", path)
+                .header("x-authority", authority);
+            let response = response
+                .header("content-type", "application/grpc")
+                .body(())
+                .unwrap();
+            let mut stream = respond.send_response(response, false).unwrap();
+            while let Some(Ok(data)) = body.data().await {
+                let _ = body.flow_control().release_capacity(data.len());
+                stream.send_data(data, false).unwrap();
+            }
+            let mut trailers = HeaderMap::new();
+            trailers.insert("grpc-status", "5".parse().unwrap());
+            stream.send_trailers(trailers).unwrap();
+        });
+    }
+}
+
+/// What a client got: the head, the body and the trailers.
+struct Answer {
+    head: Response<()>,
+    body: Vec<u8>,
+    trailers: Option<HeaderMap>,
+    ended_with_head: bool,
+}
+
+type Sender = h2::client::SendRequest<Bytes>;
+
+async fn connect(gateway: &Gateway) -> Sender {
+    let socket = TcpStream::connect(gateway.address).await.unwrap();
+    let (sender, connection) = h2::client::handshake(socket).await.unwrap();
+    tokio::spawn(connection);
+    sender
+}
+
+async fn ask(sender: &Sender, method: Method, path: &str, body: &'static str) -> Answer {
+    let mut sender = sender.clone().ready().await.unwrap();
+    let request = Request::builder()
+        .method(method)
+        .uri(format!("http://shop.test{path}"));
+    let request = request
+        .header("content-type", "application/grpc")
+        .body(())
+        .unwrap();
+    let (response, mut stream) = sender.send_request(request, body.is_empty()).unwrap();
+    if !body.is_empty() {
+        stream
+            .send_data(Bytes::from_static(body.as_bytes()), true)
+            .unwrap();
+    }
+    let (head, mut stream) = response.await.unwrap().into_parts();
+    let ended_with_head = stream.is_end_stream();
+    let mut body = Vec::new();
+    while let Some(Ok(data)) = stream.data().await {
+        body.extend_from_slice(&data);
+    }
+    let trailers = stream.trailers().await.unwrap();
+    Answer {
+        head: Response::from_parts(head, ()),
+        body,
+        trailers,
+        ended_with_head,
+    }
+}
+
+async fn grpc_gateway(origin: &Http2Origin) -> Gateway {
+    let mut rules = Rules::default();
+    let cluster = rules.cluster("grpc", UpstreamProtocol::Http2, &[origin.address]);
+    rules.route(Predicate::default(), cluster, |_| {});
+    rules.start().await
+}
+
+#[tokio::test]
+async fn grpc_passes_with_body_and_trailers() {
+    let origin = Http2Origin::start(0).await;
+    let gateway = grpc_gateway(&origin).await;
+    let sender = connect(&gateway).await;
+    let answer = ask(&sender, Method::POST, "/s/m", "message").await;
+    assert_eq!(answer.head.status(), 200);
+    assert_eq!(answer.head.headers()["x-path"], "/s/m");
+    assert_eq!(answer.head.headers()["x-authority"], "shop.test");
+    assert_eq!(answer.head.headers()["server"], "istio-envoy");
+    assert_eq!(answer.body, b"message");
+    assert_eq!(answer.trailers.unwrap()["grpc-status"], "5");
+    gateway
+        .logs(r#""POST /s/m HTTP/2" 200 - via_upstream "#)
+        .await;
+    let metrics = gateway.shared.metrics.text();
+    assert!(metrics.contains(r#"grpc_response_status="5""#), "{metrics}");
+}
+
+#[tokio::test]
+async fn streams_share_a_connection_upstream() {
+    let origin = Http2Origin::start(0).await;
+    let gateway = grpc_gateway(&origin).await;
+    let sender = connect(&gateway).await;
+    ask(&sender, Method::POST, "/", "first").await;
+    let mut asking = tokio::task::JoinSet::new();
+    for _ in 0..10 {
+        let sender = sender.clone();
+        asking.spawn(async move { ask(&sender, Method::POST, "/", "x").await.body });
+    }
+    assert!(asking.join_all().await.iter().all(|body| body == b"x"));
+    // A few more may be opened while one is taken out of the pool to start a stream.
+    assert!(
+        origin.connections.load(SeqCst) <= 4,
+        "{}",
+        origin.connections.load(SeqCst)
+    );
+}
+
+#[tokio::test]
+async fn a_refused_stream_is_retried_by_default() {
+    let origin = Http2Origin::start(1).await;
+    let gateway = grpc_gateway(&origin).await;
+    let answer = ask(&connect(&gateway).await, Method::POST, "/", "x").await;
+    assert_eq!(
+        (answer.head.status().as_u16(), answer.body.as_slice()),
+        (200, &b"x"[..])
+    );
+    assert_eq!(origin.streams.load(SeqCst), 2);
+}
+
+#[tokio::test]
+async fn a_local_answer_to_grpc_is_trailers_only() {
+    let gateway = Rules::to(&[]).start().await;
+    let answer = ask(&connect(&gateway).await, Method::POST, "/", "").await;
+    assert_eq!(answer.head.status(), 200);
+    assert_eq!(answer.head.headers()["grpc-status"], "14");
+    assert!(answer.ended_with_head);
+}
+
+#[tokio::test]
+async fn an_http2_client_reaches_an_http1_upstream() {
+    let origin = Origin::answering(ok("one")).await;
+    let gateway = Rules::to(&[origin.address]).start().await;
+    let answer = ask(&connect(&gateway).await, Method::GET, "/a/../b", "").await;
+    assert_eq!(
+        (answer.head.status().as_u16(), answer.body.as_slice()),
+        (200, &b"one"[..])
+    );
+    assert_eq!(origin.request(0).start_line(), "GET /b HTTP/1.1");
+    assert_eq!(origin.request(0).header("host").unwrap(), "shop.test");
+}
+
+#[tokio::test]
+async fn a_cluster_that_speaks_as_its_client_gets_http2_from_an_http2_client() {
+    let origin = Http2Origin::start(0).await;
+    let mut rules = Rules::default();
+    let cluster = rules.cluster("any", UpstreamProtocol::AsClient, &[origin.address]);
+    rules.route(Predicate::default(), cluster, |_| {});
+    let gateway = rules.start().await;
+    let answer = ask(&connect(&gateway).await, Method::POST, "/s/m", "message").await;
+    assert_eq!(answer.body, b"message");
+    assert_eq!(answer.trailers.unwrap()["grpc-status"], "5");
+}
+
+#[tokio::test]
+async fn a_cluster_that_speaks_as_its_client_gets_http1_from_an_http1_client() {
+    let origin = Origin::answering(ok("one")).await;
+    let mut rules = Rules::default();
+    let cluster = rules.cluster("any", UpstreamProtocol::AsClient, &[origin.address]);
+    rules.route(Predicate::default(), cluster, |_| {});
+    let gateway = rules.start().await;
+    assert_eq!(gateway.get("/").await.status(), 200);
+    assert_eq!(origin.request(0).start_line(), "GET / HTTP/1.1");
+}
+
+#[tokio::test]
+async fn an_upstream_that_resets_within_the_body_resets_the_stream() {
+    let partial = "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf";
+    let origin = Origin::answering(super::origin::Act::SendAndClose(partial.into())).await;
+    let gateway = Rules::to(&[origin.address]).start().await;
+    let mut sender = connect(&gateway).await.ready().await.unwrap();
+    let request = Request::builder()
+        .uri("http://shop.test/")
+        .body(())
+        .unwrap();
+    let (response, _) = sender.send_request(request, true).unwrap();
+    let mut body = response.await.unwrap().into_body();
+    let mut end = body.data().await;
+    while let Some(Ok(_)) = end {
+        end = body.data().await;
+    }
+    assert!(
+        end.is_some_and(|end| end.is_err()),
+        "the stream must not end as if it were whole"
+    );
+    gateway.logs(" 200 UC ").await;
+}

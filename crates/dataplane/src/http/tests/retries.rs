@@ -1,0 +1,207 @@
+//! When a request is made again, and when not.
+
+use super::client::{get, post};
+use super::eventually;
+use super::gateway::{Rules, retries};
+use super::origin::{Act, Origin, ok, respond};
+
+#[tokio::test]
+async fn a_503_is_retried_when_asked_for() {
+    let origin = Origin::start(|n| {
+        if n == 0 {
+            respond(503, "", "")
+        } else {
+            ok("at last")
+        }
+    })
+    .await;
+    let gateway = Rules::to_with(&[origin.address], |action| action.retry = retries(2, "5xx"))
+        .start()
+        .await;
+    let response = gateway.ask(&post("/", "body")).await;
+    assert_eq!(
+        (response.status(), response.body.as_str(), origin.hits()),
+        (200, "at last", 2)
+    );
+    assert_eq!(origin.request(1).body, "body");
+    assert_eq!(
+        origin.request(1).header("x-envoy-attempt-count").unwrap(),
+        "2"
+    );
+    gateway.logs(" 200 - via_upstream ").await;
+}
+
+#[tokio::test]
+async fn the_last_answer_is_passed_on_when_retries_are_used_up() {
+    let origin = Origin::start(|n| respond(503, "", &format!("answer {n}"))).await;
+    let gateway = Rules::to_with(&[origin.address], |action| action.retry = retries(2, "503"))
+        .start()
+        .await;
+    let response = gateway.get("/").await;
+    assert_eq!(
+        (response.status(), response.body.as_str(), origin.hits()),
+        (503, "answer 2", 3)
+    );
+    gateway.logs(" 503 URX via_upstream ").await;
+}
+
+#[tokio::test]
+async fn a_retry_goes_to_an_endpoint_not_tried() {
+    let broken = Origin::answering(respond(500, "", "")).await;
+    let good = Origin::answering(ok("good")).await;
+    let endpoints = [broken.address, good.address];
+    let gateway = Rules::to_with(&endpoints, |action| action.retry = retries(1, "5xx"))
+        .start()
+        .await;
+    for _ in 0..20 {
+        assert_eq!(gateway.get("/").await.body, "good");
+    }
+}
+
+#[tokio::test]
+async fn a_failed_connection_is_retried_by_default_whatever_the_method() {
+    let good = Origin::answering(ok("good")).await;
+    let gateway = Rules::to(&[Origin::nobody().await, good.address])
+        .start()
+        .await;
+    for _ in 0..6 {
+        assert_eq!(gateway.ask(&post("/", "x")).await.body, "good");
+    }
+    assert_eq!(good.hits(), 6);
+}
+
+#[tokio::test]
+async fn exhausted_connection_retries_say_so() {
+    let gateway = Rules::to(&[Origin::nobody().await]).start().await;
+    let response = gateway.get("/").await;
+    assert!(
+        response
+            .body
+            .contains("retried and the latest reset reason: remote connection failure")
+    );
+    gateway.logs(" 503 URX,UF ").await;
+}
+
+#[tokio::test]
+async fn a_body_too_large_to_keep_is_not_sent_twice() {
+    let origin = Origin::start(|n| respond(503, "", &format!("answer {n}"))).await;
+    let gateway = Rules::to_with(&[origin.address], |action| action.retry = retries(2, "5xx"))
+        .start()
+        .await;
+    let response = gateway.ask(&post("/", &"x".repeat(100_000))).await;
+    assert_eq!(
+        (response.status(), response.body.as_str(), origin.hits()),
+        (503, "answer 0", 1)
+    );
+}
+
+/// Promise 10.
+#[tokio::test]
+async fn a_post_is_not_replayed_unasked() {
+    let origin = Origin::start(|n| if n == 0 { Act::Close } else { ok("twice") }).await;
+    let rules = Rules::to_with(&[origin.address], |action| {
+        action.retry = rules::RetryPolicy {
+            asked_for: false,
+            ..retries(2, "reset")
+        };
+    });
+    let gateway = rules.start().await;
+    assert_eq!(
+        (gateway.ask(&post("/", "pay")).await.status(), origin.hits()),
+        (503, 1)
+    );
+    gateway.logs(" 503 UC ").await;
+}
+
+/// Promise 10: the VirtualService asks for it.
+#[tokio::test]
+async fn a_post_is_replayed_when_the_rule_asks() {
+    let origin = Origin::start(|n| if n == 0 { Act::Close } else { ok("twice") }).await;
+    let gateway = Rules::to_with(&[origin.address], |action| {
+        action.retry = retries(2, "reset")
+    })
+    .start()
+    .await;
+    assert_eq!(
+        (
+            gateway.ask(&post("/", "idempotent")).await.body,
+            origin.hits()
+        ),
+        ("twice".into(), 2)
+    );
+}
+
+/// The upstream answers once, and closes the connection when the second request has come: as a server does
+/// whose keep-alive ends just then.
+async fn closing_on_reuse() -> Origin {
+    Origin::start(|n| if n == 1 { Act::Close } else { ok("fine") }).await
+}
+
+/// Promise 11.
+#[tokio::test]
+async fn a_get_that_meets_a_stale_connection_is_made_again() {
+    let origin = closing_on_reuse().await;
+    let gateway = Rules::to_with(&[origin.address], |action| action.retry.attempts = 0)
+        .start()
+        .await;
+    let mut client = gateway.client().await;
+    for _ in 0..2 {
+        assert_eq!(client.ask(&get("/")).await.body, "fine");
+    }
+    assert_eq!((origin.hits(), origin.connections()), (3, 2));
+    assert_eq!(
+        origin.request(2).header("x-envoy-attempt-count").unwrap(),
+        "1"
+    );
+}
+
+/// Promises 10 and 11.
+#[tokio::test]
+async fn a_post_that_meets_a_stale_connection_is_not() {
+    let origin = closing_on_reuse().await;
+    let gateway = Rules::to(&[origin.address]).start().await;
+    let mut client = gateway.client().await;
+    assert_eq!(client.ask(&get("/")).await.status(), 200);
+    assert_eq!(client.ask(&post("/", "pay")).await.status(), 503);
+    assert_eq!(origin.hits(), 2);
+}
+
+/// Promise 11.
+#[tokio::test]
+async fn an_idle_connection_is_given_up_before_the_upstream_would() {
+    let origin = Origin::answering(respond(200, "Keep-Alive: timeout=1\r\n", "fine")).await;
+    let gateway = Rules::to(&[origin.address]).start().await;
+    let response = gateway.get("/").await;
+    assert_eq!(response.header("keep-alive"), None);
+    let snapshot = gateway.shared.snapshot();
+    let cluster = snapshot.clusters.values().next().unwrap();
+    let upstream = &cluster.endpoints.members()[0].value;
+    let kept = upstream
+        .peer(crate::upstream::Attempt::default())
+        .options
+        .idle_timeout
+        .unwrap();
+    assert_eq!(kept, std::time::Duration::from_millis(500));
+}
+
+#[tokio::test]
+async fn requests_in_flight_are_counted_at_their_endpoint_until_they_end() {
+    let origin = Origin::start(|n| if n == 0 { Act::Hang } else { ok("") }).await;
+    let gateway = Rules::to(&[origin.address]).start().await;
+    let snapshot = gateway.shared.snapshot();
+    let state = snapshot
+        .clusters
+        .values()
+        .next()
+        .unwrap()
+        .endpoints
+        .members()[0]
+        .state
+        .clone();
+    let mut client = gateway.client().await;
+    client.send(&get("/")).await;
+    eventually("the request is in flight", || state.active() == 1).await;
+    drop(client);
+    eventually("the request is over", || state.active() == 0).await;
+    gateway.logs(" 0 DC downstream_remote_disconnect ").await;
+}

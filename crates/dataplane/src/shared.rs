@@ -1,0 +1,56 @@
+//! What all requests share.
+
+use crate::Settings;
+use crate::http::{MirrorPool, Refusals};
+use crate::upstream::Snapshot;
+use arc_swap::ArcSwap;
+use rules::{Endpoints, Table};
+use std::sync::{Arc, Mutex, PoisonError};
+use telemetry::{AccessLog, Metrics};
+
+/// The configuration in force, and where requests are counted and logged. One for a process.
+pub struct Shared {
+    snapshot: ArcSwap<Snapshot>,
+    /// One publisher at a time, so that state is carried over from the snapshot that is replaced.
+    publishing: Mutex<()>,
+    /// Fixed for the life of the process.
+    pub settings: Settings,
+    /// Where requests are counted.
+    pub metrics: Arc<Metrics>,
+    /// Where requests are logged.
+    pub access_log: Arc<AccessLog>,
+    pub(crate) refusals: Refusals,
+    pub(crate) mirrors: MirrorPool,
+}
+
+impl Shared {
+    /// Shared by everything that serves, with an empty configuration.
+    pub fn new(settings: Settings, metrics: Arc<Metrics>, access_log: Arc<AccessLog>) -> Arc<Self> {
+        Arc::new(Self {
+            snapshot: ArcSwap::from_pointee(Snapshot::default()),
+            publishing: Mutex::default(),
+            refusals: Refusals::new(&metrics),
+            mirrors: MirrorPool::new(&settings, &metrics),
+            settings,
+            metrics,
+            access_log,
+        })
+    }
+
+    /// Puts a configuration in force for all requests that begin from now on. Those in flight keep theirs.
+    ///
+    /// Meant for a control thread: its cost grows with the number of clusters and endpoints that changed.
+    pub fn publish(&self, table: Arc<Table>, endpoints: &Endpoints) {
+        let _one = self
+            .publishing
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let next = self.snapshot.load().next(table, endpoints);
+        self.snapshot.store(Arc::new(next));
+    }
+
+    /// The configuration in force.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.snapshot.load_full()
+    }
+}
