@@ -1,0 +1,328 @@
+//! From changed files to a table: the objects in force, and the older versions that stand in for refused ones.
+
+use crate::last_good::LastGood;
+use crate::store::say_that_the_older_stays;
+use crate::{Change, ChangeKind, ObjectChange, Published, Receipt, Store};
+use model::{Defaults, Diagnostic, Resource, ResourceRef, Resources, Severity};
+use rules::{CompileOptions, Compiler, Endpoints, Table};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+/// How objects are read, compiled and remembered.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// What is assumed for what objects leave out.
+    pub defaults: Defaults,
+    /// Whose configuration is compiled.
+    pub compile: CompileOptions,
+    /// Where the last good version of every object is kept for the next start. Absent: nowhere.
+    pub last_good: Option<PathBuf>,
+}
+
+/// All objects and what they compile to. Takes changes in one by one; costs what changed.
+pub struct Configuration {
+    store: Store,
+    compiler: Compiler,
+    last_good: Option<LastGood>,
+    generation: u64,
+    /// What changed since the last compilation.
+    pending: BTreeMap<ResourceRef, ChangeKind>,
+    /// What the table was compiled of.
+    in_force: Arc<Resources>,
+    /// Objects of `in_force` that the compiler refused, and those of which it holds an older version.
+    refused: BTreeSet<ResourceRef>,
+    outdated: BTreeSet<ResourceRef>,
+    /// Objects that the last compilation accepted and the one before did not.
+    recovered: BTreeSet<ResourceRef>,
+    table: Arc<Table>,
+    endpoints: Arc<Endpoints>,
+    table_diagnostics: Vec<Diagnostic>,
+    endpoint_diagnostics: Vec<Diagnostic>,
+    diagnostics: Arc<[Diagnostic]>,
+}
+
+/// Which parts a change of a kind concerns.
+#[derive(Clone, Copy, Debug, Default)]
+struct Concern {
+    routes: bool,
+    endpoints: bool,
+}
+
+impl Concern {
+    fn of(kind: &str) -> Self {
+        match kind {
+            "EndpointSlice" | "Pod" | "WorkloadEntry" => Self {
+                routes: false,
+                endpoints: true,
+            },
+            "Service" | "ServiceEntry" => Self {
+                routes: true,
+                endpoints: true,
+            },
+            _ => Self {
+                routes: true,
+                endpoints: false,
+            },
+        }
+    }
+}
+
+impl Configuration {
+    /// Nothing yet. A folder for the last good versions that cannot be made is done without.
+    pub fn new(settings: Settings) -> Self {
+        let Settings {
+            defaults,
+            compile,
+            last_good,
+        } = settings;
+        let last_good = last_good.and_then(|folder| open(&folder, &defaults));
+        Self {
+            store: Store::new(defaults),
+            compiler: Compiler::new(compile),
+            last_good,
+            generation: 0,
+            pending: BTreeMap::new(),
+            in_force: Arc::default(),
+            refused: BTreeSet::new(),
+            outdated: BTreeSet::new(),
+            recovered: BTreeSet::new(),
+            table: Arc::default(),
+            endpoints: Arc::default(),
+            table_diagnostics: Vec::new(),
+            endpoint_diagnostics: Vec::new(),
+            diagnostics: Arc::from([]),
+        }
+    }
+
+    /// Takes in what sources told. Takes effect with [`Self::compile`].
+    pub fn apply(&mut self, changes: Vec<Change>) {
+        let changed = self
+            .store
+            .apply_remembering(changes, self.last_good.as_ref());
+        for (reference, kind) in changed {
+            let kind = combined(self.pending.remove(&reference), kind);
+            self.pending.extend(kind.map(|kind| (reference, kind)));
+        }
+    }
+
+    /// Compiles what changed. Absent: nothing is different from the last time.
+    pub fn compile(&mut self, received_at: SystemTime) -> Option<Published> {
+        let first = self.generation == 0;
+        let concern = self.concern(first);
+        if concern.routes {
+            self.compile_routes();
+        } else if concern.endpoints {
+            self.in_force = Arc::new(self.wanted_with(&self.outdated_versions()));
+        }
+        if concern.endpoints {
+            let (endpoints, diagnostics) = self.compiler.endpoints(&self.in_force);
+            self.endpoints = Arc::new(endpoints);
+            self.endpoint_diagnostics = diagnostics;
+        }
+        let diagnostics = self.collect_diagnostics();
+        let is_same = *diagnostics == *self.diagnostics && !concern.routes && !concern.endpoints;
+        self.diagnostics = diagnostics.into();
+        (!is_same).then(|| self.publish(received_at))
+    }
+
+    /// The folder of last good versions is brought up to date with what was compiled last.
+    pub(crate) fn remember(&mut self, published: &Published) {
+        let Some(mut last_good) = self.last_good.take() else {
+            return;
+        };
+        let changed = published
+            .receipt
+            .changes
+            .iter()
+            .map(|change| &change.resource);
+        for reference in changed.chain(&self.recovered) {
+            self.remember_one(&mut last_good, reference);
+        }
+        self.last_good = Some(last_good);
+    }
+
+    /// Forgets what no source names any more, once all have told everything.
+    pub(crate) fn forget_others(&mut self) {
+        // Nothing at all is more likely a folder that is not mounted yet than a wish.
+        if let Some(last_good) = &mut self.last_good
+            && !self.store.resources().is_empty()
+        {
+            last_good.retain(self.store.references());
+        }
+    }
+
+    fn remember_one(&self, last_good: &mut LastGood, reference: &ResourceRef) {
+        if !self.store.holds(reference) {
+            return last_good.forget(reference);
+        }
+        if self.refused.contains(reference) || self.outdated.contains(reference) {
+            return;
+        }
+        if let Some((file, document)) = self.store.document(reference) {
+            last_good.keep(reference, file, document);
+        }
+    }
+
+    fn concern(&self, first: bool) -> Concern {
+        let all = Concern {
+            routes: first,
+            endpoints: first,
+        };
+        self.pending.keys().fold(all, |concern, reference| {
+            let other = Concern::of(&reference.kind);
+            Concern {
+                routes: concern.routes || other.routes,
+                endpoints: concern.endpoints || other.endpoints,
+            }
+        })
+    }
+
+    fn compile_routes(&mut self) {
+        let mut wanted = self.store.resources().clone();
+        let (mut table, mut diagnostics) = self.compiler.compile(&wanted);
+        let older = self.older_versions(&diagnostics, &wanted);
+        let unsound: BTreeSet<ResourceRef> = self.refused.union(&self.outdated).cloned().collect();
+        self.outdated = older
+            .iter()
+            .map(|resource| resource.meta().reference.clone())
+            .collect();
+        if !older.is_empty() {
+            // What is wrong with the refused version stays known; everything else is told anew.
+            diagnostics.retain(|diagnostic| is_about(diagnostic, &self.outdated));
+            let errors = diagnostics
+                .iter_mut()
+                .filter(|one| one.severity == Severity::Error);
+            errors.for_each(say_that_the_older_stays);
+            wanted = self.wanted_with(&older);
+            let (of_older, others) = self.compiler.compile(&wanted);
+            table = of_older;
+            diagnostics.extend(
+                others
+                    .into_iter()
+                    .filter(|other| !is_about(other, &self.outdated)),
+            );
+        }
+        self.refused = errors(&diagnostics)
+            .filter(|of| !self.outdated.contains(of))
+            .cloned()
+            .collect();
+        let is_sound = |of: &ResourceRef| !self.refused.contains(of) && !self.outdated.contains(of);
+        self.recovered = unsound.into_iter().filter(is_sound).collect();
+        self.generation += 1;
+        table.generation = self.generation;
+        self.table = Arc::new(table);
+        self.table_diagnostics = diagnostics;
+        self.in_force = Arc::new(wanted);
+    }
+
+    /// Good versions of the objects that the compiler refuses.
+    fn older_versions(&self, diagnostics: &[Diagnostic], wanted: &Resources) -> Vec<Resource> {
+        let refused: BTreeSet<&ResourceRef> = errors(diagnostics).collect();
+        let older = refused.into_iter().filter_map(|reference| {
+            let older = self.good_version(reference)?;
+            (wanted.find(reference).as_ref() != Some(&older)).then_some(older)
+        });
+        older.collect()
+    }
+
+    fn good_version(&self, reference: &ResourceRef) -> Option<Resource> {
+        if let Some(resource) = self.in_force.find(reference) {
+            return (!self.refused.contains(reference)).then_some(resource);
+        }
+        // From disk only for an object that is new to this process.
+        Some(self.last_good.as_ref()?.find(reference)?.resource)
+    }
+
+    fn outdated_versions(&self) -> Vec<Resource> {
+        self.outdated
+            .iter()
+            .filter_map(|reference| self.in_force.find(reference))
+            .collect()
+    }
+
+    fn wanted_with(&self, older: &[Resource]) -> Resources {
+        let mut resources = self.store.resources().clone();
+        for resource in older {
+            resources.insert(resource.clone());
+        }
+        resources
+    }
+
+    fn collect_diagnostics(&self) -> Vec<Diagnostic> {
+        let mut all = self.store.diagnostics();
+        all.extend(self.table_diagnostics.iter().cloned());
+        all.extend(self.endpoint_diagnostics.iter().cloned());
+        all.sort_by(|one, other| {
+            (&one.position, &one.resource).cmp(&(&other.position, &other.resource))
+        });
+        all.dedup();
+        all
+    }
+
+    fn publish(&mut self, received_at: SystemTime) -> Published {
+        let changes = std::mem::take(&mut self.pending).into_iter();
+        let changes = changes.filter(|(_, kind)| *kind != ChangeKind::Moved);
+        let count = |severity| {
+            self.diagnostics
+                .iter()
+                .filter(|one| one.severity == severity)
+                .count()
+        };
+        let receipt = Receipt {
+            generation: self.generation,
+            changes: changes
+                .map(|(resource, kind)| ObjectChange { resource, kind })
+                .collect(),
+            errors: count(Severity::Error),
+            warnings: count(Severity::Warning),
+            received_at,
+            took: SystemTime::now()
+                .duration_since(received_at)
+                .unwrap_or(Duration::ZERO),
+        };
+        Published {
+            table: Arc::clone(&self.table),
+            endpoints: Arc::clone(&self.endpoints),
+            resources: Arc::clone(&self.in_force),
+            diagnostics: Arc::clone(&self.diagnostics),
+            receipt: Arc::new(receipt),
+        }
+    }
+}
+
+fn open(folder: &Path, defaults: &Defaults) -> Option<LastGood> {
+    LastGood::open(folder, defaults.clone())
+        .inspect_err(|error| {
+            let folder = folder.display();
+            tracing::warn!(%error, %folder, "cannot remember the last good configuration on disk");
+        })
+        .ok()
+}
+
+/// Two changes of one object between two compilations. Absent: together they are none.
+fn combined(first: Option<ChangeKind>, second: ChangeKind) -> Option<ChangeKind> {
+    Some(match (first, second) {
+        (None | Some(ChangeKind::Moved), kind) => kind,
+        (Some(ChangeKind::Added), ChangeKind::Removed) => return None,
+        (Some(kind), ChangeKind::Moved) => kind,
+        (Some(ChangeKind::Removed), ChangeKind::Added) => ChangeKind::Changed,
+        (Some(ChangeKind::Added), _) => ChangeKind::Added,
+        (Some(_), kind) => kind,
+    })
+}
+
+fn errors(diagnostics: &[Diagnostic]) -> impl Iterator<Item = &ResourceRef> {
+    let errors = diagnostics
+        .iter()
+        .filter(|one| one.severity == Severity::Error);
+    errors.filter_map(|error| error.resource.as_ref())
+}
+
+fn is_about(diagnostic: &Diagnostic, objects: &BTreeSet<ResourceRef>) -> bool {
+    diagnostic
+        .resource
+        .as_ref()
+        .is_some_and(|reference| objects.contains(reference))
+}

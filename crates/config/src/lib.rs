@@ -1,0 +1,20 @@
+//! Keeps resources, merges sources, compiles, publishes configurations, remembers the last good versions.
+//!
+//! This crate knows neither how files or API servers are watched nor how traffic is served: sources send
+//! [`Message`]s in, and [`Published`] configurations come out of a `watch` channel.
+
+mod change;
+mod configuration;
+mod controller;
+mod last_good;
+mod receipt;
+mod store;
+
+pub use change::*;
+pub use configuration::{Configuration, Settings};
+pub use controller::{Publications, start};
+pub use receipt::{ObjectChange, Published, Receipt};
+pub use store::{ChangeKind, Store};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,506 @@
+use crate::{
+    Change, ChangeKind, Configuration, Content, Message, Published, Settings, Store, start,
+};
+use model::{Defaults, Diagnostic, ResourceRef, Severity};
+use rules::CompileOptions;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+fn text(file: &str, text: &str) -> Change {
+    Change {
+        file: file.into(),
+        content: Content::Text(text.into()),
+    }
+}
+
+fn unreadable(file: &str) -> Change {
+    Change {
+        file: file.into(),
+        content: Content::Unreadable("cannot be read: no".into()),
+    }
+}
+
+fn gone(file: &str) -> Change {
+    Change {
+        file: file.into(),
+        content: Content::Gone,
+    }
+}
+
+fn service(name: &str, port: u16) -> String {
+    format!(
+        "---\napiVersion: v1\nkind: Service\nmetadata: {{name: {name}}}\n\
+         spec:\n  ports:\n  - {{name: http, port: {port}}}\n"
+    )
+}
+
+/// One that names its object and is refused.
+fn bad_service(name: &str) -> String {
+    format!(
+        "---\napiVersion: v1\nkind: Service\nmetadata: {{name: {name}}}\nspec: {{ports: [{{port: 99999999}}]}}\n"
+    )
+}
+
+const GATEWAY: &str = "---
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: edge}
+spec:
+  servers:
+  - port: {number: 80, name: http, protocol: HTTP}
+    hosts: ['*']
+";
+
+fn virtual_service(name: &str, uri: &str) -> String {
+    format!(
+        "---\napiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: {name}}}\n\
+         spec:\n  hosts: [shop.test]\n  gateways: [edge]\n  http:\n  - match: [{{uri: {uri}}}]\n    \
+         route: [{{destination: {{host: cart, port: {{number: 80}}}}}}]\n"
+    )
+}
+
+fn endpoints(address: &str) -> String {
+    format!(
+        "---\napiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\n\
+         metadata: {{name: cart-1, labels: {{kubernetes.io/service-name: cart}}}}\naddressType: IPv4\n\
+         ports: [{{name: http, port: 8000}}]\nendpoints: [{{addresses: [{address}]}}]\n"
+    )
+}
+
+fn service_ref(name: &str) -> ResourceRef {
+    ResourceRef {
+        kind: "Service".into(),
+        namespace: "default".into(),
+        name: name.into(),
+    }
+}
+
+fn ports(store: &Store) -> Vec<(String, u16)> {
+    let services = store.resources().services.values();
+    services
+        .map(|service| (service.meta.name().to_owned(), service.ports[0].port))
+        .collect()
+}
+
+#[track_caller]
+fn check_ports(store: &Store, want: &[(&str, u16)]) {
+    let found = ports(store);
+    let found: Vec<_> = found
+        .iter()
+        .map(|(name, port)| (name.as_str(), *port))
+        .collect();
+    assert_eq!(found, want);
+}
+
+fn errors(diagnostics: &[Diagnostic]) -> Vec<&Diagnostic> {
+    diagnostics
+        .iter()
+        .filter(|one| one.severity == Severity::Error)
+        .collect()
+}
+
+fn store() -> Store {
+    Store::new(Defaults::default())
+}
+
+#[test]
+fn objects_come_change_move_and_go_with_their_files() {
+    let mut store = store();
+    let changes = store.apply(vec![
+        text("a", &service("one", 1)),
+        text("b", &service("two", 2)),
+    ]);
+    assert_eq!(changes.len(), 2);
+    check_ports(&store, &[("one", 1), ("two", 2)]);
+    let changes = store.apply(vec![text("a", &service("one", 3))]);
+    assert_eq!(changes[&service_ref("one")], ChangeKind::Changed);
+    let changes = store.apply(vec![text("a", &format!("# moved\n{}", service("one", 3)))]);
+    assert_eq!(changes[&service_ref("one")], ChangeKind::Moved);
+    let changes = store.apply(vec![gone("a")]);
+    assert_eq!(changes[&service_ref("one")], ChangeKind::Removed);
+    check_ports(&store, &[("two", 2)]);
+}
+
+#[test]
+fn an_object_that_did_not_change_stays_the_same_one() {
+    let mut store = store();
+    store.apply(vec![text("a", &(service("one", 1) + &service("two", 2)))]);
+    let before = Arc::clone(store.resources().services.values().next().unwrap());
+    let changes = store.apply(vec![text("a", &(service("one", 1) + &service("two", 3)))]);
+    assert_eq!(changes.keys().collect::<Vec<_>>(), [&service_ref("two")]);
+    assert!(Arc::ptr_eq(
+        &before,
+        store.resources().services.values().next().unwrap()
+    ));
+}
+
+/// Promise 5.
+#[test]
+fn a_refused_object_keeps_its_last_good_version_and_hurts_no_other() {
+    let mut store = store();
+    store.apply(vec![text("a", &(service("one", 1) + &service("two", 2)))]);
+    store.apply(vec![text("a", &(bad_service("one") + &service("two", 3)))]);
+    check_ports(&store, &[("one", 1), ("two", 3)]);
+    let diagnostics = store.diagnostics();
+    let error = errors(&diagnostics)[0];
+    assert_eq!(error.resource, Some(service_ref("one")));
+    assert!(
+        error.help.as_ref().unwrap().contains("last good version"),
+        "{error:?}"
+    );
+    store.apply(vec![text("a", &(service("one", 5) + &service("two", 3)))]);
+    check_ports(&store, &[("one", 5), ("two", 3)]);
+    assert_eq!(store.diagnostics(), []);
+}
+
+/// Promise 5.
+#[test]
+fn an_object_that_was_never_good_is_not_in_force() {
+    let mut store = store();
+    store.apply(vec![text("a", &(bad_service("one") + &service("two", 2)))]);
+    check_ports(&store, &[("two", 2)]);
+    assert_eq!(store.diagnostics()[0].help, None);
+}
+
+/// Promise 5.
+#[test]
+fn a_file_that_cannot_be_read_keeps_its_objects() {
+    let mut store = store();
+    store.apply(vec![text("a", &(service("one", 1) + &service("two", 2)))]);
+    for broken in [unreadable("a"), text("a", "}{ :"), text("a", "kind: [")] {
+        store.apply(vec![broken]);
+        check_ports(&store, &[("one", 1), ("two", 2)]);
+        assert_eq!(errors(&store.diagnostics()).len(), 1);
+    }
+    store.apply(vec![text("a", &service("one", 1))]);
+    check_ports(&store, &[("one", 1)]);
+}
+
+/// Promise 5.
+#[test]
+fn a_document_without_a_name_may_be_any_that_is_missing() {
+    let mut store = store();
+    store.apply(vec![text("a", &(service("one", 1) + &service("two", 2)))]);
+    store.apply(vec![text(
+        "a",
+        &format!("{}---\n}}{{\n", service("one", 9)),
+    )]);
+    check_ports(&store, &[("one", 9), ("two", 2)]);
+}
+
+/// Promise 5: nothing is lost by a file that is half-written.
+#[test]
+fn a_file_cut_off_anywhere_keeps_the_objects_it_cannot_tell() {
+    let whole = service("one", 1) + &service("two", 2);
+    let second = service("one", 1).len();
+    // Before, the second object has not begun: a file may well end there.
+    for end in (second + "---\n".len() + 1)..whole.len() {
+        let mut store = store();
+        store.apply(vec![text("a", &whole)]);
+        store.apply(vec![text("a", &whole[..end])]);
+        assert_eq!(
+            store.resources().services.len(),
+            2,
+            "{:?}",
+            &whole[second..end]
+        );
+    }
+}
+
+#[test]
+fn of_two_definitions_the_first_file_counts_and_the_other_is_told() {
+    let mut store = store();
+    store.apply(vec![
+        text("b", &service("one", 2)),
+        text("a", &service("one", 1)),
+    ]);
+    check_ports(&store, &[("one", 1)]);
+    let diagnostics = store.diagnostics();
+    let error = errors(&diagnostics)[0];
+    assert_eq!(
+        (error.code, error.position.as_ref().unwrap().file.as_ref()),
+        ("duplicate_object", "b")
+    );
+    assert!(error.message.contains(" a:"), "{error}");
+    store.apply(vec![gone("a")]);
+    check_ports(&store, &[("one", 2)]);
+    assert_eq!(store.diagnostics(), []);
+}
+
+#[test]
+fn two_definitions_in_one_file_are_told() {
+    let mut store = store();
+    store.apply(vec![text("a", &(service("one", 1) + &service("one", 2)))]);
+    check_ports(&store, &[("one", 1)]);
+    assert_eq!(store.diagnostics()[0].code, "duplicate_object");
+}
+
+#[test]
+fn an_object_that_moved_out_of_a_broken_file_counts_where_it_is() {
+    let mut store = store();
+    store.apply(vec![text("a", &service("one", 1))]);
+    store.apply(vec![text("a", "}{"), text("b", &service("one", 2))]);
+    check_ports(&store, &[("one", 2)]);
+    assert!(
+        store
+            .diagnostics()
+            .iter()
+            .all(|one| one.code != "duplicate_object")
+    );
+}
+
+fn settings(last_good: Option<&Path>) -> Settings {
+    Settings {
+        defaults: Defaults::default(),
+        compile: CompileOptions::default(),
+        last_good: last_good.map(Path::to_path_buf),
+    }
+}
+
+fn compiled(configuration: &mut Configuration, changes: Vec<Change>) -> Option<Published> {
+    configuration.apply(changes);
+    configuration.compile(SystemTime::now())
+}
+
+fn shop() -> Vec<Change> {
+    vec![
+        text("gateway", GATEWAY),
+        text("rules", &virtual_service("shop", "{prefix: /cart}")),
+        text("services", &(service("cart", 80) + &endpoints("127.0.0.1"))),
+    ]
+}
+
+/// Promise 7.
+#[test]
+fn a_change_is_compiled_once_and_has_a_receipt() {
+    let mut configuration = Configuration::new(settings(None));
+    let published = compiled(&mut configuration, shop()).unwrap();
+    assert_eq!(published.table.generation, 1);
+    assert_eq!(published.receipt.changes.len(), 4);
+    assert_eq!(
+        (published.receipt.errors, published.table.listeners.len()),
+        (0, 1)
+    );
+    assert!(compiled(&mut configuration, shop()).is_none());
+    let rules = virtual_service("shop", "{prefix: /basket}");
+    let published = compiled(&mut configuration, vec![text("rules", &rules)]).unwrap();
+    assert_eq!(
+        published.receipt.changes[0].to_string(),
+        "VirtualService default/shop changed"
+    );
+    assert_eq!(
+        (
+            published.receipt.changes.len(),
+            published.receipt.generation
+        ),
+        (1, 2)
+    );
+}
+
+#[test]
+fn endpoints_alone_leave_the_table() {
+    let mut configuration = Configuration::new(settings(None));
+    let first = compiled(&mut configuration, shop()).unwrap();
+    let services = service("cart", 80) + &endpoints("127.0.0.2");
+    let second = compiled(&mut configuration, vec![text("services", &services)]).unwrap();
+    assert!(Arc::ptr_eq(&first.table, &second.table));
+    let addresses: Vec<_> = second
+        .endpoints
+        .services
+        .values()
+        .flat_map(|all| all.iter())
+        .collect();
+    assert_eq!(addresses[0].address.to_string(), "127.0.0.2:8000");
+}
+
+#[test]
+fn an_empty_configuration_is_published_too() {
+    let mut configuration = Configuration::new(settings(None));
+    let published = compiled(&mut configuration, Vec::new()).unwrap();
+    assert!(published.table.listeners.is_empty());
+}
+
+/// What parses and cannot be compiled.
+fn uncompilable(name: &str) -> String {
+    virtual_service(name, "{prefix: /cart}").replace(
+        "  - match",
+        "  - headers: {request: {set: {'bad name': x}}}\n    match",
+    )
+}
+
+fn routes(published: &Published) -> usize {
+    let hosts = published
+        .table
+        .listeners
+        .values()
+        .flat_map(|listener| listener.virtual_hosts.iter());
+    hosts.map(|host| host.routes.routes().len()).sum()
+}
+
+fn prefixes(published: &Published, path: &str) -> bool {
+    published
+        .resources
+        .virtual_services
+        .values()
+        .any(|service| format!("{service:?}").contains(path))
+}
+
+/// Promise 5.
+#[test]
+fn a_rule_that_cannot_be_compiled_leaves_the_version_before() {
+    let mut configuration = Configuration::new(settings(None));
+    compiled(&mut configuration, shop()).unwrap();
+    let bad = uncompilable("shop");
+    let published = compiled(&mut configuration, vec![text("rules", &bad)]);
+    let published = published.unwrap();
+    if published.receipt.errors == 0 {
+        panic!("expected to be refused: {:?}", published.diagnostics);
+    }
+    assert_eq!(routes(&published), 1);
+    assert!(prefixes(&published, "/cart"));
+    let good = virtual_service("shop", "{prefix: /basket}");
+    let published = compiled(&mut configuration, vec![text("rules", &good)]).unwrap();
+    assert_eq!((published.receipt.errors, routes(&published)), (0, 1));
+    assert!(prefixes(&published, "/basket"));
+}
+
+fn start_over(folder: &Path, changes: Vec<Change>) -> Published {
+    let mut configuration = Configuration::new(settings(Some(folder)));
+    let published = compiled(&mut configuration, changes).unwrap();
+    configuration.remember(&published);
+    configuration.forget_others();
+    published
+}
+
+fn service_ports(published: &Published) -> Vec<u16> {
+    published
+        .resources
+        .services
+        .values()
+        .map(|service| service.ports[0].port)
+        .collect()
+}
+
+/// Promise 5: also across a restart, from disk.
+#[test]
+fn the_last_good_version_survives_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let kept = folder.path().join("kept");
+    start_over(
+        &kept,
+        vec![text("a", &(service("one", 1) + &service("two", 2)))],
+    );
+    for (broken, want) in [
+        (
+            text("a", &(bad_service("one") + &service("two", 3))),
+            [1, 3],
+        ),
+        (text("a", "}{"), [1, 3]),
+        (unreadable("a"), [1, 3]),
+        (
+            text("a", &format!("{}---\n}}{{\n", service("one", 4))),
+            [4, 3],
+        ),
+        (unreadable("a"), [4, 3]),
+    ] {
+        let published = start_over(&kept, vec![broken.clone()]);
+        assert_eq!(service_ports(&published), want, "{broken:?}");
+        assert!(published.receipt.errors > 0);
+    }
+    // What is of another file does not come back.
+    assert!(
+        start_over(&kept, vec![unreadable("b")])
+            .resources
+            .is_empty()
+    );
+}
+
+#[test]
+fn what_is_remembered_is_its_owners_alone_and_goes_with_the_object() {
+    let folder = tempfile::tempdir().unwrap();
+    let kept = folder.path().join("kept");
+    start_over(
+        &kept,
+        vec![text("a", &(service("one", 1) + &service("two", 2)))],
+    );
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(
+        (mode(&kept), mode(&kept.join("Service.default.one.yaml"))),
+        (0o700, 0o600)
+    );
+    start_over(&kept, vec![text("a", &service("two", 2))]);
+    let left: Vec<_> = fs::read_dir(&kept)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    assert_eq!(left, ["Service.default.two.yaml"]);
+}
+
+#[test]
+fn nothing_found_at_all_forgets_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    start_over(folder.path(), vec![text("a", &service("one", 1))]);
+    start_over(folder.path(), Vec::new());
+    assert_eq!(
+        service_ports(&start_over(folder.path(), vec![unreadable("a")])),
+        [1]
+    );
+}
+
+#[test]
+fn a_folder_that_cannot_be_made_is_done_without() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let published = start_over(
+        &file.path().join("below"),
+        vec![text("a", &service("one", 1))],
+    );
+    assert_eq!(service_ports(&published), [1]);
+}
+
+/// Waits for a publication with a deadline.
+fn next(publications: &mut crate::Publications) -> Arc<Published> {
+    let end = Instant::now() + Duration::from_secs(10);
+    while !publications.has_changed().unwrap() {
+        assert!(Instant::now() < end, "nothing was published");
+        std::thread::yield_now();
+    }
+    publications.borrow_and_update().clone().unwrap()
+}
+
+#[test]
+fn nothing_is_published_before_all_sources_have_told_everything() {
+    let (sender, receiver) = tokio::sync::mpsc::channel(crate::QUEUE);
+    let configuration = Configuration::new(settings(None));
+    let mut publications = start(configuration, 2, receiver).unwrap();
+    for file in ["a", "b"] {
+        sender
+            .blocking_send(Message::Changes(vec![text(file, &service(file, 1))]))
+            .unwrap();
+        assert!(publications.borrow().is_none());
+        sender.blocking_send(Message::Synced).unwrap();
+    }
+    let published = next(&mut publications);
+    assert_eq!(
+        (published.receipt.changes.len(), published.table.generation),
+        (2, 1)
+    );
+}
+
+#[test]
+fn a_burst_ends_in_the_last_version() {
+    let (sender, receiver) = tokio::sync::mpsc::channel(crate::QUEUE);
+    let mut publications = start(Configuration::new(settings(None)), 1, receiver).unwrap();
+    sender.blocking_send(Message::Synced).unwrap();
+    for port in 1..=200 {
+        sender
+            .blocking_send(Message::Changes(vec![text("a", &service("a", port))]))
+            .unwrap();
+    }
+    let mut published = next(&mut publications);
+    while service_ports(&published) != [200] {
+        published = next(&mut publications);
+    }
+}
