@@ -1,0 +1,162 @@
+//! The command line.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+/// The bootstrap file that is read when none is named.
+pub(crate) const DEFAULT_CONFIG: &str = "conf/gateway.toml";
+
+/// An edge gateway that obeys Istio's traffic API: Gateway, VirtualService and their companions, from files.
+#[derive(Debug, Parser)]
+#[command(name = "gateway", version, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Serve what the bootstrap file and the resources say
+    Run(RunArgs),
+    /// Serve the bundled httpbin example with embedded upstreams on loopback: needs no file, root or network
+    Demo(DemoArgs),
+    /// Parse, validate and compile resources, and print what is wrong with them
+    Check(CheckArgs),
+    /// Tell which listener, virtual host, rule and destination a request meets, and why the others do not match
+    Explain(ExplainArgs),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct RunArgs {
+    /// The bootstrap file
+    #[arg(long, value_name = "FILE", default_value = DEFAULT_CONFIG)]
+    pub(crate) config: PathBuf,
+    #[command(flatten)]
+    pub(crate) log: LogArgs,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct LogArgs {
+    /// The level of the process's own log: error, warn, info, debug, trace, off, or target=level parts
+    #[arg(long, value_name = "LEVEL", default_value = "info")]
+    pub(crate) log_level: String,
+    /// How the process's own log is written
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
+    pub(crate) log_format: Format,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct DemoArgs {
+    /// The port to listen on; when it is taken, the next free one
+    #[arg(long, value_name = "PORT", default_value_t = 8080)]
+    pub(crate) port: u16,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct CheckArgs {
+    /// The bootstrap file; without one and with PATHs, the defaults hold
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// How diagnostics are printed
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
+    pub(crate) format: Format,
+    /// Files and folders to check instead of those the bootstrap file names
+    #[arg(value_name = "PATH")]
+    pub(crate) paths: Vec<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ExplainArgs {
+    /// The bootstrap file; without one and with --resources, the defaults hold
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Files and folders to read instead of those the bootstrap file names
+    #[arg(long, value_name = "PATH", num_args = 1..)]
+    pub(crate) resources: Vec<PathBuf>,
+    /// The Gateway server's port that the request arrives at, or the port bound for it [default: the URL's]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) port: Option<u16>,
+    /// The request's method
+    #[arg(
+        short = 'X',
+        long = "request",
+        value_name = "METHOD",
+        default_value = "GET"
+    )]
+    pub(crate) method: String,
+    /// A header of the request
+    #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
+    pub(crate) headers: Vec<String>,
+    /// How the explanation is printed
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
+    pub(crate) format: Format,
+    /// The request's URL, such as `http://httpbin.example.com/status/200`
+    #[arg(value_name = "URL", required_unless_present = "resources")]
+    pub(crate) url: Option<String>,
+}
+
+impl ExplainArgs {
+    /// The URL, also where it stands last behind `--resources`, which takes several values.
+    pub(crate) fn take_url(&mut self) -> Option<String> {
+        if self.url.is_none() && self.resources.len() > 1 {
+            let last = self.resources.pop();
+            self.url = last.map(|last| last.to_string_lossy().into_owned());
+        }
+        self.url.take()
+    }
+}
+
+/// How something is written.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people.
+    #[default]
+    Text,
+    /// For programs.
+    Json,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    fn explain(words: &[&str]) -> ExplainArgs {
+        let cli = Cli::try_parse_from(["gateway", "explain"].iter().chain(words));
+        match cli.map(|cli| cli.command) {
+            Ok(Command::Explain(args)) => args,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_url_may_stand_behind_several_resources() {
+        for words in [
+            &["--resources", "a", "b", "http://x/"][..],
+            &["http://x/", "--resources", "a", "b"],
+            &[
+                "--resources",
+                "a",
+                "--resources",
+                "b",
+                "--port",
+                "80",
+                "http://x/",
+            ],
+        ] {
+            let mut args = explain(words);
+            assert_eq!(args.take_url().as_deref(), Some("http://x/"), "{words:?}");
+            assert_eq!(
+                args.resources,
+                [PathBuf::from("a"), PathBuf::from("b")],
+                "{words:?}"
+            );
+        }
+        assert_eq!(explain(&["--resources", "a"]).take_url(), None);
+    }
+}

@@ -1,0 +1,110 @@
+//! `[limits]` and `[topology]`: what a client may take, and which hops before the gateway are believed.
+
+use super::duration;
+use dataplane::Settings;
+use dataplane::net;
+use ipnet::IpNet;
+use serde::{Deserialize, Deserializer};
+use std::time::Duration;
+
+/// What clients may take. Absent keys have the data plane's defaults.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub(crate) struct Limits {
+    /// Downstream connections of the process.
+    connections: Option<usize>,
+    /// Downstream connections of one client address.
+    connections_per_client: Option<usize>,
+    /// Bytes of a request head.
+    head_bytes: Option<usize>,
+    /// Headers of a request.
+    headers: Option<usize>,
+    /// From a request's first byte to the end of its head.
+    #[serde(deserialize_with = "some_duration")]
+    head_timeout: Option<Duration>,
+    /// How long a connection may wait for its next request.
+    #[serde(deserialize_with = "some_duration")]
+    idle_timeout: Option<Duration>,
+    /// How long a client may pause within a body.
+    #[serde(deserialize_with = "some_duration")]
+    stream_idle_timeout: Option<Duration>,
+    /// Streams of one HTTP/2 connection at a time.
+    http2_streams: Option<u32>,
+    /// Mirrored requests in flight.
+    mirrors: Option<usize>,
+    /// Idle upstream connections kept for each thread.
+    idle_upstream_connections: Option<usize>,
+}
+
+/// Istio's `gatewayTopology`: the proxies before this one.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub(crate) struct Topology {
+    /// Peers whose forwarding headers are believed.
+    trusted_proxies: Vec<IpNet>,
+    /// How many proxies stand before this one, whatever their addresses.
+    num_trusted_proxies: usize,
+}
+
+impl Limits {
+    /// What is limited below HTTP.
+    pub(crate) fn of_connections(&self) -> net::Limits {
+        let default = net::Limits::default();
+        net::Limits {
+            connections: self.connections.unwrap_or(default.connections),
+            connections_per_client: self.connections_per_client,
+            head_bytes: self.head_bytes.unwrap_or(default.head_bytes),
+            head_timeout: self.head_timeout.unwrap_or(default.head_timeout),
+            idle_timeout: self.idle_timeout.unwrap_or(default.idle_timeout),
+        }
+    }
+
+    /// The data plane's settings with these limits.
+    pub(crate) fn of_requests(&self, topology: &Topology) -> Settings {
+        let default = Settings::default();
+        Settings {
+            max_headers: self.headers.unwrap_or(default.max_headers),
+            max_head_bytes: self.head_bytes.unwrap_or(default.max_head_bytes),
+            stream_idle_timeout: self.stream_idle_timeout.unwrap_or(default.stream_idle_timeout),
+            http2_idle_timeout: self.idle_timeout.unwrap_or(default.http2_idle_timeout),
+            http2_streams: self.http2_streams.unwrap_or(default.http2_streams),
+            max_mirrors: self.mirrors.unwrap_or(default.max_mirrors),
+            idle_upstream_connections: self
+                .idle_upstream_connections
+                .unwrap_or(default.idle_upstream_connections),
+            trusted_proxies: topology.trusted_proxies.clone(),
+            num_trusted_proxies: topology.num_trusted_proxies,
+            ..default
+        }
+    }
+}
+
+fn some_duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    duration(deserializer).map(Some)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_absent_has_the_data_planes_default() {
+        let limits: Limits = toml::from_str("head-timeout = '2s'\nheaders = 7").unwrap();
+        let connections = limits.of_connections();
+        let requests = limits.of_requests(&Topology::default());
+        assert_eq!(connections.head_timeout, Duration::from_secs(2));
+        assert_eq!(connections.idle_timeout, net::Limits::default().idle_timeout);
+        assert_eq!(requests.max_headers, 7);
+        assert!(requests.trusted_proxies.is_empty());
+    }
+
+    #[test]
+    fn proxies_are_trusted_by_network_or_by_number() {
+        let text = "trusted-proxies = ['10.0.0.0/8', '::1/128']\nnum-trusted-proxies = 2";
+        let topology: Topology = toml::from_str(text).unwrap();
+        let settings = Limits::default().of_requests(&topology);
+        assert_eq!(settings.trusted_proxies.len(), 2);
+        assert_eq!(settings.num_trusted_proxies, 2);
+        assert!(toml::from_str::<Topology>("trusted-proxies = ['10.0.0.0/33']").is_err());
+    }
+}

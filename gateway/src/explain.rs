@@ -1,0 +1,321 @@
+//! `gateway explain`.
+
+use crate::args::{Cli, ExplainArgs, Format};
+use crate::bootstrap::Bootstrap;
+use crate::resources::Loaded;
+use anyhow::Context;
+use clap::CommandFactory;
+use clap::error::ErrorKind;
+use http::{HeaderMap, HeaderName, HeaderValue, Uri};
+use rules::{ExplainRequest, ExplainedCluster, ExplainedUpstream, Explanation, Place};
+use serde_json::{Value, json};
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::process::ExitCode;
+
+/// No listener, host or route takes the request.
+const NOT_TAKEN: u8 = 3;
+
+/// Prints what becomes of a request. 0: some rule says; 3: none does.
+pub(crate) fn run(mut args: ExplainArgs) -> anyhow::Result<ExitCode> {
+    let asked = Asked::try_from(&mut args).unwrap_or_else(|message| {
+        Cli::command()
+            .error(ErrorKind::ValueValidation, message)
+            .exit()
+    });
+    let loaded = Loaded::read(args.config.as_deref(), &args.resources)?;
+    let request = asked.request(&loaded)?;
+    let published = &loaded.published;
+    let explanation = rules::explain(&published.table, &published.endpoints, &request);
+    let errors = loaded.published.receipt.errors;
+    if errors > 0 {
+        eprintln!("warning: {errors} errors in these resources, see `gateway check`");
+    }
+    let printed = match args.format {
+        Format::Json => format!("{:#}\n", as_json(&explanation)),
+        Format::Text => as_text(&explanation, &request),
+    };
+    std::io::stdout().lock().write_all(printed.as_bytes())?;
+    Ok(if explanation.outcome.is_by_a_rule() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(NOT_TAKEN)
+    })
+}
+
+/// A request as the command line has it.
+struct Asked {
+    url: Uri,
+    port: Option<u16>,
+    method: String,
+    headers: HeaderMap,
+}
+
+impl TryFrom<&mut ExplainArgs> for Asked {
+    type Error = String;
+
+    fn try_from(args: &mut ExplainArgs) -> Result<Self, String> {
+        let url = args.take_url().ok_or("the URL is missing")?;
+        let parsed: Uri = url
+            .parse()
+            .map_err(|error| format!("`{url}` is no URL: {error}"))?;
+        if !matches!(parsed.scheme_str(), Some("http" | "https")) || parsed.host().is_none() {
+            return Err(format!("`{url}` is no URL of the form http://HOST/PATH"));
+        }
+        http::Method::from_bytes(args.method.as_bytes())
+            .map_err(|_| format!("`{}` is no method", args.method))?;
+        let mut headers = HeaderMap::new();
+        for header in &args.headers {
+            let (name, value) = parse_header(header)?;
+            headers.append(name, value);
+        }
+        Ok(Self {
+            url: parsed,
+            port: args.port,
+            method: args.method.clone(),
+            headers,
+        })
+    }
+}
+
+impl Asked {
+    /// The request as it would meet the listeners of `loaded`.
+    fn request(mut self, loaded: &Loaded) -> anyhow::Result<ExplainRequest> {
+        let scheme = self.url.scheme_str().unwrap_or("http").to_owned();
+        let of_url = self
+            .url
+            .authority()
+            .map(|authority| authority.as_str().to_owned());
+        // As with curl, a Host header of one's own replaces the URL's.
+        let host = self.headers.remove(http::header::HOST);
+        let host = host.map(|host| String::from_utf8_lossy(host.as_bytes()).into_owned());
+        let normalization = loaded.bootstrap.mesh.path_normalization;
+        let path = rules::path::normalise(self.url.path(), normalization)
+            .with_context(|| format!("the path {} is refused with 400", self.url.path()))?;
+        Ok(ExplainRequest {
+            port: self.port(&scheme, loaded),
+            method: self.method,
+            authority: host.or(of_url).unwrap_or_default(),
+            path: path.into_owned(),
+            query: self.url.query().map(str::to_owned),
+            headers: self.headers,
+            scheme,
+        })
+    }
+
+    /// A Gateway server's port, also where the port bound for it was given.
+    fn port(&self, scheme: &str, loaded: &Loaded) -> u16 {
+        let default = if scheme == "https" { 443 } else { 80 };
+        let asked = self.port.or_else(|| self.url.port_u16()).unwrap_or(default);
+        let is_served = |port| {
+            loaded
+                .published
+                .table
+                .listeners
+                .keys()
+                .any(|key| key.port == port)
+        };
+        if is_served(asked) {
+            asked
+        } else {
+            server_port(&loaded.bootstrap, asked).unwrap_or(asked)
+        }
+    }
+}
+
+/// The Gateway server's port that is bound as `bound`.
+fn server_port(bootstrap: &Bootstrap, bound: u16) -> Option<u16> {
+    bootstrap
+        .listen
+        .ports
+        .iter()
+        .find_map(|(server, to)| (*to == bound).then_some(*server))
+}
+
+fn parse_header(header: &str) -> Result<(HeaderName, HeaderValue), String> {
+    let (name, value) = header
+        .split_once(':')
+        .ok_or_else(|| format!("`{header}` is no header of the form `name: value`"))?;
+    let parsed_name = name
+        .trim()
+        .parse()
+        .map_err(|_| format!("`{name}` is no name of a header"))?;
+    let parsed_value = value
+        .trim()
+        .parse()
+        .map_err(|_| format!("`{value}` is no value of a header"))?;
+    Ok((parsed_name, parsed_value))
+}
+
+/// As the contract has it.
+fn as_json(explanation: &Explanation) -> Value {
+    let place = explanation.place.as_ref();
+    let tried = explanation.tried.iter().map(|tried| {
+        json!({
+            "rule": tried.rule,
+            "file": tried.place.file,
+            "line": tried.place.line,
+            "failed": tried.failed,
+        })
+    });
+    json!({
+        "outcome": explanation.outcome.as_str(),
+        "status": explanation.status,
+        "listener": explanation.listener,
+        "virtual_host": explanation.virtual_host,
+        "route": explanation.route,
+        "resource": place.map(|place| &place.resource),
+        "file": place.and_then(|place| place.file.as_deref()),
+        "line": place.and_then(|place| place.line),
+        "clusters": explanation.clusters.iter().map(cluster_as_json).collect::<Vec<_>>(),
+        "tried": tried.collect::<Vec<_>>(),
+    })
+}
+
+fn cluster_as_json(cluster: &ExplainedCluster) -> Value {
+    json!({
+        "host": cluster.host,
+        "subset": cluster.subset,
+        "port": cluster.port,
+        "weight": cluster.weight,
+        "endpoints": cluster.endpoints,
+    })
+}
+
+fn as_text(explanation: &Explanation, request: &ExplainRequest) -> String {
+    let ExplainRequest {
+        method,
+        scheme,
+        authority,
+        path,
+        port,
+        ..
+    } = request;
+    let mut text = Lines(format!("{method} {scheme}://{authority}{path}\n\n"));
+    let Some(listener) = &explanation.listener else {
+        text.add("listener", &format!("none on port {port}"));
+        text.add("outcome", &outcome(explanation));
+        return text.0;
+    };
+    text.add("listener", listener);
+    match &explanation.virtual_host {
+        Some(host) => text.add("virtual host", host),
+        None => text.add("virtual host", &format!("none for {authority}")),
+    }
+    for tried in &explanation.tried {
+        text.add("not", &format!("{} at {}", tried.rule, shown(&tried.place)));
+        text.add("", &format!("because {}", tried.failed));
+    }
+    if explanation.virtual_host.is_some() {
+        text.add("rule", &rule(explanation));
+    }
+    text.add("outcome", &outcome(explanation));
+    for (name, value) in &explanation.headers {
+        text.add("", &format!("{name}: {value}"));
+    }
+    for cluster in &explanation.clusters {
+        text.add("destination", &destination(cluster, &explanation.clusters));
+    }
+    if let Some(upstream) = &explanation.upstream {
+        text.add(
+            "sent as",
+            &format!("{method} {} to {}", upstream.path, upstream.authority),
+        );
+        text.add_upstream(upstream);
+    }
+    text.0
+}
+
+/// Names on the left, what is said of them on the right.
+struct Lines(String);
+
+impl Lines {
+    fn add(&mut self, name: &str, value: &str) {
+        let _ = writeln!(self.0, "{name:>12}  {value}");
+    }
+
+    fn add_upstream(&mut self, upstream: &ExplainedUpstream) {
+        let timeout = upstream.timeout.map(|limit| format!("{limit:?}"));
+        self.add("timeout", timeout.as_deref().unwrap_or("none"));
+        let per_try = upstream
+            .per_try_timeout
+            .map(|limit| format!(", each within {limit:?}"));
+        self.add(
+            "retries",
+            &format!("{}{}", upstream.retries, per_try.unwrap_or_default()),
+        );
+        if let Some((delay, share)) = upstream.delay {
+            self.add("delay", &format!("{delay:?} for {}", percent(share)));
+        }
+        if let Some(share) = upstream.abort {
+            self.add("abort", &format!("for {}", percent(share)));
+        }
+        for mirror in &upstream.mirrors {
+            let share = percent(mirror.weight);
+            self.add(
+                "mirror",
+                &format!("{}:{} for {share}", mirror.host, mirror.port),
+            );
+        }
+    }
+}
+
+fn rule(explanation: &Explanation) -> String {
+    let Some(place) = &explanation.place else {
+        return "none".to_owned();
+    };
+    match explanation.route.as_deref() {
+        None | Some("") => shown(place),
+        Some(name) => format!("{name}, {}", shown(place)),
+    }
+}
+
+/// `VirtualService default/httpbin spec.http[0] (httpbin.yaml:30)`
+fn shown(place: &Place) -> String {
+    let Place {
+        resource,
+        path,
+        file,
+        line,
+    } = place;
+    let at = match (file, line) {
+        (Some(file), Some(line)) => format!(" ({file}:{line})"),
+        _ => String::new(),
+    };
+    format!("{resource} {path}{at}")
+}
+
+fn outcome(explanation: &Explanation) -> String {
+    let outcome = explanation.outcome.as_str().replace('_', " ");
+    match explanation.status {
+        Some(status) => format!("{outcome}, answered {status}"),
+        None => outcome,
+    }
+}
+
+fn destination(cluster: &ExplainedCluster, all: &[ExplainedCluster]) -> String {
+    let subset = cluster
+        .subset
+        .as_ref()
+        .map(|subset| format!(" subset {subset}"))
+        .unwrap_or_default();
+    let total: u64 = all.iter().map(|cluster| u64::from(cluster.weight)).sum();
+    let share = match all.len() {
+        1 => String::new(),
+        _ => format!(", weight {} of {total}", cluster.weight),
+    };
+    let reached = match &cluster.missing {
+        Some(reason) => format!("nowhere: {reason}"),
+        None if cluster.endpoints.is_empty() => "no endpoint".to_owned(),
+        None => cluster.endpoints.join(", "),
+    };
+    format!(
+        "{}:{}{subset}{share} -> {reached}",
+        cluster.host, cluster.port
+    )
+}
+
+/// Parts per million as a person writes them.
+fn percent(share: u32) -> String {
+    format!("{}% of the requests", f64::from(share) / 10_000.0)
+}

@@ -1,0 +1,119 @@
+//! `/config_dump`: what is in force, down to each rule and where it stands.
+//!
+//! Objects are told by name and place and never by content, so that no Secret can be among it.
+
+use crate::serve::Serving;
+use config::Published;
+use model::{Origin, Position, Resource};
+use rules::{Action, Cluster, ClusterTarget, ForwardAction, Listener, Route, Table, VirtualHost};
+use serde_json::{Value, json};
+use telemetry::server::{PageRequest, PageResponse};
+
+pub(super) fn show(serving: &Serving, _: &PageRequest) -> PageResponse {
+    let dump = serving
+        .published()
+        .map_or_else(|| json!({ "generation": 0 }), |published| dump(&published));
+    PageResponse::json(&dump)
+}
+
+fn dump(published: &Published) -> Value {
+    let table = &published.table;
+    json!({
+        "generation": table.generation,
+        "objects": published.resources.iter().map(|object| of_object(&object)).collect::<Vec<_>>(),
+        "listeners": of_listeners(table),
+        "clusters": of_clusters(table),
+    })
+}
+
+fn of_object(object: &Resource) -> Value {
+    let meta = object.meta();
+    json!({
+        "resource": meta.reference.to_string(),
+        "file": meta.position.as_ref().map(|position| &*position.file),
+        "line": meta.position.as_ref().map(|position| position.line),
+    })
+}
+
+fn of_listeners(table: &Table) -> Vec<Value> {
+    let mut listeners: Vec<&Listener> = table.listeners.values().map(AsRef::as_ref).collect();
+    listeners.sort_by_key(|listener| listener.key);
+    listeners.into_iter().map(of_listener).collect()
+}
+
+fn of_listener(listener: &Listener) -> Value {
+    let mut hosts: Vec<&VirtualHost> = listener.virtual_hosts.iter().map(AsRef::as_ref).collect();
+    hosts.sort_by(|one, other| one.domain.cmp(&other.domain));
+    json!({
+        "bind": listener.key.bind.map(|bind| bind.to_string()),
+        "port": listener.key.port,
+        "origins": listener.origins.iter().map(|origin| of_origin(origin)).collect::<Vec<_>>(),
+        "virtual_hosts": hosts.into_iter().map(of_host).collect::<Vec<_>>(),
+    })
+}
+
+fn of_host(host: &VirtualHost) -> Value {
+    json!({
+        "name": &*host.name,
+        "domain": &*host.domain,
+        "https_redirect": host.https_redirect,
+        "routes": host.routes.routes().iter().map(|route| of_route(route)).collect::<Vec<_>>(),
+    })
+}
+
+fn of_route(route: &Route) -> Value {
+    let (action, destinations) = match &route.action {
+        Action::Forward(action) => ("forward", of_destinations(action)),
+        Action::Redirect(_) => ("redirect", Vec::new()),
+        Action::DirectResponse(_) => ("direct_response", Vec::new()),
+    };
+    json!({
+        "name": &*route.name,
+        "origin": of_origin(&route.origin),
+        "action": action,
+        "destinations": destinations,
+    })
+}
+
+fn of_destinations(action: &ForwardAction) -> Vec<Value> {
+    let destinations = action.destinations.iter().map(|destination| {
+        let (cluster, missing) = match &destination.cluster {
+            ClusterTarget::Cluster(cluster) => (cluster.key.to_string(), None),
+            ClusterTarget::Missing(missing) => (missing.key.to_string(), Some(&*missing.reason)),
+        };
+        json!({
+            "cluster": cluster,
+            "missing": missing,
+            "weight": destination.weight,
+            "origin": of_origin(&destination.origin),
+        })
+    });
+    destinations.collect()
+}
+
+fn of_clusters(table: &Table) -> Vec<Value> {
+    let mut clusters: Vec<&Cluster> = table.clusters.values().map(AsRef::as_ref).collect();
+    clusters.sort_by(|one, other| one.key.cmp(&other.key));
+    let all = clusters.into_iter().map(|cluster| {
+        json!({
+            "name": cluster.key.to_string(),
+            "host": &*cluster.key.host,
+            "subset": cluster.key.subset.as_deref(),
+            "port": cluster.key.port,
+            "protocol": format!("{:?}", cluster.protocol),
+            "load_balancing": format!("{:?}", cluster.load_balancing),
+            "origin": cluster.origin.as_deref().map(of_origin),
+        })
+    });
+    all.collect()
+}
+
+fn of_origin(origin: &Origin) -> Value {
+    let position = origin.position.as_ref();
+    json!({
+        "resource": origin.resource.to_string(),
+        "path": origin.path,
+        "file": position.map(|position| &*position.file),
+        "line": position.map(|Position { line, .. }| *line),
+    })
+}

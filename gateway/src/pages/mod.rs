@@ -1,0 +1,156 @@
+//! The admin server's pages about configuration and traffic.
+
+mod clusters;
+mod dump;
+
+use crate::render;
+use crate::serve::Serving;
+use dataplane::net::ListenerStatus;
+use model::Diagnostic;
+use serde_json::{Value, json};
+use std::sync::Arc;
+use telemetry::logging::LogHandle;
+use telemetry::server::{DuplicatePage, Page, PageRequest, PageResponse, Pages, add_admin_pages};
+use tokio::sync::mpsc;
+
+/// What an operator asks of the process by a page.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Wish {
+    /// As SIGTERM.
+    Drain,
+    /// End at once.
+    Quit,
+}
+
+/// Hands wishes to the main loop.
+#[derive(Clone)]
+pub(crate) struct Control(mpsc::Sender<Wish>);
+
+impl Control {
+    /// A few wishes may wait; more of them would say nothing new.
+    pub(crate) fn new() -> (Self, mpsc::Receiver<Wish>) {
+        let (sender, receiver) = mpsc::channel(4);
+        (Self(sender), receiver)
+    }
+
+    fn ask(&self, wish: Wish, answer: &str) -> PageResponse {
+        // A full queue holds the same wish already.
+        let _ = self.0.try_send(wish);
+        PageResponse::text(answer)
+    }
+}
+
+/// Waits for the wish to end at once.
+pub(crate) async fn quit(wishes: &mut mpsc::Receiver<Wish>) {
+    while wishes.recv().await.is_some_and(|wish| wish != Wish::Quit) {}
+}
+
+/// All pages of the admin server.
+///
+/// # Errors
+///
+/// When two have the same path.
+pub(crate) fn admin(
+    serving: &Arc<Serving>,
+    control: Control,
+    log: &LogHandle,
+) -> Result<Pages, DuplicatePage> {
+    let mut pages = Pages::with_index("Tidegate gateway");
+    add_admin_pages(
+        &mut pages,
+        env!("CARGO_PKG_VERSION"),
+        &serving.readiness,
+        log,
+    )?;
+    let page = |show: fn(&Serving, &PageRequest) -> PageResponse| {
+        let serving = Arc::clone(serving);
+        move |request: &PageRequest| show(&serving, request)
+    };
+    pages.add(Page::get(
+        "/config_dump",
+        "the configuration in force, as JSON",
+        page(dump::show),
+    ))?;
+    pages.add(Page::get(
+        "/clusters",
+        "clusters with their endpoints and counters: ?format=json",
+        page(clusters::show),
+    ))?;
+    pages.add(Page::get(
+        "/listeners",
+        "ports, and whether they are bound: ?format=json",
+        page(listeners),
+    ))?;
+    pages.add(Page::get(
+        "/receipts",
+        "the last changes of the configuration, as JSON",
+        page(receipts),
+    ))?;
+    pages.add(Page::get(
+        "/diagnostics",
+        "what is wrong with the resources: ?format=text",
+        page(diagnostics),
+    ))?;
+    let (drain, stop) = (control.clone(), control);
+    pages.add(Page::post(
+        "/drain",
+        "end gracefully, as on SIGTERM",
+        move |_| drain.ask(Wish::Drain, "draining\n"),
+    ))?;
+    pages.add(Page::post("/quitquitquit", "end at once", move |_| {
+        stop.ask(Wish::Quit, "stopping\n")
+    }))?;
+    Ok(pages)
+}
+
+fn wants(request: &PageRequest, format: &str) -> bool {
+    request.parameter("format").as_deref() == Some(format)
+}
+
+fn receipts(serving: &Serving, _: &PageRequest) -> PageResponse {
+    PageResponse::json(&serving.receipts.to_json())
+}
+
+fn diagnostics(serving: &Serving, request: &PageRequest) -> PageResponse {
+    let published = serving.published();
+    let diagnostics: &[Diagnostic] = published
+        .as_ref()
+        .map_or(&[], |published| &published.diagnostics);
+    if wants(request, "text") {
+        return PageResponse::text(render::lines(diagnostics));
+    }
+    PageResponse::json(&render::json(diagnostics))
+}
+
+fn listeners(serving: &Serving, request: &PageRequest) -> PageResponse {
+    let all = serving.listeners.status();
+    if wants(request, "json") {
+        let all: Vec<Value> = all.iter().map(listener_as_json).collect();
+        return PageResponse::json(&json!({ "listeners": all }));
+    }
+    let line = |listener: &ListenerStatus| {
+        let ListenerStatus {
+            key,
+            address,
+            error,
+            connections,
+        } = listener;
+        let state = error.as_ref().map_or_else(
+            || format!("listening, {connections} connections"),
+            |error| format!("not listening: {error}"),
+        );
+        format!("{address} for port {}: {state}\n", key.port)
+    };
+    PageResponse::text(all.iter().map(line).collect::<String>())
+}
+
+fn listener_as_json(listener: &ListenerStatus) -> Value {
+    json!({
+        "bind": listener.key.bind.map(|bind| bind.to_string()),
+        "port": listener.key.port,
+        "address": listener.address.to_string(),
+        "listening": listener.error.is_none(),
+        "error": listener.error,
+        "connections": listener.connections,
+    })
+}

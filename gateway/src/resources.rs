@@ -1,0 +1,84 @@
+//! Reading and compiling resources once, for `check` and `explain`.
+
+use crate::args::DEFAULT_CONFIG;
+use crate::bootstrap::Bootstrap;
+use crate::render::Texts;
+use anyhow::Context;
+use config::{Change, Configuration, Content, Published, Settings};
+use model::Defaults;
+use rules::{CompileOptions, Mesh, Proxy};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+/// Resources as they stand in their files.
+pub(crate) struct Loaded {
+    pub(crate) bootstrap: Bootstrap,
+    pub(crate) published: Published,
+    pub(crate) texts: Texts,
+}
+
+impl Loaded {
+    /// Reads the paths, or what the bootstrap file names when there are none.
+    pub(crate) fn read(config: Option<&Path>, paths: &[PathBuf]) -> anyhow::Result<Self> {
+        let bootstrap = bootstrap(config, paths)?;
+        let roots = if paths.is_empty() {
+            &bootstrap.resources.files
+        } else {
+            paths
+        };
+        let changes = source_file::read_once(roots, source_file::MAX_FILE_BYTES)
+            .context("the files of resources cannot be read")?;
+        let texts = changes.iter().filter_map(text_of).collect();
+        let mut configuration = Configuration::new(settings(&bootstrap, None));
+        configuration.apply(changes);
+        let published = configuration
+            .compile(SystemTime::now())
+            .context("nothing was compiled")?;
+        Ok(Self {
+            bootstrap,
+            published,
+            texts,
+        })
+    }
+}
+
+/// How resources are read and compiled for this gateway.
+pub(crate) fn settings(bootstrap: &Bootstrap, last_good: Option<PathBuf>) -> Settings {
+    let proxy = &bootstrap.proxy;
+    let proxy = Proxy {
+        name: proxy.name.as_str().into(),
+        namespace: proxy.namespace.as_str().into(),
+        labels: proxy.labels.clone(),
+    };
+    let mesh = Mesh {
+        domain_suffix: bootstrap.mesh.domain_suffix.as_str().into(),
+        root_namespace: bootstrap.mesh.root_namespace.as_str().into(),
+        path_normalization: bootstrap.mesh.path_normalization,
+        ..Mesh::default()
+    };
+    let defaults = Defaults {
+        namespace: bootstrap.resources.default_namespace.as_str().into(),
+        ..Defaults::default()
+    };
+    Settings {
+        defaults,
+        compile: CompileOptions { proxy, mesh },
+        last_good,
+    }
+}
+
+fn bootstrap(config: Option<&Path>, paths: &[PathBuf]) -> anyhow::Result<Bootstrap> {
+    let default = Path::new(DEFAULT_CONFIG);
+    match config {
+        Some(file) => Bootstrap::load(file),
+        None if paths.is_empty() || default.exists() => Bootstrap::load(default),
+        None => Ok(Bootstrap::default()),
+    }
+}
+
+fn text_of(change: &Change) -> Option<(std::sync::Arc<str>, std::sync::Arc<str>)> {
+    match &change.content {
+        Content::Text(text) => Some((change.file.clone(), text.clone())),
+        _ => None,
+    }
+}

@@ -1,0 +1,131 @@
+//! `gateway run`.
+
+use crate::args::{Format, LogArgs, RunArgs};
+use crate::bootstrap::Bootstrap;
+use crate::pages::{self, Control};
+use crate::resources::settings;
+use crate::serve::Serving;
+use crate::signals::{Signals, Wish};
+use anyhow::Context;
+use config::Configuration;
+use source_file::{FileSource, Options};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use telemetry::logging::{self, LogFormat, LogHandle};
+use telemetry::server::{PageServer, Pages, metrics_pages, status_pages};
+use tokio::runtime::Runtime;
+use tokio::sync::mpsc;
+
+/// Serves until a signal or an operator ends it.
+pub(crate) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
+    let log = start_log(&args.log)?;
+    let bootstrap = Bootstrap::load(&args.config)?;
+    for section in bootstrap.not_yet_honoured() {
+        tracing::warn!(file = %args.config.display(), "{section} is not yet honoured");
+    }
+    let runtime = runtime(&bootstrap)?;
+    runtime.block_on(serve(&bootstrap, &args.config, log))?;
+    // Connections that outlived the drain must not keep the process.
+    runtime.shutdown_background();
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Threads that serve, and one that may block.
+pub(crate) fn runtime(bootstrap: &Bootstrap) -> anyhow::Result<Runtime> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder
+        .worker_threads(bootstrap.proxy.threads())
+        .thread_name("worker")
+        .enable_all();
+    builder.build().context("the runtime cannot be started")
+}
+
+fn start_log(args: &LogArgs) -> anyhow::Result<LogHandle> {
+    let format = match args.log_format {
+        Format::Text => LogFormat::Text,
+        Format::Json => LogFormat::Json,
+    };
+    Ok(logging::start(&args.log_level, format)?)
+}
+
+async fn serve(bootstrap: &Bootstrap, file: &Path, log: LogHandle) -> anyhow::Result<()> {
+    let mut signals = Signals::listen().context("signals cannot be awaited")?;
+    let serving = Serving::new(bootstrap)?;
+    let (control, mut wishes) = Control::new();
+    let admin = pages::admin(&serving, control, &log)?;
+    serve_pages("admin", bootstrap.admin.address, admin)?;
+    serve_pages(
+        "status",
+        bootstrap.status.address,
+        status_pages(&serving.readiness),
+    )?;
+    serve_pages(
+        "metrics",
+        bootstrap.metrics.address,
+        metrics_pages(&serving.metrics),
+    )?;
+    let source = follow_files(bootstrap, &serving)?;
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), config = %file.display(), "started");
+    if until_wished(&mut signals, &mut wishes, &source, &serving).await == pages::Wish::Drain {
+        tokio::select! {
+            () = serving.drain(bootstrap.drain.delay, bootstrap.drain.timeout) => {}
+            () = signals.stop() => tracing::warn!("stopping at once"),
+            () = pages::quit(&mut wishes) => tracing::warn!("stopping at once"),
+        }
+    }
+    serving.write_what_is_left();
+    Ok(())
+}
+
+/// Serves until the process shall end, and tells how.
+async fn until_wished(
+    signals: &mut Signals,
+    wishes: &mut mpsc::Receiver<pages::Wish>,
+    source: &FileSource,
+    serving: &Serving,
+) -> pages::Wish {
+    loop {
+        tokio::select! {
+            wish = signals.next() => match wish {
+                Wish::Reload => reload(source, serving),
+                Wish::Stop => return pages::Wish::Drain,
+            },
+            wish = wishes.recv() => return wish.unwrap_or(pages::Wish::Quit),
+        }
+    }
+}
+
+/// Serves pages until the process ends.
+fn serve_pages(name: &'static str, address: SocketAddr, pages: Pages) -> anyhow::Result<()> {
+    let server = PageServer::bind(address)
+        .with_context(|| format!("the {name} address {address} cannot be bound"))?;
+    tokio::spawn(async move {
+        if let Err(error) = server.serve(pages, std::future::pending()).await {
+            tracing::error!(%error, "the {name} server ended");
+        }
+    });
+    Ok(())
+}
+
+/// Starts watching the files, compiling what they hold, and serving that.
+fn follow_files(bootstrap: &Bootstrap, serving: &Arc<Serving>) -> anyhow::Result<FileSource> {
+    let resources = &bootstrap.resources;
+    let last_good =
+        Some(resources.last_good.clone()).filter(|folder| !folder.as_os_str().is_empty());
+    let configuration = Configuration::new(settings(bootstrap, last_good));
+    let (sender, receiver) = mpsc::channel(config::QUEUE);
+    let publications =
+        config::start(configuration, 1, receiver).context("no thread can be started")?;
+    let serving = Arc::clone(serving);
+    tokio::spawn(async move { serving.follow(publications).await });
+    FileSource::start(Options::new(resources.files.clone()), sender)
+        .context("the files of resources cannot be watched")
+}
+
+fn reload(source: &FileSource, serving: &Serving) {
+    tracing::info!("reading resources again, opening the access log anew");
+    source.rescan();
+    serving.shared.access_log.reopen();
+}

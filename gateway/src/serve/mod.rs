@@ -1,0 +1,207 @@
+//! What serves traffic: the data plane with its listeners, following what is published.
+
+mod listeners;
+
+pub(crate) use listeners::Listeners;
+
+use crate::bootstrap::{AccessLog, Bootstrap, LogFormat};
+use anyhow::Context;
+use config::{Publications, Published};
+use dataplane::net::{Addresses, ListenerStatus, RETRY_EVERY};
+use dataplane::{Settings, Shared};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+use telemetry::metrics::Workload;
+use telemetry::receipts::ReloadResult;
+use telemetry::{Metrics, Readiness, Receipt, Receipts};
+use tokio::time::MissedTickBehavior;
+
+/// The data plane and what it tells about itself.
+pub(crate) struct Serving {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) listeners: Listeners,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) receipts: Receipts,
+    pub(crate) readiness: Readiness,
+    published: Mutex<Option<Arc<Published>>>,
+}
+
+impl Serving {
+    /// Serves nothing yet. Must be called within a Tokio runtime.
+    pub(crate) fn new(bootstrap: &Bootstrap) -> anyhow::Result<Arc<Self>> {
+        let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION")));
+        let access_log = open(&bootstrap.access_log, &metrics)?;
+        let settings = Settings {
+            threads: bootstrap.proxy.threads(),
+            path_normalization: bootstrap.mesh.path_normalization,
+            shadow_host_suffix: bootstrap.mesh.shadow_host_suffix,
+            workload: workload(bootstrap),
+            ..bootstrap.limits.of_requests(&bootstrap.topology)
+        };
+        let shared = Shared::new(settings, Arc::clone(&metrics), Arc::new(access_log));
+        let addresses = Addresses {
+            address: bootstrap.listen.address,
+            ports: bootstrap.listen.ports.clone(),
+        };
+        Ok(Arc::new(Self {
+            listeners: Listeners::new(
+                Arc::clone(&shared),
+                addresses,
+                bootstrap.limits.of_connections(),
+                Arc::clone(&metrics),
+            ),
+            shared,
+            receipts: Receipts::new(Arc::clone(&metrics)),
+            metrics,
+            readiness: Readiness::new(),
+            published: Mutex::default(),
+        }))
+    }
+
+    /// Puts every published configuration in force, and tries ports again that were taken. Never ends.
+    pub(crate) async fn follow(&self, mut publications: Publications) {
+        let mut retry = tokio::time::interval(RETRY_EVERY);
+        retry.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut is_published = true;
+        loop {
+            tokio::select! {
+                changed = publications.changed(), if is_published => is_published = changed.is_ok(),
+                _ = retry.tick() => {
+                    self.listeners.retry();
+                    self.tell_readiness();
+                }
+            }
+            let newest = publications.borrow_and_update().clone();
+            if let Some(newest) = newest.filter(|newest| self.is_new(newest)) {
+                self.put_in_force(&newest);
+            }
+        }
+    }
+
+    /// The configuration in force.
+    pub(crate) fn published(&self) -> Option<Arc<Published>> {
+        self.published
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    fn is_new(&self, newest: &Arc<Published>) -> bool {
+        !self
+            .published()
+            .is_some_and(|known| Arc::ptr_eq(&known, newest))
+    }
+
+    fn put_in_force(&self, newest: &Arc<Published>) {
+        self.shared
+            .publish(Arc::clone(&newest.table), &newest.endpoints);
+        let listeners = self.listeners.apply(&newest.table);
+        *self
+            .published
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(newest));
+        self.receipts.record(receipt(&newest.receipt, &listeners));
+        self.metrics.forget_idle_series();
+        self.tell_readiness();
+    }
+
+    /// Ready once there is a configuration, unless it has listeners and none of them could be bound.
+    fn tell_readiness(&self) {
+        if self.published().is_none() || self.readiness.is_ready() || self.listeners.are_ending() {
+            return;
+        }
+        let status = self.listeners.status();
+        if status.is_empty() || status.iter().any(|listener| listener.error.is_none()) {
+            self.readiness.set_ready();
+        } else {
+            self.readiness.set_not_ready("no listener could be bound");
+        }
+    }
+
+    /// Ends gracefully: not ready and still accepting for `delay`, then what is in use may finish for `timeout`.
+    pub(crate) async fn drain(&self, delay: Duration, timeout: Duration) {
+        self.readiness.set_not_ready("draining");
+        self.listeners.announce_end();
+        tracing::info!(
+            ?delay,
+            connections = self.listeners.connections(),
+            "draining"
+        );
+        tokio::time::sleep(delay).await;
+        if tokio::time::timeout(timeout, self.listeners.drain())
+            .await
+            .is_err()
+        {
+            let connections = self.listeners.connections();
+            tracing::warn!(
+                connections,
+                "connections were still in use when the drain ended"
+            );
+        }
+    }
+
+    /// Waits a moment for the access log. The process may end then.
+    pub(crate) fn write_what_is_left(&self) {
+        self.shared.access_log.flush(Duration::from_secs(1));
+    }
+}
+
+fn open(log: &AccessLog, metrics: &Metrics) -> anyhow::Result<telemetry::AccessLog> {
+    if log.path.as_os_str().is_empty() {
+        return Ok(telemetry::AccessLog::off());
+    }
+    let format = match log.format {
+        LogFormat::Text => telemetry::Format::Text,
+        LogFormat::Json => telemetry::Format::Json,
+    };
+    telemetry::AccessLog::open(&log.path, format, metrics.own().access_log_dropped())
+        .with_context(|| format!("the access log {} cannot be opened", log.path.display()))
+}
+
+fn workload(bootstrap: &Bootstrap) -> Workload {
+    let proxy = &bootstrap.proxy;
+    let label = |name: &str| proxy.labels.get(name).cloned();
+    let canonical = |name: &str| label(&format!("service.istio.io/canonical-{name}"));
+    Workload {
+        workload: proxy.name.clone(),
+        namespace: proxy.namespace.clone(),
+        canonical_service: canonical("name")
+            .or_else(|| label("app"))
+            .unwrap_or_else(|| proxy.name.clone()),
+        canonical_revision: canonical("revision")
+            .or_else(|| label("version"))
+            .unwrap_or_default(),
+        app: label("app").unwrap_or_default(),
+        version: label("version").unwrap_or_default(),
+        ..Workload::default()
+    }
+}
+
+fn receipt(receipt: &config::Receipt, listeners: &[ListenerStatus]) -> Receipt {
+    let changed = receipt.changes.iter().map(ToString::to_string);
+    let unbound = listeners.iter().filter_map(|listener| {
+        let error = listener.error.as_ref()?;
+        Some(format!("listener {} not bound: {error}", listener.address))
+    });
+    // What failed comes first: a long list is cut at its end.
+    let changed: Vec<String> = unbound.chain(changed).collect();
+    let failed = listeners.iter().any(|listener| listener.error.is_some());
+    let live_at = SystemTime::now();
+    Receipt {
+        generation: receipt.generation,
+        result: if failed || receipt.errors > 0 {
+            ReloadResult::Partial
+        } else {
+            ReloadResult::Success
+        },
+        changed,
+        changed_more: 0,
+        errors: receipt.errors,
+        warnings: receipt.warnings,
+        received_at: receipt.received_at,
+        live_at: Some(live_at),
+        duration: live_at
+            .duration_since(receipt.received_at)
+            .unwrap_or_default(),
+    }
+}

@@ -1,0 +1,369 @@
+//! The command line from outside: exit codes, output, and what happens to broken input.
+
+use serde_json::Value;
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+use tempfile::TempDir;
+
+/// Runs the gateway in a folder, without a terminal.
+fn gateway(folder: &Path, words: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_gateway"));
+    command
+        .args(words)
+        .current_dir(folder)
+        .env("NO_COLOR", "1")
+        .output()
+        .expect("the gateway starts")
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).expect("text")
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).expect("text")
+}
+
+fn json(output: &Output) -> Value {
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error} in {output:?}"))
+}
+
+#[track_caller]
+fn check_exit(output: &Output, want: i32) {
+    assert_eq!(
+        output.status.code(),
+        Some(want),
+        "{}{}",
+        stdout(output),
+        stderr(output)
+    );
+}
+
+/// The examples that come with the gateway.
+fn examples() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../conf"))
+}
+
+/// The original examples, and a Service for them.
+fn seed(names: &[&str]) -> TempDir {
+    let seed = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/seed");
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    for name in names {
+        fs::copy(seed.join(name), folder.path().join(name)).expect("the example is there");
+    }
+    let service = "apiVersion: v1\nkind: Service\nmetadata: {name: httpbin}\nspec: {ports: [{name: http, port: 8000}]}\n\
+        ---\napiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\n\
+        metadata: {name: httpbin-1, labels: {kubernetes.io/service-name: httpbin}}\naddressType: IPv4\n\
+        ports: [{name: http, port: 9000}]\nendpoints: [{addresses: [127.0.0.1]}]\n";
+    fs::write(folder.path().join("service.yaml"), service).expect("the folder can be written");
+    folder
+}
+
+fn httpbin() -> TempDir {
+    seed(&["09-gateway-http.yaml", "10-virtualservice-httpbin.yaml"])
+}
+
+#[test]
+fn help_and_version_are_no_errors() {
+    for words in [
+        &["--help"][..],
+        &["--version"],
+        &["run", "--help"],
+        &["check", "--help"],
+        &["explain", "--help"],
+    ] {
+        check_exit(&gateway(examples(), words), 0);
+    }
+}
+
+#[test]
+fn wrong_usage_exits_2() {
+    for words in [
+        &[][..],
+        &["serve"],
+        &["run", "--colour"],
+        &["check", "--format", "xml"],
+        &["explain"],
+        &["explain", "--resources", "x"],
+        &["explain", "--resources", "x", "--port", "0", "http://a/"],
+        &["explain", "--resources", "x", "httpbin.example.com"],
+        &["explain", "--resources", "x", "-H", "no colon", "http://a/"],
+        &["explain", "--resources", "x", "-X", "GE T", "http://a/"],
+    ] {
+        check_exit(&gateway(examples(), words), 2);
+    }
+}
+
+#[test]
+fn a_bootstrap_file_that_is_not_there_exits_1() {
+    let folder = tempfile::tempdir().unwrap();
+    for words in [
+        &["run"][..],
+        &["check"],
+        &["explain", "http://a/"],
+        &["run", "--config", "x.toml"],
+    ] {
+        let output = gateway(folder.path(), words);
+        check_exit(&output, 1);
+        assert!(
+            stderr(&output).contains("cannot be read"),
+            "{}",
+            stderr(&output)
+        );
+    }
+}
+
+#[test]
+fn a_mistake_in_the_bootstrap_file_is_told_with_its_place() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(
+        folder.path().join("g.toml"),
+        "[proxy]\nname = \"x\"\nworker = 1\n",
+    )
+    .unwrap();
+    let output = gateway(folder.path(), &["run", "--config", "g.toml"]);
+    check_exit(&output, 1);
+    assert!(
+        stderr(&output).contains("g.toml:3:1: unknown field `worker`"),
+        "{}",
+        stderr(&output)
+    );
+    let output = gateway(
+        folder.path(),
+        &["check", "--config", "g.toml", "--format", "json"],
+    );
+    check_exit(&output, 1);
+    let diagnostic = &json(&output)["diagnostics"][0];
+    assert_eq!(
+        (&diagnostic["code"], &diagnostic["line"]),
+        (&"invalid_bootstrap".into(), &3.into())
+    );
+}
+
+#[test]
+fn what_comes_with_the_gateway_is_clean() {
+    let folder = examples().parent().unwrap();
+    for words in [
+        &["check"][..],
+        &["check", "--config", "conf/gateway.toml"],
+        &["check", "conf/resources"],
+    ] {
+        let output = gateway(folder, words);
+        check_exit(&output, 0);
+        assert!(
+            stdout(&output).contains("0 errors, 0 warnings"),
+            "{}",
+            stdout(&output)
+        );
+    }
+}
+
+/// Promises 3 and 4.
+#[test]
+fn a_rule_without_a_route_is_refused_by_name_and_hurts_no_other() {
+    let folder = seed(&[
+        "06-match-source-and-user.yaml",
+        "09-gateway-http.yaml",
+        "10-virtualservice-httpbin.yaml",
+    ]);
+    let output = gateway(folder.path(), &["check", ".", "--format", "json"]);
+    check_exit(&output, 1);
+    let diagnostics = json(&output);
+    let all = diagnostics["diagnostics"].as_array().unwrap();
+    let errors: Vec<_> = all
+        .iter()
+        .filter(|one| one["severity"] == "error")
+        .collect();
+    assert_eq!(errors.len(), 1, "{diagnostics:#}");
+    assert_eq!(errors[0]["resource"], "VirtualService default/ratings");
+    assert!(
+        errors[0]["path"]
+            .as_str()
+            .unwrap()
+            .starts_with("spec.http[0]"),
+        "{diagnostics:#}"
+    );
+    assert_eq!(errors[0]["file"], "./06-match-source-and-user.yaml");
+    for key in [
+        "severity", "code", "resource", "path", "message", "file", "line", "column",
+    ] {
+        assert!(!errors[0][key].is_null(), "{key}");
+    }
+    let text = stdout(&gateway(folder.path(), &["check", "."]));
+    assert!(
+        text.contains("VirtualService default/ratings") && text.contains("^"),
+        "{text}"
+    );
+    check_exit(
+        &explain(folder.path(), &["http://httpbin.example.com/status/200"]),
+        0,
+    );
+}
+
+#[test]
+fn warnings_alone_exit_0() {
+    let folder = tempfile::tempdir().unwrap();
+    let seed =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/seed/10-virtualservice-httpbin.yaml");
+    fs::copy(seed, folder.path().join("a.yaml")).unwrap();
+    let output = gateway(folder.path(), &["check", "--format", "json", "a.yaml"]);
+    check_exit(&output, 0);
+    let diagnostics = json(&output);
+    let all = diagnostics["diagnostics"].as_array().unwrap();
+    assert!(
+        !all.is_empty() && all.iter().all(|one| one["severity"] == "warning"),
+        "{diagnostics:#}"
+    );
+}
+
+#[test]
+fn broken_files_are_told_and_the_others_checked() {
+    let folder = httpbin();
+    fs::write(folder.path().join("junk.yaml"), [0xff, 0x00, 0x80]).unwrap();
+    fs::write(
+        folder.path().join("half.yaml"),
+        "apiVersion: networking.istio.io/v1\nkind: Gatew",
+    )
+    .unwrap();
+    fs::File::create(folder.path().join("large.yaml"))
+        .unwrap()
+        .set_len(50_000_000)
+        .unwrap();
+    let output = gateway(
+        folder.path(),
+        &["check", "--format", "json", ".", "missing.yaml"],
+    );
+    check_exit(&output, 1);
+    let diagnostics = json(&output);
+    for file in ["./junk.yaml", "./half.yaml", "./large.yaml", "missing.yaml"] {
+        let all = diagnostics["diagnostics"].as_array().unwrap();
+        assert!(
+            all.iter().any(|one| one["file"] == file),
+            "{file}: {diagnostics:#}"
+        );
+    }
+    check_exit(
+        &explain(folder.path(), &["http://httpbin.example.com/status/200"]),
+        0,
+    );
+}
+
+fn explain(folder: &Path, words: &[&str]) -> Output {
+    let words = [&["explain", "--format", "json", "--resources", "."], words].concat();
+    gateway(folder, &words)
+}
+
+/// Promise 2.
+#[test]
+fn a_forwarded_request_is_explained() {
+    let folder = httpbin();
+    let output = explain(folder.path(), &["http://httpbin.example.com/delay/2"]);
+    check_exit(&output, 0);
+    let explanation = json(&output);
+    assert_eq!(explanation["outcome"], "forward");
+    assert_eq!(explanation["resource"], "VirtualService default/httpbin");
+    assert_eq!(explanation["file"], "./10-virtualservice-httpbin.yaml");
+    let cluster = &explanation["clusters"][0];
+    assert_eq!(cluster["host"], "httpbin.default.svc.cluster.local");
+    assert_eq!(
+        (&cluster["port"], &cluster["subset"]),
+        (&8000.into(), &Value::Null)
+    );
+    assert_eq!(cluster["endpoints"][0], "127.0.0.1:9000");
+    let tried = &explanation["tried"][0];
+    assert!(
+        tried["failed"].as_str().unwrap().contains("/status"),
+        "{explanation:#}"
+    );
+    assert!(tried["line"].is_u64() && tried["file"].is_string() && tried["rule"].is_string());
+}
+
+/// Promise 2.
+#[test]
+fn what_nobody_takes_exits_3_and_says_why() {
+    let folder = httpbin();
+    for (words, outcome) in [
+        (&["http://httpbin.example.com/headers"][..], "no_route"),
+        (&["http://other.example.com/status/200"], "no_host"),
+        (
+            &["--port", "81", "http://httpbin.example.com/status/200"],
+            "no_listener",
+        ),
+        (&["http://httpbin.example.com:81/status/200"], "no_listener"),
+        (
+            &[
+                "-H",
+                "Host: other.test",
+                "http://httpbin.example.com/status/200",
+            ],
+            "no_host",
+        ),
+    ] {
+        let output = explain(folder.path(), words);
+        check_exit(&output, 3);
+        let explanation = json(&output);
+        assert_eq!(explanation["outcome"], outcome, "{words:?}");
+        for key in [
+            "status",
+            "listener",
+            "virtual_host",
+            "route",
+            "resource",
+            "file",
+            "line",
+            "clusters",
+            "tried",
+        ] {
+            assert!(explanation.get(key).is_some(), "{key} of {explanation:#}");
+        }
+    }
+}
+
+#[test]
+fn answers_by_a_rule_exit_0() {
+    let folder = examples().parent().unwrap();
+    for (words, outcome) in [
+        (
+            &["http://more.example.com/robots.txt"][..],
+            "direct_response",
+        ),
+        (&["http://more.example.com/old/page"], "redirect"),
+        (
+            &["-H", "x-user: jason", "http://more.example.com/reviews"],
+            "abort",
+        ),
+        (
+            &["-X", "POST", "http://more.example.com/api/x?y=1"],
+            "forward",
+        ),
+        (
+            &["--port", "8080", "http://httpbin.example.com/status/200"],
+            "forward",
+        ),
+    ] {
+        let output = gateway(folder, &[&["explain", "--format", "json"], words].concat());
+        check_exit(&output, 0);
+        assert_eq!(json(&output)["outcome"], outcome, "{words:?}");
+    }
+}
+
+#[test]
+fn an_explanation_reads_well() {
+    let folder = examples().parent().unwrap();
+    let text = stdout(&gateway(
+        folder,
+        &["explain", "http://more.example.com/api/list?all=yes"],
+    ));
+    for part in [
+        "more.example.com:80",
+        "robots at VirtualService default/more spec.http[0]",
+        "because uri: wants exact \"/robots.txt\"",
+        "everything-at-once",
+        "httpbin.default.svc.cluster.local:8000 -> 127.0.0.1:8000",
+        "/anything/list?all=yes",
+        "timeout  3s",
+    ] {
+        assert!(text.contains(part), "{part} in\n{text}");
+    }
+}
