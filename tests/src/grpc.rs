@@ -1,0 +1,191 @@
+//! gRPC as it is on the wire: HTTP/2 with prior knowledge, and trailers.
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::client::conn::http2 as client;
+use hyper::server::conn::http2 as server;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use std::convert::Infallible;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Runtime;
+
+/// An HTTP/2 server without TLS that answers like a gRPC service: what it got, then
+/// `grpc-status: 0` as a trailer.
+#[derive(Debug)]
+pub struct GrpcOrigin {
+    address: SocketAddr,
+    hits: Arc<AtomicUsize>,
+    connections: Arc<AtomicUsize>,
+    runtime: Option<Runtime>,
+}
+
+/// A response to a gRPC call.
+#[derive(Debug)]
+pub struct GrpcReply {
+    /// The HTTP status.
+    pub status: StatusCode,
+    /// Before the body.
+    pub headers: HeaderMap,
+    /// All messages, with their five-byte prefixes.
+    pub body: Bytes,
+    /// After the body.
+    pub trailers: HeaderMap,
+}
+
+impl GrpcReply {
+    /// `grpc-status`, from the trailers or, when there is nothing else, the headers.
+    pub fn grpc_status(&self) -> Option<&str> {
+        let status = self.trailers.get("grpc-status");
+        status
+            .or_else(|| self.headers.get("grpc-status"))?
+            .to_str()
+            .ok()
+    }
+}
+
+impl GrpcOrigin {
+    /// Starts one.
+    ///
+    /// # Panics
+    ///
+    /// When there is no port or thread left.
+    pub fn start() -> Self {
+        let runtime = runtime();
+        let listener = runtime
+            .block_on(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))
+            .expect("a port to listen on");
+        let address = listener
+            .local_addr()
+            .expect("a bound socket has an address");
+        let hits = Arc::new(AtomicUsize::new(0));
+        let connections = Arc::new(AtomicUsize::new(0));
+        runtime.spawn(accept(
+            listener,
+            Arc::clone(&hits),
+            Arc::clone(&connections),
+        ));
+        Self {
+            address,
+            hits,
+            connections,
+            runtime: Some(runtime),
+        }
+    }
+
+    /// The port it listens on.
+    pub fn port(&self) -> u16 {
+        self.address.port()
+    }
+
+    /// How many calls came in.
+    pub fn hits(&self) -> usize {
+        self.hits.load(Ordering::SeqCst)
+    }
+
+    /// How many connections came in.
+    pub fn connections(&self) -> usize {
+        self.connections.load(Ordering::SeqCst)
+    }
+}
+
+impl Drop for GrpcOrigin {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// Calls a method over HTTP/2 with prior knowledge; `message` is sent without compression.
+///
+/// # Panics
+///
+/// When there is no whole response.
+#[track_caller]
+pub fn call_grpc(port: u16, authority: &str, path: &str, message: &[u8]) -> GrpcReply {
+    let call = async {
+        let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await?;
+        let handshake = client::handshake(TokioExecutor::new(), TokioIo::new(stream)).await;
+        let (mut sender, connection) = handshake.map_err(std::io::Error::other)?;
+        tokio::spawn(connection);
+        let request = Request::post(format!("http://{authority}{path}"))
+            .header("content-type", "application/grpc")
+            .header("te", "trailers")
+            .body(Full::new(framed(message)))
+            .map_err(std::io::Error::other)?;
+        let response = sender.send_request(request).await;
+        let (parts, body) = response.map_err(std::io::Error::other)?.into_parts();
+        let body = body.collect().await.map_err(std::io::Error::other)?;
+        let trailers = body.trailers().cloned().unwrap_or_default();
+        Ok::<_, std::io::Error>(GrpcReply {
+            status: parts.status,
+            headers: parts.headers,
+            body: body.to_bytes(),
+            trailers,
+        })
+    };
+    let limited = async { tokio::time::timeout(Duration::from_secs(30), call).await };
+    match runtime().block_on(limited) {
+        Ok(Ok(reply)) => reply,
+        Ok(Err(error)) => panic!("calling {authority}{path}: {error}"),
+        Err(_) => panic!("calling {authority}{path}: no whole answer in 30 s"),
+    }
+}
+
+fn runtime() -> Runtime {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .expect("a runtime")
+}
+
+/// A message with gRPC's prefix: not compressed, then its length.
+fn framed(message: &[u8]) -> Bytes {
+    let length = u32::try_from(message.len()).expect("a small message");
+    [&[0], length.to_be_bytes().as_slice(), message]
+        .concat()
+        .into()
+}
+
+async fn accept(listener: TcpListener, hits: Arc<AtomicUsize>, connections: Arc<AtomicUsize>) {
+    while let Ok((stream, _)) = listener.accept().await {
+        connections.fetch_add(1, Ordering::SeqCst);
+        let hits = Arc::clone(&hits);
+        let service = service_fn(move |request| {
+            hits.fetch_add(1, Ordering::SeqCst);
+            answer(request)
+        });
+        let connection = server::Builder::new(TokioExecutor::new())
+            .serve_connection(TokioIo::new(stream), service);
+        tokio::spawn(connection);
+    }
+}
+
+type Reply = http_body_util::combinators::BoxBody<Bytes, Infallible>;
+
+async fn answer(request: Request<Incoming>) -> hyper::Result<Response<Reply>> {
+    let version = format!("{:?}", request.version());
+    let path = request.uri().path().to_owned();
+    let got = request.into_body().collect().await?.to_bytes();
+    let mut trailers = HeaderMap::new();
+    trailers.insert("grpc-status", HeaderValue::from_static("0"));
+    trailers.insert("x-served-path", header(&path));
+    let body = Full::new(got).with_trailers(async { Some(Ok::<_, Infallible>(trailers)) });
+    let mut response = Response::new(body.boxed());
+    let headers = response.headers_mut();
+    headers.insert("content-type", HeaderValue::from_static("application/grpc"));
+    headers.insert("x-served-version", header(&version));
+    Ok(response)
+}
+
+fn header(text: &str) -> HeaderValue {
+    HeaderValue::from_str(text).unwrap_or(HeaderValue::from_static("?"))
+}

@@ -1,0 +1,69 @@
+//! The real httpbin, as its authors ship it.
+
+use crate::port::Port;
+use crate::programs::peers;
+use crate::{PATIENCE, poll_for};
+use rustix::process::{Pid, Signal, kill_process};
+use std::net::{Ipv4Addr, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+/// httpbin under gunicorn on loopback.
+#[derive(Debug)]
+pub struct Httpbin {
+    port: Port,
+    process: Child,
+}
+
+impl Httpbin {
+    /// Starts it and waits until it accepts connections.
+    ///
+    /// # Panics
+    ///
+    /// When it is not installed (`tests/run` does that) or does not come up.
+    #[track_caller]
+    pub fn start() -> Self {
+        let gunicorn = peers().join("bin/gunicorn");
+        assert!(
+            gunicorn.is_file(),
+            "{} is missing: `tests/run` installs it",
+            gunicorn.display()
+        );
+        let port = Port::reserve();
+        let process = Command::new(gunicorn)
+            .args(["--bind", &format!("127.0.0.1:{}", port.number())])
+            .args(["--worker-class", "gthread", "--threads", "4"])
+            .args(["--keep-alive", "60", "--log-level", "error"])
+            .arg("httpbin:app")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("gunicorn starts");
+        let httpbin = Self { port, process };
+        let up = poll_for(PATIENCE * 2, || {
+            TcpStream::connect((Ipv4Addr::LOCALHOST, httpbin.port())).ok()
+        });
+        assert!(up.is_some(), "httpbin did not come up");
+        httpbin
+    }
+
+    /// Where it listens.
+    pub fn port(&self) -> u16 {
+        self.port.number()
+    }
+}
+
+impl Drop for Httpbin {
+    /// Politely, so that the workers go with it.
+    fn drop(&mut self) {
+        let _ = kill_process(Pid::from_child(&self.process), Signal::TERM);
+        let gone = poll_for(Duration::from_secs(5), || {
+            self.process.try_wait().ok().flatten()
+        });
+        if gone.is_none() {
+            let _ = self.process.kill();
+            let _ = self.process.wait();
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! Starts the real binaries on loopback with its own origins.
+//!
+//! Everything here blocks and panics with a message: it is a test's hands, not a library. It knows
+//! the gateway only from outside: its command line, its files, its ports. It does not link any of
+//! the product's crates.
+//!
+//! Ports are reserved across processes ([`Port`]), everything started is stopped on drop, and
+//! whatever is waited for is polled with a deadline ([`eventually`]).
+
+mod client;
+mod gate;
+mod gateway;
+mod grpc;
+mod httpbin;
+mod origin;
+mod poll;
+mod port;
+mod programs;
+mod resources;
+mod scrape;
+mod setup;
+mod traffic;
+mod websocket;
+mod wire;
+
+pub use client::{Connection, Request, Response};
+pub use gate::Gate;
+pub use gateway::Gateway;
+pub use grpc::{GrpcOrigin, GrpcReply, call_grpc};
+pub use httpbin::Httpbin;
+pub use origin::{After, Exchange, Origin};
+pub use poll::{PATIENCE, eventually, poll_for};
+pub use port::Port;
+pub use programs::{Ran, gateway_binary, run, run_gateway};
+pub use resources::{gateway, seed, service, service_of, virtual_service};
+pub use scrape::Samples;
+pub use setup::{Ports, Setup};
+pub use traffic::{Load, LoadReport};
+pub use websocket::{WebSocket, websocket_echo};
+pub use wire::Message;

@@ -1,0 +1,183 @@
+//! What a gateway is given: its bootstrap file, its folder of resources, its ports.
+
+use crate::gateway::Gateway;
+use crate::port::Port;
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use tempfile::TempDir;
+
+/// The name of the bootstrap file.
+pub(crate) const BOOTSTRAP: &str = "gateway.toml";
+
+/// What a gateway is started with.
+#[derive(Debug)]
+pub struct Setup {
+    folder: TempDir,
+    ports: BTreeMap<u16, Port>,
+    log_format: &'static str,
+    drain: (&'static str, &'static str),
+    sections: String,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Setup {
+    /// A gateway with no resources; its Gateway servers of port 80 are bound to a free port.
+    pub fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        fs::create_dir(folder.path().join("resources")).expect("a folder in it");
+        Self {
+            folder,
+            ports: BTreeMap::from([(80, Port::reserve())]),
+            log_format: "json",
+            drain: ("0s", "10s"),
+            sections: String::new(),
+        }
+    }
+
+    /// With a file in its folder of resources.
+    #[must_use]
+    pub fn file(self, name: &str, content: impl AsRef<[u8]>) -> Self {
+        fs::write(self.resources().join(name), content).expect("the folder can be written");
+        self
+    }
+
+    /// With one more port of Gateway servers bound to a free port.
+    #[must_use]
+    pub fn port(mut self, number: u16) -> Self {
+        self.ports.insert(number, Port::reserve());
+        self
+    }
+
+    /// With the access log in Envoy's text form.
+    #[must_use]
+    pub fn text_log(mut self) -> Self {
+        self.log_format = "text";
+        self
+    }
+
+    /// With these `delay` and `timeout` of `[drain]`.
+    #[must_use]
+    pub fn drain(mut self, delay: &'static str, timeout: &'static str) -> Self {
+        self.drain = (delay, timeout);
+        self
+    }
+
+    /// With more sections of the bootstrap file.
+    #[must_use]
+    pub fn section(mut self, toml: &str) -> Self {
+        self.sections.push_str(toml);
+        self
+    }
+
+    /// Where a Gateway server's port will be bound.
+    ///
+    /// # Panics
+    ///
+    /// When the port was not asked for.
+    pub fn bound(&self, number: u16) -> u16 {
+        self.ports[&number].number()
+    }
+
+    /// The folder of resources.
+    pub fn resources(&self) -> PathBuf {
+        self.folder.path().join("resources")
+    }
+
+    /// The folder of the bootstrap file.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The path of the bootstrap file, which is written now.
+    pub fn written(&self, ports: &Ports) -> PathBuf {
+        let path = self.folder.path().join(BOOTSTRAP);
+        fs::write(&path, self.bootstrap(ports)).expect("the folder can be written");
+        path
+    }
+
+    /// Starts it and waits until it says it is ready.
+    ///
+    /// # Panics
+    ///
+    /// When it does not.
+    #[track_caller]
+    pub fn start(self) -> Gateway {
+        let own = Ports::reserve();
+        self.written(&own);
+        Gateway::launch(self, own)
+    }
+
+    fn bootstrap(&self, own: &Ports) -> String {
+        let mut map = String::new();
+        for (number, port) in &self.ports {
+            let _ = write!(map, "{number} = {}, ", port.number());
+        }
+        let map = map.trim_end_matches([',', ' ']);
+        let [admin, status, metrics] = own.numbers();
+        let (log, (delay, timeout)) = (self.log_format, self.drain);
+        let sections = &self.sections;
+        format!(
+            r#"
+[proxy]
+name = "istio-ingressgateway"
+namespace = "istio-system"
+labels = {{ istio = "ingressgateway" }}
+workers = 2
+
+[resources]
+files = ["resources"]
+
+[listen]
+address = "127.0.0.1"
+ports = {{ {map} }}
+
+[admin]
+address = "127.0.0.1:{admin}"
+
+[status]
+address = "127.0.0.1:{status}"
+
+[metrics]
+address = "127.0.0.1:{metrics}"
+
+[access-log]
+path = "access.log"
+format = "{log}"
+
+[drain]
+delay = "{delay}"
+timeout = "{timeout}"
+{sections}"#
+        )
+    }
+}
+
+/// The ports of the gateway's own pages.
+#[derive(Debug)]
+pub struct Ports {
+    pub(crate) admin: Port,
+    pub(crate) status: Port,
+    pub(crate) metrics: Port,
+}
+
+impl Ports {
+    /// Three free ones.
+    pub fn reserve() -> Self {
+        Self {
+            admin: Port::reserve(),
+            status: Port::reserve(),
+            metrics: Port::reserve(),
+        }
+    }
+
+    fn numbers(&self) -> [u16; 3] {
+        [&self.admin, &self.status, &self.metrics].map(Port::number)
+    }
+}
