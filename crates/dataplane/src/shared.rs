@@ -4,6 +4,7 @@ use crate::Settings;
 use crate::http::{MirrorPool, Refusals};
 use crate::upstream::Snapshot;
 use arc_swap::ArcSwap;
+use pingora_core::connectors::http::Connector;
 use rules::{Endpoints, Table};
 use std::sync::{Arc, Mutex, PoisonError};
 use telemetry::{AccessLog, Metrics};
@@ -21,6 +22,8 @@ pub struct Shared {
     pub access_log: Arc<AccessLog>,
     pub(crate) refusals: Refusals,
     pub(crate) mirrors: MirrorPool,
+    /// Dials the upstreams of tunnels, whose connections are never used twice.
+    pub(crate) tunnels: Connector,
 }
 
 impl Shared {
@@ -31,6 +34,7 @@ impl Shared {
             publishing: Mutex::default(),
             refusals: Refusals::new(&metrics),
             mirrors: MirrorPool::new(&settings, &metrics),
+            tunnels: Connector::new(None),
             settings,
             metrics,
             access_log,

@@ -18,8 +18,8 @@ pub(super) fn admit(session: &mut Session, ctx: &mut RequestCtx) -> Result<(), R
     let Some(connection) = connection_of(session) else {
         return Err(Refusal::InvalidHost);
     };
-    connection.state.request_started();
     let bytes = head_bytes(session);
+    connection.state.request_started(length(session, bytes));
     let settings = &ctx.shared.settings;
     let both_lengths = has_both_lengths(session);
     prepare(session, settings);
@@ -45,6 +45,18 @@ fn prepare(session: &mut Session, settings: &Settings) {
     session.set_read_timeout(Some(settings.stream_idle_timeout));
     session.set_write_timeout(Some(settings.stream_idle_timeout));
     session.set_total_drain_timeout(Some(settings.drain_timeout));
+}
+
+/// Bytes of the whole request, when its head tells.
+fn length(session: &Session, head: u64) -> Option<u64> {
+    let headers = &session.req_header().headers;
+    if headers.contains_key(TRANSFER_ENCODING) {
+        return None;
+    }
+    let body = headers
+        .get(CONTENT_LENGTH)
+        .map(|length| length.to_str().ok()?.parse::<u64>().ok());
+    head.checked_add(body.unwrap_or(Some(0))?)
 }
 
 fn head_bytes(session: &Session) -> u64 {

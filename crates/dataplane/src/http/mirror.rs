@@ -7,7 +7,7 @@ use super::chance;
 use super::context::RequestCtx;
 use super::forwarding;
 use crate::Settings;
-use crate::upstream::{Attempt, Cluster};
+use crate::upstream::{Attempt, Cluster, KeepAlive};
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING, UPGRADE};
 use http::uri::{Authority, PathAndQuery, Scheme};
@@ -169,7 +169,7 @@ fn start(
         return None;
     };
     let prepared = prepare(ctx, cluster, request, has_body);
-    let Some((peer, head, active)) = prepared else {
+    let Some((way, head, active)) = prepared else {
         (pool.counters.failed)();
         return None;
     };
@@ -178,7 +178,7 @@ fn start(
     let (connector, counters, timeout) =
         (pool.connector.clone(), pool.counters.clone(), pool.timeout);
     tokio::spawn(async move {
-        let sending = send(&connector, &peer, head, body);
+        let sending = send(&connector, &way, head, body);
         if !matches!(tokio::time::timeout(timeout, sending).await, Ok(Ok(()))) {
             (counters.failed)();
         }
@@ -187,7 +187,13 @@ fn start(
     Some(sender)
 }
 
-type Prepared = (Box<HttpPeer>, Box<RequestHeader>, traffic::ActiveRequest);
+/// How an endpoint is reached, and where what it says of idle connections is kept.
+struct Way {
+    peer: Box<HttpPeer>,
+    keep_alive: Arc<KeepAlive>,
+}
+
+type Prepared = (Way, Box<RequestHeader>, traffic::ActiveRequest);
 
 fn prepare(
     ctx: &RequestCtx,
@@ -211,7 +217,12 @@ fn prepare(
     )
     .ok()?;
     forwarding::tell_shadow(&mut head, ctx.head.as_ref()?.connection.local.ip());
-    Some((peer, Box::new(head), member.state.begin()))
+    let keep_alive = member.value.keep_alive.clone();
+    Some((
+        Way { peer, keep_alive },
+        Box::new(head),
+        member.state.begin(),
+    ))
 }
 
 /// The head, in the form that the mirror's protocol wants.
@@ -261,10 +272,11 @@ fn host_of(request: &RequestHeader, shadow: bool) -> Option<HeaderValue> {
 
 async fn send(
     connector: &Connector,
-    peer: &HttpPeer,
+    Way { peer, keep_alive }: &Way,
     head: Box<RequestHeader>,
     mut body: mpsc::Receiver<Piece>,
 ) -> Result<()> {
+    let peer = &**peer;
     let (mut session, _) = connector.get_http_session(peer).await?;
     session.set_read_timeout(peer.options.read_timeout);
     session.write_request_header(head).await?;
@@ -276,20 +288,21 @@ async fn send(
         }
     }
     session.finish_request_body().await?;
-    discard_response(&mut session).await?;
+    discard_response(&mut session, keep_alive).await?;
     connector
         .release_http_session(session, peer, peer.options.idle_timeout)
         .await;
     Ok(())
 }
 
-async fn discard_response(session: &mut HttpSession) -> Result<()> {
+async fn discard_response(session: &mut HttpSession, keep_alive: &KeepAlive) -> Result<()> {
     loop {
         session.read_response_header().await?;
-        let informational = session
-            .response_header()
-            .is_some_and(|head| head.status.is_informational());
-        if !informational {
+        let Some(head) = session.response_header() else {
+            break;
+        };
+        if !head.status.is_informational() {
+            keep_alive.learn(&head.headers);
             break;
         }
     }

@@ -9,12 +9,14 @@ mod deadline;
 mod facts;
 mod failure;
 mod forwarding;
+mod hop_by_hop;
 mod mirror;
 mod observe;
 mod reply;
 mod response;
 mod retry;
 mod route;
+mod tunnel;
 
 #[cfg(test)]
 mod tests;
@@ -78,6 +80,9 @@ impl ProxyHttp for Gateway {
         match step {
             Step::Answer(answer) => reply::answer(session, ctx, answer).await?,
             Step::Fail(failure) => drop(reply::fail(session, ctx, &failure).await?),
+            Step::Forward if tunnel::is_asked_for(session, ctx) => {
+                tunnel::serve(session, ctx).await?
+            }
             Step::Forward => {
                 route::start_clock(ctx);
                 return Ok(false);
@@ -171,6 +176,7 @@ impl ProxyHttp for Gateway {
         response: &mut ResponseHeader,
         ctx: &mut RequestCtx,
     ) -> Result<()> {
+        hop_by_hop::strip(response);
         if response.status.is_informational()
             && response.status != http::StatusCode::SWITCHING_PROTOCOLS
         {
@@ -220,7 +226,8 @@ impl ProxyHttp for Gateway {
         ctx: &mut RequestCtx,
     ) -> FailToProxy {
         let failure = ctx.failure_of(error);
-        // Where Pingora cannot keep the connection, the client must not expect it to.
+        // Where Pingora cannot keep the connection, the client must not expect it to. Once it asked for an
+        // upstream, it closes after every failure, whatever is answered here.
         let can_reuse_downstream =
             *error.etype() == OURS && ctx.attempts.made == 0 && failure.keeps_connection();
         if !can_reuse_downstream {

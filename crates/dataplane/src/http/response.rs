@@ -11,14 +11,11 @@ use pingora_proxy::Session;
 use rules::{EffectiveOps, HeaderOps, HeaderTemplate};
 use std::time::Instant;
 
-/// Hop-by-hop, and answered anew by Pingora or not at all.
-const KEEP_ALIVE: &str = "keep-alive";
 const GRPC_STATUS: &str = "grpc-status";
 
 /// Takes note of an upstream's answer that will be forwarded, and dresses it for the client.
 pub(super) fn forward(session: &mut Session, response: &mut ResponseHeader, ctx: &mut RequestCtx) {
     note(session, response, ctx);
-    response.remove_header(KEEP_ALIVE);
     let server = ctx.shared.settings.server.clone();
     let millis = ctx.outcome.upstream_time.unwrap_or_default().as_millis();
     // Well-formed names and values are never refused.
@@ -68,10 +65,8 @@ pub(super) fn grpc_status(headers: &HeaderMap) -> Option<u32> {
 pub(super) fn learn(response: &ResponseHeader, ctx: &mut RequestCtx) {
     let began = ctx.attempts.began.unwrap_or_else(Instant::now);
     ctx.outcome.upstream_time = Some(began.elapsed());
-    if let Some(announced) = response.headers.get(KEEP_ALIVE)
-        && let Some(upstream) = ctx.upstream()
-    {
-        upstream.keep_alive.announced(announced.as_bytes());
+    if let Some(upstream) = ctx.upstream() {
+        upstream.keep_alive.learn(&response.headers);
     }
     if response.status.is_server_error()
         && let Some(active) = &ctx.attempts.active

@@ -71,6 +71,8 @@ pub(crate) struct DownstreamIo {
     head_timer: Option<Pin<Box<Sleep>>>,
     /// Bounds idleness. Kept from request to request and moved only when it fires early.
     idle_timer: Option<Pin<Box<Sleep>>>,
+    /// When waiting for the next request is over.
+    idle_deadline: Instant,
     state: Arc<ConnectionState>,
     proxy_digest: Arc<ProxyDigest>,
     socket_digest: Arc<SocketDigest>,
@@ -107,6 +109,7 @@ impl DownstreamIo {
             head_timeout: limits.head_timeout,
             head_timer: None,
             idle_timer: None,
+            idle_deadline: Instant::now() + limits.idle_timeout,
             state,
             proxy_digest: Arc::new(ProxyDigest::new(
                 Box::new(placeholder),
@@ -114,6 +117,19 @@ impl DownstreamIo {
             )),
             socket_digest: Arc::new(digest),
         })
+    }
+
+    /// Whether nothing of the next request has been read.
+    pub(super) fn is_between_requests(&self) -> bool {
+        !self.prefix.is_empty() || self.state.is_between_requests()
+    }
+
+    /// Leaves the wait for the next request to Pingora, which may hold its beginning already.
+    pub(super) fn leave_wait(&mut self, timeout: Duration) {
+        self.idle_deadline = Instant::now() + timeout;
+        self.head_bytes = 0;
+        self.head_timer = None;
+        self.state.enter(Phase::Head);
     }
 
     /// Waits until the next request begins to arrive.
@@ -125,26 +141,32 @@ impl DownstreamIo {
         if self.gathered.capacity() > KEPT {
             self.gathered = BytesMut::new();
         }
-        let deadline = Instant::now() + timeout;
-        let idle = poll_fn(|cx| self.poll_idle(cx, deadline)).await;
+        self.idle_deadline = Instant::now() + timeout;
+        let idle = poll_fn(|cx| self.poll_idle(cx)).await;
         self.state.enter(Phase::Head);
         self.head_timer = None;
         idle
     }
 
-    fn poll_idle(&mut self, cx: &mut Context<'_>, deadline: Instant) -> Poll<Idle> {
+    fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<Idle> {
         if !self.prefix.is_empty() || self.socket.poll_read_ready(cx).is_ready() {
             return Poll::Ready(Idle::Readable);
         }
+        self.poll_end_of_wait(cx)
+    }
+
+    /// Ready when waiting for a request is over without one.
+    fn poll_end_of_wait(&mut self, cx: &mut Context<'_>) -> Poll<Idle> {
         if self.state.poll_closing(cx).is_ready() {
             return Poll::Ready(Idle::Closing);
         }
-        self.poll_idle_timer(cx, deadline).map(|()| Idle::TimedOut)
+        self.poll_idle_timer(cx).map(|()| Idle::TimedOut)
     }
 
-    /// Ready at `deadline`. An older timer that fires before is moved, which spares every request
+    /// Ready at the deadline. An older timer that fires before is moved, which spares every request
     /// in between the work of setting one.
-    fn poll_idle_timer(&mut self, cx: &mut Context<'_>, deadline: Instant) -> Poll<()> {
+    fn poll_idle_timer(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let deadline = self.idle_deadline;
         let timer = self
             .idle_timer
             .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
@@ -168,26 +190,31 @@ impl DownstreamIo {
         timer.as_mut().poll(cx)
     }
 
-    /// Fails when a request head is larger or slower than allowed, after telling the client.
-    fn poll_head_limits(&mut self, cx: &mut Context<'_>, pending: bool) -> io::Result<()> {
+    /// Ends a read before or within a request head: for good when the wait is over, and with an error,
+    /// after telling the client, when the head is larger or slower than allowed.
+    fn end_of_head(&mut self, cx: &mut Context<'_>, pending: bool) -> Option<io::Result<()>> {
         if self.state.phase() != Phase::Head || self.protocol == Protocol::Http2 {
-            return Ok(());
+            return None;
         }
         if self.head_bytes > self.head_limit {
             self.refuse(cx, HEAD_TOO_LARGE);
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidData,
-                "request head is too large",
-            ));
+            let large = io::Error::new(io::ErrorKind::InvalidData, "request head is too large");
+            return Some(Err(large));
         }
-        if pending && self.poll_head_timer(cx).is_ready() {
-            self.refuse(cx, HEAD_TOO_SLOW);
-            return Err(io::Error::new(
-                io::ErrorKind::TimedOut,
-                "request head is too slow",
-            ));
+        if !pending {
+            return None;
         }
-        Ok(())
+        if self.head_bytes == 0 {
+            return self.poll_end_of_wait(cx).is_ready().then_some(Ok(()));
+        }
+        if self.poll_head_timer(cx).is_pending() {
+            return None;
+        }
+        self.refuse(cx, HEAD_TOO_SLOW);
+        Some(Err(io::Error::new(
+            io::ErrorKind::TimedOut,
+            "request head is too slow",
+        )))
     }
 
     /// Answers below Pingora, which has no reply for this. A full socket buffer loses it, no more.
@@ -267,7 +294,9 @@ impl AsyncRead for DownstreamIo {
         self.ended |= polled.is_ready() && read == 0 && room > 0;
         self.head_bytes += read;
         self.state.add_received(read);
-        self.poll_head_limits(cx, polled.is_pending())?;
+        if let Some(end) = self.end_of_head(cx, polled.is_pending()) {
+            return Poll::Ready(end);
+        }
         if polled.is_pending() && !self.gathered.is_empty() {
             // The request waits for something: what was gathered must not wait with it.
             if let Poll::Ready(Err(error)) = self.poll_gathered(cx) {

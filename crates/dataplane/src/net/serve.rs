@@ -5,7 +5,7 @@ use super::io::{DownstreamIo, Idle, Protocol};
 use super::sniff::sniff;
 use crate::connection::ConnectionInfo;
 use bytes::Bytes;
-use pingora_core::apps::{HttpServerApp, ServerApp};
+use pingora_core::apps::{HttpPersistentSettings, HttpServerApp, ServerApp};
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::server::ShutdownWatch;
 use std::future::poll_fn;
@@ -64,16 +64,31 @@ async fn serve_http1<A>(
 ) where
     A: HttpServerApp + Send + Sync + 'static,
 {
-    while io.wait_for_request(limits.idle_timeout).await == Idle::Readable {
+    let mut settings: Option<HttpPersistentSettings> = None;
+    loop {
+        // A client that sends ahead has the next request in Pingora's hands already, where waiting
+        // for it here would be in vain.
+        if io.is_between_requests() {
+            if io.wait_for_request(limits.idle_timeout).await != Idle::Readable {
+                return;
+            }
+        } else {
+            io.leave_wait(limits.idle_timeout);
+        }
         let mut session = ServerSession::new_http1(io);
+        if let Some(settings) = settings.take() {
+            settings.apply_to_session(&mut session);
+        }
+        session.set_pipelining_enabled(true);
         let last = *drain.borrow();
         session.set_keepalive((!last).then_some(KEEPALIVE_UNTIMED));
         let Some(reused) = app.process_new_http(session, drain).await else {
             return;
         };
-        let Ok(same) = reused.consume().0.into_any().downcast() else {
+        let (stream, kept) = reused.consume();
+        let Ok(same) = stream.into_any().downcast() else {
             return;
         };
-        io = same;
+        (io, settings) = (same, kept);
     }
 }

@@ -26,6 +26,8 @@ pub struct ConnectionState {
     phase: AtomicU8,
     requests: AtomicU64,
     received: AtomicU64,
+    /// What `received` will be when the present request has come in whole.
+    request_ends: AtomicU64,
     sent: AtomicU64,
     closing: AtomicBool,
     waker: AtomicWaker,
@@ -40,6 +42,7 @@ impl ConnectionState {
             phase: AtomicU8::new(Phase::Idle as u8),
             requests: AtomicU64::new(0),
             received: AtomicU64::new(0),
+            request_ends: AtomicU64::new(0),
             sent: AtomicU64::new(0),
             closing: AtomicBool::new(false),
             waker: AtomicWaker::new(),
@@ -60,9 +63,19 @@ impl ConnectionState {
     }
 
     /// The head of a request is complete: from here on the route's limits hold.
-    pub fn request_started(&self) {
+    ///
+    /// `bytes`: the length of head and body together. `None` when only its end will tell.
+    pub fn request_started(&self, bytes: Option<u64>) {
         self.requests.fetch_add(1, Ordering::Relaxed);
         self.enter(Phase::Request);
+        let began = self.request_ends.load(Ordering::Relaxed);
+        let ends = bytes.map_or(u64::MAX, |bytes| began.saturating_add(bytes));
+        self.request_ends.store(ends, Ordering::Relaxed);
+    }
+
+    /// Whether everything that came belongs to requests that were served: the next one has not begun.
+    pub(super) fn is_between_requests(&self) -> bool {
+        self.received() == self.request_ends.load(Ordering::Relaxed)
     }
 
     /// Requests whose head was complete, the present one included.
@@ -129,8 +142,20 @@ mod tests {
     fn a_started_request_is_counted_and_leaves_the_head_phase() {
         let state = state();
         state.enter(Phase::Head);
-        state.request_started();
+        state.request_started(Some(10));
         assert_eq!((state.phase(), state.requests()), (Phase::Request, 1));
+    }
+
+    #[test]
+    fn what_came_beyond_a_request_belongs_to_the_next() {
+        let state = state();
+        state.add_received(25);
+        state.request_started(Some(10));
+        assert!(!state.is_between_requests());
+        state.request_started(Some(15));
+        assert!(state.is_between_requests());
+        state.request_started(None);
+        assert!(!state.is_between_requests());
     }
 
     #[tokio::test]

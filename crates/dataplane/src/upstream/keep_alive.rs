@@ -1,16 +1,21 @@
 //! How long an idle upstream connection can be trusted to be open (promise 11).
 
+use http::header::{CONNECTION, HeaderMap};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 /// What is assumed of an endpoint whose idle connection broke, when nothing was known: half of this is tried next.
 const ASSUMED: Duration = Duration::from_secs(60);
-/// No idle connection is given up faster than this because of what was learnt.
+/// No idle connection is given up faster than this because of what was learnt. Also how long one is kept
+/// whose endpoint was not heard yet when it was dialled: Pingora takes the time before it has the answer.
 const SHORTEST: Duration = Duration::from_millis(500);
 /// Given up this much before the peer does, at most half of its time.
 const MARGIN: Duration = Duration::from_secs(1);
-/// Nothing is known.
-const UNKNOWN: u64 = u64::MAX;
+/// The endpoint has not answered yet.
+const UNHEARD: u64 = u64::MAX;
+/// It has answered, and told nothing.
+const SILENT: u64 = u64::MAX - 1;
+const HEADER: &str = "keep-alive";
 
 /// An endpoint's own idle timeout, as far as it is known: announced, or learnt from connections that broke.
 #[derive(Debug)]
@@ -18,7 +23,7 @@ pub struct KeepAlive(AtomicU64);
 
 impl Default for KeepAlive {
     fn default() -> Self {
-        Self(AtomicU64::new(UNKNOWN))
+        Self(AtomicU64::new(UNHEARD))
     }
 }
 
@@ -26,32 +31,49 @@ impl KeepAlive {
     /// How long an idle connection is kept: `configured`, or less when the endpoint closes earlier.
     pub fn idle_timeout(&self, configured: Duration) -> Duration {
         match self.0.load(Relaxed) {
-            UNKNOWN => configured,
+            UNHEARD => configured.min(SHORTEST),
+            SILENT => configured,
             known => configured.min(Duration::from_millis(known)),
         }
     }
 
-    /// Takes note of a `Keep-Alive: timeout=N` header.
-    pub fn announced(&self, header: &[u8]) {
-        let Some(timeout) = announced_timeout(header) else {
-            return;
-        };
-        let safe = timeout
-            .saturating_sub(MARGIN)
-            .max(timeout / 2)
-            .max(SHORTEST);
-        self.0.store(millis(safe), Relaxed);
+    /// Takes note of what an answer's head says, or does not say, with `Keep-Alive: timeout=N`.
+    pub fn learn(&self, headers: &HeaderMap) {
+        let announced = headers
+            .get(HEADER)
+            .and_then(|header| announced_timeout(header.as_bytes()));
+        match announced {
+            Some(timeout) => self.note(safe(timeout)),
+            // Who closes has no reason to announce anything.
+            None if closes(headers) => {}
+            None => self.note_silence(),
+        }
+    }
+
+    // Every answer comes here: what is known already is not written again, as writing is what costs
+    // when many threads do it.
+    fn note(&self, timeout: Duration) {
+        let known = millis(timeout);
+        if self.0.load(Relaxed) != known {
+            self.0.store(known, Relaxed);
+        }
+    }
+
+    fn note_silence(&self) {
+        if self.0.load(Relaxed) == UNHEARD {
+            // Another answer that told more has precedence.
+            let _ = self.0.compare_exchange(UNHEARD, SILENT, Relaxed, Relaxed);
+        }
     }
 
     /// Takes note of an idle connection that turned out to be closed: half the time is tried next.
     pub fn broke(&self) {
         let half = |known: u64| {
-            let known = if known == UNKNOWN {
-                millis(ASSUMED)
-            } else {
-                known
+            let assumed = match known {
+                UNHEARD | SILENT => millis(ASSUMED),
+                known => known,
             };
-            Some((known / 2).max(millis(SHORTEST)))
+            Some((assumed / 2).max(millis(SHORTEST)))
         };
         // The closure always returns a value.
         let _ = self.0.fetch_update(Relaxed, Relaxed, half);
@@ -59,7 +81,22 @@ impl KeepAlive {
 }
 
 fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(UNKNOWN - 1)
+    let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    millis.min(SILENT - 1)
+}
+
+/// How long a connection is kept whose endpoint keeps it for `timeout`.
+fn safe(timeout: Duration) -> Duration {
+    timeout
+        .saturating_sub(MARGIN)
+        .max(timeout / 2)
+        .max(SHORTEST)
+}
+
+fn closes(headers: &HeaderMap) -> bool {
+    headers
+        .get(CONNECTION)
+        .is_some_and(|connection| connection.as_bytes().eq_ignore_ascii_case(b"close"))
 }
 
 /// `timeout` of `Keep-Alive: timeout=5, max=100`, in seconds.
@@ -78,10 +115,17 @@ mod tests {
 
     const HOUR: Duration = Duration::from_secs(3600);
 
+    fn head(name: &'static str, value: &str) -> HeaderMap {
+        HeaderMap::from_iter([(
+            http::HeaderName::from_static(name),
+            http::HeaderValue::from_str(value).unwrap(),
+        )])
+    }
+
     #[track_caller]
     fn check(header: &str, want: Duration) {
         let keep_alive = KeepAlive::default();
-        keep_alive.announced(header.as_bytes());
+        keep_alive.learn(&head(HEADER, header));
         assert_eq!(keep_alive.idle_timeout(HOUR), want, "{header}");
     }
 
@@ -93,16 +137,37 @@ mod tests {
         check("timeout=0", Duration::from_millis(500));
         check("max=5", HOUR);
         check("timeout=soon", HOUR);
+        // More milliseconds than there are.
+        check("timeout=18446744073709551615", HOUR);
     }
 
     #[test]
     fn the_configured_time_is_never_exceeded() {
         let keep_alive = KeepAlive::default();
-        keep_alive.announced(b"timeout=600");
+        keep_alive.learn(&head(HEADER, "timeout=600"));
         assert_eq!(
             keep_alive.idle_timeout(Duration::from_secs(10)),
             Duration::from_secs(10)
         );
+    }
+
+    #[test]
+    fn an_endpoint_not_heard_yet_is_trusted_for_a_moment_only() {
+        let keep_alive = KeepAlive::default();
+        assert_eq!(keep_alive.idle_timeout(HOUR), SHORTEST);
+        assert_eq!(keep_alive.idle_timeout(SHORTEST / 2), SHORTEST / 2);
+        keep_alive.learn(&head("connection", "Close"));
+        assert_eq!(keep_alive.idle_timeout(HOUR), SHORTEST);
+        keep_alive.learn(&HeaderMap::new());
+        assert_eq!(keep_alive.idle_timeout(HOUR), HOUR);
+    }
+
+    #[test]
+    fn silence_does_not_unsay_what_was_announced() {
+        let keep_alive = KeepAlive::default();
+        keep_alive.learn(&head(HEADER, "timeout=5"));
+        keep_alive.learn(&HeaderMap::new());
+        assert_eq!(keep_alive.idle_timeout(HOUR), Duration::from_secs(4));
     }
 
     #[test]

@@ -5,6 +5,7 @@ use pingora_core::protocols::ALPN;
 use pingora_core::upstreams::peer::HttpPeer;
 use rules::{EndpointAddr, UpstreamProtocol};
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 /// Requests on one upstream HTTP/2 connection at a time. Pingora's default of 1 makes a connection for each.
@@ -15,7 +16,7 @@ const HTTP2_STREAM_WINDOW: u32 = 256 * 1024;
 const HTTP2_CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
 /// Flipped in the pool's key to keep HTTP/2 connections of `useClientProtocol` from HTTP/1 requests.
 const CLIENT_HTTP2: u64 = 1 << 62;
-/// Flipped in the pool's key to get a connection that nobody used before.
+/// Marks the pool's keys that each serve one attempt.
 const FRESH: u64 = 1 << 63;
 
 /// One endpoint of a cluster: its address, and how it is dialled.
@@ -90,7 +91,7 @@ impl Upstream {
         }
         if attempt.fresh {
             peer.options.idle_timeout = Some(Duration::ZERO);
-            peer.group_key ^= FRESH;
+            peer.group_key = unused_key();
         }
         peer
     }
@@ -102,6 +103,13 @@ fn group_key(cluster: &rules::Cluster) -> u64 {
     cluster.key.hash(&mut hasher);
     (cluster.protocol == UpstreamProtocol::Http2).hash(&mut hasher);
     hasher.finish() & !(FRESH | CLIENT_HTTP2)
+}
+
+/// A key that no connection was ever pooled under. The pool forgets keys without connections, so that
+/// any number of them may be used.
+fn unused_key() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    FRESH | NEXT.fetch_add(1, Relaxed)
 }
 
 fn shape(peer: &mut HttpPeer, protocol: UpstreamProtocol) {

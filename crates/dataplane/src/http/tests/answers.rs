@@ -176,7 +176,11 @@ async fn a_refused_connection_is_503_uf() {
     let gateway = Rules::to_with(&[nobody], |action| action.retry.attempts = 0)
         .start()
         .await;
-    let response = gateway.get("/").await;
+    let mut client = gateway.client().await;
+    let response = client.ask(&get("/")).await;
+    // The client is told of the end of its connection, and never loses a request to it.
+    assert_eq!(response.header("connection").unwrap(), "close");
+    assert!(client.is_closed().await);
     let body = "upstream connect error or disconnect/reset before headers. reset reason: remote connection \
         failure, transport failure reason: delayed connect error: Connection refused";
     assert_eq!((response.status(), response.body.as_str()), (503, body));

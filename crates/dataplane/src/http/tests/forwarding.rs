@@ -56,6 +56,22 @@ async fn bodies_stream_both_ways() {
     assert_eq!(origin.request(1).body, "abcde");
 }
 
+#[tokio::test]
+async fn headers_of_one_hop_stay_on_it() {
+    let headers = "Connection: x-hop, keep-alive\r\nX-Hop: 1\r\nKeep-Alive: timeout=9\r\n\
+        Upgrade: h2c\r\nX-End: 1\r\n";
+    let origin = Origin::answering(respond(200, headers, "body")).await;
+    let gateway = Rules::to(&[origin.address]).start().await;
+    let mut client = gateway.client().await;
+    let response = client.ask(&get("/")).await;
+    for name in ["x-hop", "keep-alive", "upgrade"] {
+        assert_eq!(response.header(name), None, "{name}");
+    }
+    assert_eq!(response.header("connection").unwrap(), "keep-alive");
+    assert_eq!(response.header("x-end").unwrap(), "1");
+    assert_eq!(response.body, "body");
+}
+
 /// Promise 12.
 #[tokio::test]
 async fn header_names_keep_their_case() {

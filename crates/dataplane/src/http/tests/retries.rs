@@ -2,8 +2,9 @@
 
 use super::client::{get, post};
 use super::eventually;
-use super::gateway::{Rules, retries};
+use super::gateway::{Gateway, Rules, retries};
 use super::origin::{Act, Origin, ok, respond};
+use std::time::Duration;
 
 #[tokio::test]
 async fn a_503_is_retried_when_asked_for() {
@@ -155,6 +156,22 @@ async fn a_get_that_meets_a_stale_connection_is_made_again() {
     );
 }
 
+/// Promise 11: what was made for one repetition is not there for the next.
+#[tokio::test]
+async fn each_repetition_has_a_connection_of_its_own() {
+    let origin = Origin::start(|n| match n {
+        1 | 4 => Act::Close,
+        _ => ok("fine"),
+    })
+    .await;
+    let gateway = Rules::to(&[origin.address]).start().await;
+    let mut client = gateway.client().await;
+    for _ in 0..4 {
+        assert_eq!(client.ask(&get("/")).await.body, "fine");
+    }
+    assert_eq!((origin.hits(), origin.connections()), (6, 4));
+}
+
 /// Promises 10 and 11.
 #[tokio::test]
 async fn a_post_that_meets_a_stale_connection_is_not() {
@@ -169,19 +186,29 @@ async fn a_post_that_meets_a_stale_connection_is_not() {
 /// Promise 11.
 #[tokio::test]
 async fn an_idle_connection_is_given_up_before_the_upstream_would() {
-    let origin = Origin::answering(respond(200, "Keep-Alive: timeout=1\r\n", "fine")).await;
+    let origin = Origin::answering(respond(200, "Keep-Alive: timeout=3\r\n", "fine")).await;
     let gateway = Rules::to(&[origin.address]).start().await;
-    let response = gateway.get("/").await;
-    assert_eq!(response.header("keep-alive"), None);
+    // Of the first answer's connection nothing was known when it was made.
+    assert_eq!(kept_idle(&gateway), Duration::from_millis(500));
+    assert_eq!(gateway.get("/").await.header("keep-alive"), None);
+    assert_eq!(kept_idle(&gateway), Duration::from_secs(2));
+}
+
+#[tokio::test]
+async fn an_upstream_that_announces_nothing_is_kept_as_configured() {
+    let origin = Origin::answering(ok("fine")).await;
+    let gateway = Rules::to(&[origin.address]).start().await;
+    assert_eq!(gateway.get("/").await.status(), 200);
+    assert_eq!(kept_idle(&gateway), Duration::from_secs(3600));
+}
+
+/// How long the next attempt's connection will be kept.
+fn kept_idle(gateway: &Gateway) -> Duration {
     let snapshot = gateway.shared.snapshot();
     let cluster = snapshot.clusters.values().next().unwrap();
     let upstream = &cluster.endpoints.members()[0].value;
-    let kept = upstream
-        .peer(crate::upstream::Attempt::default())
-        .options
-        .idle_timeout
-        .unwrap();
-    assert_eq!(kept, std::time::Duration::from_millis(500));
+    let peer = upstream.peer(crate::upstream::Attempt::default());
+    peer.options.idle_timeout.unwrap()
 }
 
 #[tokio::test]
