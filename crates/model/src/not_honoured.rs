@@ -8,7 +8,8 @@ use crate::yaml::Value;
 /// A field without effect.
 struct Note {
     /// Keys joined by dots; `[]` stands for every item of a list, `*` at the end for any rest of a key.
-    /// `POLICY` stands for the traffic policy of a DestinationRule and of its subsets.
+    /// `POLICY` stands for the traffic policy of a DestinationRule and of its subsets, `BLOCKS` for these
+    /// and for each of their `portLevelSettings`.
     path: &'static str,
     when: When,
     /// Empty: the field is not honoured yet.
@@ -87,28 +88,31 @@ const CLAIMS: &str = "claims of a JWT are not honoured yet, since no token is va
 const DESTINATION_RULE: &[Note] = &[
     field("spec.workloadSelector"),
     note(
-        "POLICY.loadBalancer.simple",
+        "BLOCKS.loadBalancer.simple",
         Is(&["PASSTHROUGH"]),
         "PASSTHROUGH is not honoured yet",
     ),
-    field("POLICY.loadBalancer.consistentHash"),
-    field("POLICY.loadBalancer.localityLbSetting"),
-    field("POLICY.loadBalancer.zoneAwareLbSetting"),
-    field("POLICY.loadBalancer.warmup"),
-    field("POLICY.loadBalancer.warmupDurationSecs"),
-    field("POLICY.connectionPool.tcp.maxConnections"),
-    field("POLICY.connectionPool.tcp.tcpKeepalive"),
-    field("POLICY.connectionPool.tcp.maxConnectionDuration"),
-    field("POLICY.connectionPool.tcp.idleTimeout"),
-    field("POLICY.connectionPool.http.http1MaxPendingRequests"),
-    field("POLICY.connectionPool.http.http2MaxRequests"),
-    field("POLICY.connectionPool.http.maxRequestsPerConnection"),
-    field("POLICY.connectionPool.http.maxRetries"),
-    field("POLICY.connectionPool.http.maxConcurrentStreams"),
-    field("POLICY.connectionPool.http.http2KeepAlive"),
-    field("POLICY.outlierDetection"),
-    field("POLICY.tls"),
-    field("POLICY.portLevelSettings"),
+    field("BLOCKS.loadBalancer.consistentHash"),
+    field("BLOCKS.loadBalancer.localityLbSetting"),
+    field("BLOCKS.loadBalancer.zoneAwareLbSetting"),
+    field("BLOCKS.loadBalancer.warmup"),
+    field("BLOCKS.loadBalancer.warmupDurationSecs"),
+    field("BLOCKS.connectionPool.tcp.maxConnections"),
+    field("BLOCKS.connectionPool.tcp.tcpKeepalive"),
+    field("BLOCKS.connectionPool.tcp.maxConnectionDuration"),
+    field("BLOCKS.connectionPool.tcp.idleTimeout"),
+    field("BLOCKS.connectionPool.http.http1MaxPendingRequests"),
+    field("BLOCKS.connectionPool.http.http2MaxRequests"),
+    field("BLOCKS.connectionPool.http.maxRequestsPerConnection"),
+    field("BLOCKS.connectionPool.http.maxRetries"),
+    field("BLOCKS.connectionPool.http.maxConcurrentStreams"),
+    field("BLOCKS.connectionPool.http.http2KeepAlive"),
+    field("BLOCKS.outlierDetection"),
+    note(
+        "BLOCKS.tls.mode",
+        Is(&["SIMPLE", "MUTUAL", "ISTIO_MUTUAL"]),
+        "upstream TLS is not supported yet: requests are answered 503 instead of being sent in clear text",
+    ),
     field("POLICY.tunnel"),
     field("POLICY.proxyProtocol"),
     field("POLICY.retryBudget"),
@@ -133,6 +137,12 @@ const SERVICE: &[Note] = &[field("spec.trafficDistribution")];
 const SIDECAR: &[Note] = &[note("spec", There, "Sidecar is not honoured yet")];
 
 const POLICIES: &[&str] = &["spec.trafficPolicy", "spec.subsets[].trafficPolicy"];
+const BLOCKS: &[&str] = &[
+    "spec.trafficPolicy",
+    "spec.trafficPolicy.portLevelSettings[]",
+    "spec.subsets[].trafficPolicy",
+    "spec.subsets[].trafficPolicy.portLevelSettings[]",
+];
 
 /// Warns of every field of the object that has no effect.
 pub(crate) fn warn(root: &Cursor<'_>, kind: &str) {
@@ -146,16 +156,29 @@ pub(crate) fn warn(root: &Cursor<'_>, kind: &str) {
         _ => &[],
     };
     for note in notes {
-        match note.path.strip_prefix("POLICY") {
-            Some(rest) => POLICIES
-                .iter()
-                .for_each(|policy| note.warn_at(root, &format!("{policy}{rest}"))),
-            None => note.warn_at(root, note.path),
+        for path in note.paths() {
+            note.warn_at(root, &path);
         }
     }
 }
 
 impl Note {
+    fn paths(&self) -> Vec<String> {
+        let under = |parents: &[&str], rest| {
+            parents
+                .iter()
+                .map(|parent| format!("{parent}{rest}"))
+                .collect()
+        };
+        if let Some(rest) = self.path.strip_prefix("POLICY") {
+            return under(POLICIES, rest);
+        }
+        match self.path.strip_prefix("BLOCKS") {
+            Some(rest) => under(BLOCKS, rest),
+            None => vec![self.path.to_owned()],
+        }
+    }
+
     fn warn_at(&self, root: &Cursor<'_>, path: &str) {
         let path = path.replace("[]", ".[]");
         // The name of a claim has dots of its own.

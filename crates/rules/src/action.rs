@@ -26,6 +26,8 @@ pub struct ForwardAction {
     pub destinations: Vec<WeightedDestination>,
     /// The sum of the weights.
     pub total_weight: u32,
+    /// How many destinations the route was written with, which orders header operations.
+    pub written: WrittenDestinations,
     /// How the path is rewritten before it is sent upstream.
     pub path_rewrite: Option<PathRewrite>,
     /// The new `Host`, of the route level. It beats a destination's.
@@ -48,6 +50,25 @@ pub struct ForwardAction {
     pub cors: Option<CorsPolicy>,
 }
 
+/// How many destinations a route was written with, those of weight 0 included.
+///
+/// Istio orders header operations by this number and drops what has no weight only afterwards, so that
+/// a shift from 99/1 to 100/0 does not change whose `set` wins.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum WrittenDestinations {
+    /// One, which takes everything whatever its weight.
+    One,
+    /// Several, even if only one of them has a weight.
+    Several,
+}
+
+impl WrittenDestinations {
+    /// Of a list of this length.
+    pub fn of(count: usize) -> Self {
+        if count > 1 { Self::Several } else { Self::One }
+    }
+}
+
 /// One of a route's destinations.
 #[derive(Debug)]
 pub struct WeightedDestination {
@@ -57,7 +78,7 @@ pub struct WeightedDestination {
     pub cluster: ClusterTarget,
     /// Destination-level operations on the request. See [`ForwardAction`] for the route's.
     ///
-    /// With one destination they run after the route's, with several before (istio-api §1.1 Headers).
+    /// They run after the route's or before, see [`WrittenDestinations`].
     pub request_headers: HeaderOps,
     /// Destination-level operations on the response.
     pub response_headers: HeaderOps,
@@ -128,13 +149,6 @@ pub enum RedirectPath {
         /// Length of the matched prefix.
         matched: usize,
         /// What stands there instead.
-        with: String,
-    },
-    /// `uriRegexRewrite`: every match substituted.
-    Regex {
-        /// Not anchored.
-        pattern: Regex,
-        /// With `${1}` groups.
         with: String,
     },
 }

@@ -121,6 +121,7 @@ pub(crate) fn forward(weights: &[u32]) -> ForwardAction {
     ForwardAction {
         destinations: weights.iter().map(destination).collect(),
         total_weight: weights.iter().sum(),
+        written: WrittenDestinations::of(weights.len()),
         path_rewrite: None,
         authority_rewrite: None,
         request_headers: HeaderOps::default(),

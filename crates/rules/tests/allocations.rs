@@ -6,6 +6,7 @@ use rules::{
     Action, ClusterKey, ClusterTarget, ForwardAction, HeaderKey, HeaderMatch, HeaderOps, Listener,
     ListenerKey, MissingCluster, Outcome, PathMatch, Pattern, Predicate, QueryMatch, RequestHead,
     RetryPolicy, Route, RouteSet, TextMatch, VirtualHost, VirtualHosts, WeightedDestination,
+    WrittenDestinations,
 };
 use std::sync::Arc;
 
@@ -45,6 +46,7 @@ fn forward() -> Action {
     Action::Forward(Box::new(ForwardAction {
         destinations: vec![destination(), destination()],
         total_weight: 2,
+        written: WrittenDestinations::Several,
         path_rewrite: None,
         authority_rewrite: None,
         request_headers: HeaderOps::default(),

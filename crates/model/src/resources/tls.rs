@@ -1,6 +1,7 @@
 //! TLS settings of servers and clients.
 
 use crate::At;
+use std::fmt;
 
 /// How a server ends, checks or passes TLS.
 ///
@@ -129,4 +130,22 @@ pub enum ClientTlsMode {
     Mutual,
     /// Mutual, with the mesh's certificates.
     IstioMutual,
+}
+
+impl ClientTlsMode {
+    /// Istio's spelling.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Disable => "DISABLE",
+            Self::Simple => "SIMPLE",
+            Self::Mutual => "MUTUAL",
+            Self::IstioMutual => "ISTIO_MUTUAL",
+        }
+    }
+}
+
+impl fmt::Display for ClientTlsMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
 }

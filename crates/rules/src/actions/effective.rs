@@ -1,10 +1,10 @@
 //! In which order header operations of a route and of its destination apply.
 
-use crate::{Facts, ForwardAction, HeaderOps, HeaderTarget};
+use crate::{Facts, ForwardAction, HeaderOps, HeaderTarget, WrittenDestinations};
 
 /// The operations of a route and of one of its destinations, in their order.
 ///
-/// The order differs with the number of destinations, as it does in Istio.
+/// The order differs with the number of destinations that the route was written with, as it does in Istio.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum EffectiveOps<'a> {
     /// One destination: both make one list, in which all removals come first, then every `set`, the
@@ -75,9 +75,9 @@ impl ForwardAction {
     }
 
     fn in_order<'a>(&self, route: &'a HeaderOps, destination: &'a HeaderOps) -> EffectiveOps<'a> {
-        match self.destinations.len() {
-            0 | 1 => EffectiveOps::Continued { route, destination },
-            _ => EffectiveOps::InTurn { destination, route },
+        match self.written {
+            WrittenDestinations::One => EffectiveOps::Continued { route, destination },
+            WrittenDestinations::Several => EffectiveOps::InTurn { destination, route },
         }
     }
 }
@@ -140,6 +140,14 @@ mod tests {
     fn with_one_destination_its_removals_do_not_undo_the_routes_set() {
         let (route, destination) = (ops(&[], &[("a", "route")], &[]), ops(&["a"], &[], &[]));
         check(&[1], &route, &destination, &[("a", "route")]);
+    }
+
+    #[test]
+    fn a_destination_left_of_several_is_still_one_of_several() {
+        let mut action = forward(&[1]);
+        action.written = WrittenDestinations::Several;
+        let operations = action.request_operations(0).unwrap();
+        assert!(matches!(operations, EffectiveOps::InTurn { .. }));
     }
 
     #[test]

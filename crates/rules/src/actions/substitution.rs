@@ -1,6 +1,6 @@
 //! Istio's `RegexRewrite`: every match of an expression replaced.
 
-use crate::{InvalidPattern, MAX_PATTERN_BYTES, PathRewrite, RedirectPath, matching};
+use crate::{InvalidPattern, MAX_PATTERN_BYTES, PathRewrite, matching};
 use regex::{Regex, RegexBuilder};
 
 /// The greatest size of one compiled expression, in bytes.
@@ -71,17 +71,6 @@ fn escaped(char: Option<char>, groups: usize) -> Result<String, InvalidSubstitut
 
 impl PathRewrite {
     /// `uriRegexRewrite`.
-    ///
-    /// # Errors
-    /// When its two parts are not valid or do not fit together.
-    pub fn regex(pattern: &str, rewrite: &str) -> Result<Self, InvalidSubstitution> {
-        let (pattern, with) = substitution(pattern, rewrite)?;
-        Ok(Self::Regex { pattern, with })
-    }
-}
-
-impl RedirectPath {
-    /// `uriRegexRewrite` of a redirect.
     ///
     /// # Errors
     /// When its two parts are not valid or do not fit together.

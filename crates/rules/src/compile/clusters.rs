@@ -2,14 +2,14 @@
 
 use super::Mesh;
 use super::destination_rules::MergedRule;
-use super::policy::EffectivePolicy;
+use super::policy::{EffectivePolicy, PolicyOf};
 use super::resolve::Resolved;
 use super::services::{PortView, ServiceView};
 use crate::{Cluster, ClusterKey, LoadBalancing, NO_IDLE_LIMIT, UpstreamProtocol};
 use ahash::{HashMap, HashMapExt};
 use model::{
-    ConnectionPoolSettings, H2UpgradePolicy, HttpSettings, Labels, LoadBalancerPolicy,
-    LoadBalancerSettings, Origin, SimpleLb, TrafficPolicy,
+    ClientTlsMode, ConnectionPoolSettings, H2UpgradePolicy, HttpSettings, Labels,
+    LoadBalancerPolicy, LoadBalancerSettings, Origin, PortProtocol, ResourceRef, SimpleLb,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,6 +40,7 @@ impl Clusters {
         let service = resolved.service.as_ref().ok_or(NoCluster::Service)?;
         let port = service.port(key.port).ok_or(NoCluster::Port)?;
         let shape = Shape::of(&key, resolved.rule.as_ref()).ok_or(NoCluster::Subset)?;
+        shape.refuse_tls(port)?;
         Ok(self.keep(shape.cluster(key, service, port, mesh)))
     }
 
@@ -68,7 +69,7 @@ impl Clusters {
 }
 
 /// Why there is no such cluster.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum NoCluster {
     /// Nobody provides the host.
     Service,
@@ -76,13 +77,19 @@ pub(crate) enum NoCluster {
     Port,
     /// No DestinationRule that holds defines the subset.
     Subset,
+    /// A DestinationRule asks for TLS, which is not spoken to upstreams yet.
+    ///
+    /// Nothing may be sent in clear text instead.
+    RuleTls(ClientTlsMode, ResourceRef),
+    /// The port speaks TLS, which is not spoken to upstreams yet.
+    PortTls(PortProtocol),
 }
 
 /// What a DestinationRule says about a cluster.
 struct Shape<'r> {
     labels: Labels,
-    service_policy: Option<&'r TrafficPolicy>,
-    subset_policy: Option<&'r TrafficPolicy>,
+    service_policy: Option<PolicyOf<'r>>,
+    subset_policy: Option<PolicyOf<'r>>,
     origin: Option<Origin>,
 }
 
@@ -92,7 +99,7 @@ impl<'r> Shape<'r> {
         let service_policy = rule.and_then(MergedRule::traffic_policy);
         let of_service = Self {
             labels: Labels::new(),
-            service_policy: service_policy.map(|(_, policy)| policy),
+            service_policy: service_policy.map(|(rule, policy)| (&rule.meta.reference, policy)),
             subset_policy: None,
             origin: service_policy
                 .map(|(rule, policy)| rule.meta.origin("spec.trafficPolicy".into(), policy.at)),
@@ -103,13 +110,33 @@ impl<'r> Shape<'r> {
         let (rule, index, subset) = rule?.subset(subset)?;
         Some(Self {
             labels: subset.labels.clone(),
-            subset_policy: subset.traffic_policy.as_ref(),
+            subset_policy: subset
+                .traffic_policy
+                .as_ref()
+                .map(|policy| (&rule.meta.reference, policy)),
             origin: Some(
                 rule.meta
                     .origin(format!("spec.subsets[{index}]"), subset.at),
             ),
             ..of_service
         })
+    }
+
+    fn policy(&self, port: u16) -> EffectivePolicy<'r> {
+        EffectivePolicy::of(self.service_policy, self.subset_policy, port)
+    }
+
+    /// Upstreams are spoken to in clear text, so none may be that wants TLS.
+    fn refuse_tls(&self, port: &PortView) -> Result<(), NoCluster> {
+        if let Some((rule, tls)) = self.policy(port.number).tls
+            && tls.mode != ClientTlsMode::Disable
+        {
+            return Err(NoCluster::RuleTls(tls.mode, rule.clone()));
+        }
+        if port.protocol.is_tls() {
+            return Err(NoCluster::PortTls(port.protocol));
+        }
+        Ok(())
     }
 
     fn cluster(
@@ -119,7 +146,7 @@ impl<'r> Shape<'r> {
         port: &PortView,
         mesh: &Mesh,
     ) -> Cluster {
-        let policy = EffectivePolicy::of(self.service_policy, self.subset_policy, key.port);
+        let policy = self.policy(key.port);
         let tcp = policy.connection_pool.and_then(|pool| pool.tcp.as_ref());
         let http = policy.connection_pool.and_then(|pool| pool.http.as_ref());
         Cluster {

@@ -96,6 +96,13 @@ impl Site<'_> {
             NoCluster::Service => self.no_service(proxy_namespace),
             NoCluster::Port => self.no_port(),
             NoCluster::Subset => self.no_subset(),
+            NoCluster::RuleTls(mode, rule) => {
+                self.no_tls(&format!("upstream TLS (mode {mode} of {rule})"))
+            }
+            NoCluster::PortTls(protocol) => {
+                let port = self.key.port;
+                self.no_tls(&format!("port {port} speaks {protocol}, which"))
+            }
         }
     }
 
@@ -156,6 +163,13 @@ impl Site<'_> {
         self.warning("unknown_subset", ".subset", message)
     }
 
+    fn no_tls(&self, what: &str) -> Diagnostic {
+        let message =
+            format!("{what} is not supported yet, and nothing is sent in clear text instead");
+        self.warning("upstream_tls", "", message)
+            .help("requests are answered 503")
+    }
+
     /// A service whose endpoints are not found out yet.
     fn unresolved(&self) -> Option<Diagnostic> {
         let what = match &self.resolved.service.as_ref()?.source {
@@ -185,10 +199,12 @@ impl Site<'_> {
 fn passthrough(key: &ClusterKey, resolved: &Resolved) -> Option<Diagnostic> {
     let rule = resolved.rule.as_ref()?;
     let of_subset = key.subset.as_deref().and_then(|name| rule.subset(name));
-    let subset_policy = of_subset.and_then(|(_, _, subset)| subset.traffic_policy.as_ref());
+    let subset_policy = of_subset.and_then(|(rule, _, subset)| {
+        Some((&rule.meta.reference, subset.traffic_policy.as_ref()?))
+    });
     let of_service = rule.traffic_policy();
     let policy = EffectivePolicy::of(
-        of_service.map(|(_, policy)| policy),
+        of_service.map(|(rule, policy)| (&rule.meta.reference, policy)),
         subset_policy,
         key.port,
     );

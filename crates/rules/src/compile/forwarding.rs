@@ -7,7 +7,10 @@ use super::diagnostics::{Help, warning};
 use super::operations::{request_operations, response_operations};
 use super::part::Part;
 use super::policies::{cors, fault, retry};
-use crate::{ForwardAction, Mirror, PartsPerMillion, PathMatch, PathRewrite, WeightedDestination};
+use crate::{
+    ForwardAction, Mirror, PartsPerMillion, PathMatch, PathRewrite, WeightedDestination,
+    WrittenDestinations,
+};
 use http::HeaderValue;
 use model::{HttpRewrite, HttpRouteDestination, Percent};
 use std::sync::Arc;
@@ -38,6 +41,7 @@ impl Scope<'_> {
         Some(ForwardAction {
             total_weight: fit_weights(&mut weighted),
             destinations: weighted,
+            written: WrittenDestinations::of(destinations.len()),
             path_rewrite: path_rewrite(route, matched, part)?,
             authority_rewrite: authority(route, part)?.or(host),
             request_headers,
@@ -63,7 +67,7 @@ impl Scope<'_> {
         destinations: &[HttpRouteDestination],
         part: &mut Part,
     ) -> Option<Vec<WeightedDestination>> {
-        let only = destinations.len() == 1;
+        let only = WrittenDestinations::of(destinations.len()) == WrittenDestinations::One;
         if !only {
             part.diagnostics.extend(uneven_weights(route, destinations));
         }

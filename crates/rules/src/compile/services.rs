@@ -58,7 +58,8 @@ impl ServiceView {
 }
 
 impl PortView {
-    /// What is spoken to its endpoints when no DestinationRule says otherwise.
+    /// What is spoken to its endpoints when no DestinationRule says otherwise. Nobody asks for ports under
+    /// TLS, which no cluster is made of yet.
     pub(crate) fn upstream(&self) -> UpstreamProtocol {
         if self.protocol.is_http2() {
             UpstreamProtocol::Http2
