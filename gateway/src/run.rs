@@ -55,17 +55,13 @@ async fn serve(bootstrap: &Bootstrap, file: &Path, log: LogHandle) -> anyhow::Re
     let serving = Serving::new(bootstrap)?;
     let (control, mut wishes) = Control::new();
     let admin = pages::admin(&serving, control, &log)?;
-    serve_pages("admin", bootstrap.admin.address, admin)?;
-    serve_pages(
-        "status",
-        bootstrap.status.address,
-        status_pages(&serving.readiness),
-    )?;
-    serve_pages(
-        "metrics",
-        bootstrap.metrics.address,
-        metrics_pages(&serving.metrics),
-    )?;
+    let admin_server = bind("admin", bootstrap.admin.address)?.own_names_only();
+    serve_pages("admin", admin_server, admin);
+    // Kubelets and scrapers ask these two by whatever name they have for them.
+    let status_server = bind("status", bootstrap.status.address)?;
+    serve_pages("status", status_server, status_pages(&serving.readiness));
+    let metrics_server = bind("metrics", bootstrap.metrics.address)?;
+    serve_pages("metrics", metrics_server, metrics_pages(&serving.metrics));
     let source = follow_files(bootstrap, &serving)?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), config = %file.display(), "started");
     if until_wished(&mut signals, &mut wishes, &source, &serving).await == pages::Wish::Drain {
@@ -97,16 +93,18 @@ async fn until_wished(
     }
 }
 
+fn bind(name: &str, address: SocketAddr) -> anyhow::Result<PageServer> {
+    PageServer::bind(address)
+        .with_context(|| format!("the {name} address {address} cannot be bound"))
+}
+
 /// Serves pages until the process ends.
-fn serve_pages(name: &'static str, address: SocketAddr, pages: Pages) -> anyhow::Result<()> {
-    let server = PageServer::bind(address)
-        .with_context(|| format!("the {name} address {address} cannot be bound"))?;
+fn serve_pages(name: &'static str, server: PageServer, pages: Pages) {
     tokio::spawn(async move {
         if let Err(error) = server.serve(pages, std::future::pending()).await {
             tracing::error!(%error, "the {name} server ended");
         }
     });
-    Ok(())
 }
 
 /// Starts watching the files, compiling what they hold, and serving that.

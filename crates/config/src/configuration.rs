@@ -10,6 +10,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+/// What is added to an error about a version that stands in for a refused one.
+const IS_OLDER: &str = "this is about its last good version, which is not good any more";
+
 /// How objects are read, compiled and remembered.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -29,6 +32,8 @@ pub struct Configuration {
     generation: u64,
     /// What changed since the last compilation.
     pending: BTreeMap<ResourceRef, ChangeKind>,
+    /// What changed or moved since it was last remembered on disk.
+    unremembered: BTreeSet<ResourceRef>,
     /// What the table was compiled of.
     in_force: Arc<Resources>,
     /// Objects of `in_force` that the compiler refused, and those of which it holds an older version.
@@ -84,6 +89,7 @@ impl Configuration {
             last_good,
             generation: 0,
             pending: BTreeMap::new(),
+            unremembered: BTreeSet::new(),
             in_force: Arc::default(),
             refused: BTreeSet::new(),
             outdated: BTreeSet::new(),
@@ -102,6 +108,7 @@ impl Configuration {
             .store
             .apply_remembering(changes, self.last_good.as_ref());
         for (reference, kind) in changed {
+            self.unremembered.insert(reference.clone());
             let kind = combined(self.pending.remove(&reference), kind);
             self.pending.extend(kind.map(|kind| (reference, kind)));
         }
@@ -128,16 +135,12 @@ impl Configuration {
     }
 
     /// The folder of last good versions is brought up to date with what was compiled last.
-    pub(crate) fn remember(&mut self, published: &Published) {
+    pub(crate) fn remember(&mut self) {
+        let changed = std::mem::take(&mut self.unremembered);
         let Some(mut last_good) = self.last_good.take() else {
             return;
         };
-        let changed = published
-            .receipt
-            .changes
-            .iter()
-            .map(|change| &change.resource);
-        for reference in changed.chain(&self.recovered) {
+        for reference in changed.union(&self.recovered) {
             self.remember_one(&mut last_good, reference);
         }
         self.last_good = Some(last_good);
@@ -188,21 +191,19 @@ impl Configuration {
             .iter()
             .map(|resource| resource.meta().reference.clone())
             .collect();
-        if !older.is_empty() {
+        let held_back: BTreeSet<ResourceRef> = errors(&diagnostics).cloned().collect();
+        if !held_back.is_empty() {
             // What is wrong with the refused version stays known; everything else is told anew.
-            diagnostics.retain(|diagnostic| is_about(diagnostic, &self.outdated));
-            let errors = diagnostics
-                .iter_mut()
-                .filter(|one| one.severity == Severity::Error);
-            errors.for_each(say_that_the_older_stays);
+            diagnostics.retain(|diagnostic| is_about(diagnostic, &held_back));
             wanted = self.wanted_with(&older);
+            // Without a good version the object stays away as a whole: half of its rules would let
+            // through what the other half keeps out.
+            for without in held_back.difference(&self.outdated) {
+                wanted.remove(without);
+            }
             let (of_older, others) = self.compiler.compile(&wanted);
             table = of_older;
-            diagnostics.extend(
-                others
-                    .into_iter()
-                    .filter(|other| !is_about(other, &self.outdated)),
-            );
+            diagnostics = of_both(diagnostics, others, &held_back);
         }
         self.refused = errors(&diagnostics)
             .filter(|of| !self.outdated.contains(of))
@@ -275,6 +276,7 @@ impl Configuration {
             changes: changes
                 .map(|(resource, kind)| ObjectChange { resource, kind })
                 .collect(),
+            changes_more: 0,
             errors: count(Severity::Error),
             warnings: count(Severity::Warning),
             received_at,
@@ -288,6 +290,7 @@ impl Configuration {
             resources: Arc::clone(&self.in_force),
             diagnostics: Arc::clone(&self.diagnostics),
             receipt: Arc::new(receipt),
+            taken: Arc::default(),
         }
     }
 }
@@ -302,7 +305,7 @@ fn open(folder: &Path, defaults: &Defaults) -> Option<LastGood> {
 }
 
 /// Two changes of one object between two compilations. Absent: together they are none.
-fn combined(first: Option<ChangeKind>, second: ChangeKind) -> Option<ChangeKind> {
+pub(crate) fn combined(first: Option<ChangeKind>, second: ChangeKind) -> Option<ChangeKind> {
     Some(match (first, second) {
         (None | Some(ChangeKind::Moved), kind) => kind,
         (Some(ChangeKind::Added), ChangeKind::Removed) => return None,
@@ -311,6 +314,41 @@ fn combined(first: Option<ChangeKind>, second: ChangeKind) -> Option<ChangeKind>
         (Some(ChangeKind::Added), _) => ChangeKind::Added,
         (Some(_), kind) => kind,
     })
+}
+
+/// What is wrong with refused versions, and with what is in force in their place.
+fn of_both(
+    of_refused: Vec<Diagnostic>,
+    of_older: Vec<Diagnostic>,
+    outdated: &BTreeSet<ResourceRef>,
+) -> Vec<Diagnostic> {
+    let failing: BTreeSet<ResourceRef> = errors(&of_older).cloned().collect();
+    let mut all = of_refused;
+    for error in all
+        .iter_mut()
+        .filter(|one| one.severity == Severity::Error && !is_about(one, &failing))
+    {
+        say_that_the_older_stays(error);
+    }
+    for mut other in of_older {
+        match (is_about(&other, outdated), other.severity) {
+            // Told when that version was new.
+            (true, Severity::Warning) => continue,
+            // News, since it was good then.
+            (true, Severity::Error) => say_that_it_is_the_older(&mut other),
+            (false, _) => {}
+        }
+        all.push(other);
+    }
+    all
+}
+
+/// Adds to an error that it is about the version that stands in for the file's.
+fn say_that_it_is_the_older(error: &mut Diagnostic) {
+    error.help = Some(match error.help.take() {
+        Some(help) => format!("{IS_OLDER}; {help}"),
+        None => IS_OLDER.to_owned(),
+    });
 }
 
 fn errors(diagnostics: &[Diagnostic]) -> impl Iterator<Item = &ResourceRef> {
@@ -325,4 +363,61 @@ fn is_about(diagnostic: &Diagnostic, objects: &BTreeSet<ResourceRef>) -> bool {
         .resource
         .as_ref()
         .is_some_and(|reference| objects.contains(reference))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(severity: Severity, name: &str) -> Diagnostic {
+        Diagnostic {
+            severity,
+            code: "test",
+            resource: Some(reference(name)),
+            path: String::new(),
+            message: "is wrong".to_owned(),
+            help: None,
+            position: None,
+        }
+    }
+
+    fn reference(name: &str) -> ResourceRef {
+        ResourceRef {
+            kind: "VirtualService".into(),
+            namespace: "default".into(),
+            name: name.into(),
+        }
+    }
+
+    /// Promise 5.
+    #[test]
+    fn an_older_version_that_is_wrong_now_is_told_and_not_said_to_stay() {
+        let outdated = BTreeSet::from([reference("fine"), reference("failing")]);
+        let refused = vec![
+            told(Severity::Error, "fine"),
+            told(Severity::Error, "failing"),
+        ];
+        let older = vec![
+            told(Severity::Warning, "fine"),
+            told(Severity::Error, "failing"),
+            told(Severity::Warning, "other"),
+        ];
+        let all = of_both(refused, older, &outdated);
+        let helps: Vec<_> = all
+            .iter()
+            .map(|one| (one.resource.clone(), one.help.as_deref()))
+            .collect();
+        assert_eq!(
+            helps,
+            [
+                (
+                    Some(reference("fine")),
+                    Some("its last good version stays in force")
+                ),
+                (Some(reference("failing")), None),
+                (Some(reference("failing")), Some(IS_OLDER)),
+                (Some(reference("other")), None),
+            ]
+        );
+    }
 }

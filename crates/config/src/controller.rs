@@ -90,12 +90,17 @@ impl Controller {
         if self.awaited > 0 {
             return;
         }
-        let Some(published) = self.configuration.compile(received_at) else {
+        let Some(mut published) = self.configuration.compile(received_at) else {
             return;
         };
         self.log(&published.diagnostics);
-        self.publish.send_replace(Some(Arc::new(published.clone())));
-        self.configuration.remember(&published);
+        self.publish.send_modify(|newest| {
+            if let Some(earlier) = newest {
+                published.continue_from(earlier);
+            }
+            *newest = Some(Arc::new(published));
+        });
+        self.configuration.remember();
         if starting {
             self.configuration.forget_others();
         }

@@ -370,7 +370,7 @@ fn a_rule_that_cannot_be_compiled_leaves_the_version_before() {
 fn start_over(folder: &Path, changes: Vec<Change>) -> Published {
     let mut configuration = Configuration::new(settings(Some(folder)));
     let published = compiled(&mut configuration, changes).unwrap();
-    configuration.remember(&published);
+    configuration.remember();
     configuration.forget_others();
     published
 }
@@ -460,6 +460,31 @@ fn a_folder_that_cannot_be_made_is_done_without() {
     assert_eq!(service_ports(&published), [1]);
 }
 
+/// Promise 5: an object that merely moved is found by the file where it is now.
+#[test]
+fn what_moved_to_another_file_is_remembered_of_that_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut configuration = Configuration::new(settings(Some(folder.path())));
+    compiled(&mut configuration, vec![text("a", &service("one", 1))]).unwrap();
+    configuration.remember();
+    let moved = vec![gone("a"), text("b", &service("one", 1))];
+    compiled(&mut configuration, moved).unwrap();
+    configuration.remember();
+    assert_eq!(
+        service_ports(&start_over(folder.path(), vec![unreadable("b")])),
+        [1]
+    );
+}
+
+#[test]
+fn a_folder_that_others_could_read_is_closed_to_them() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    start_over(folder.path(), vec![text("a", &service("one", 1))]);
+    let mode = fs::metadata(folder.path()).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o700);
+}
+
 /// Waits for a publication with a deadline.
 fn next(publications: &mut crate::Publications) -> Arc<Published> {
     let end = Instant::now() + Duration::from_secs(10);
@@ -503,4 +528,24 @@ fn a_burst_ends_in_the_last_version() {
     while service_ports(&published) != [200] {
         published = next(&mut publications);
     }
+}
+
+/// Promise 7: each change leaves a receipt, also when the next one is published before it was taken.
+#[test]
+fn what_nobody_took_stands_in_the_next_receipt() {
+    let mut configuration = Configuration::new(settings(None));
+    let of = |published: &Published| -> Vec<String> {
+        let changes = published.receipt.changes.iter();
+        changes.map(ToString::to_string).collect()
+    };
+    let first = compiled(&mut configuration, vec![text("a", &service("one", 1))]).unwrap();
+    let mut second = compiled(&mut configuration, vec![text("b", &service("two", 2))]).unwrap();
+    second.continue_from(&first);
+    let want = ["Service default/two added", "Service default/one added"];
+    assert_eq!(of(&second), want);
+    assert_eq!(second.receipt.received_at, first.receipt.received_at);
+    second.note_taken();
+    let mut third = compiled(&mut configuration, vec![gone("b")]).unwrap();
+    third.continue_from(&second);
+    assert_eq!(of(&third), ["Service default/two removed"]);
 }

@@ -4,7 +4,7 @@ use crate::inbox::{Due, Inbox, Touch};
 use crate::read::{MAX_FILE_BYTES, Reading, Stamp, read};
 use crate::walk::{Root, Walk, is_resource_name, name_of};
 use crate::watches::Watches;
-use ahash::HashMap;
+use ahash::{HashMap, HashSet};
 use config::{Change, Content, Message};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -238,6 +238,7 @@ impl FileWatcher {
     fn sweep(&mut self, due: &Due, sender: &Sender<Message>) -> Result<(), Unheard> {
         let walk = self.walk();
         let mut changes = Vec::new();
+        let touched: HashSet<&PathBuf> = due.paths.iter().collect();
         for (folder, reason) in &walk.unlisted {
             let content = Content::Unreadable(unlistable(reason));
             let reading = Reading {
@@ -248,8 +249,8 @@ impl FileWatcher {
             changes.extend(self.consider(folder, &reading));
         }
         for path in &walk.files {
-            let touched = due.reread || due.paths.contains(path);
-            if touched || (!self.inbox.is_waiting(path) && self.may_have_changed(path)) {
+            let is_touched = due.reread || touched.contains(path);
+            if is_touched || (!self.inbox.is_waiting(path) && self.may_have_changed(path)) {
                 changes.extend(self.reread(path));
             }
         }

@@ -12,8 +12,9 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 use tracing_subscriber::{Layer, Registry, fmt, reload};
 
-/// Appended to every level; a longer target given by the user wins.
-const QUIET: &str = "pingora=error";
+/// Put before every level. Pingora logs each failed request and each client that goes away, which the
+/// access log tells better; a longer target given by the user wins.
+const QUIET: &str = "pingora=off";
 
 /// How the log is written.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]

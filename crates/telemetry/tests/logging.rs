@@ -27,12 +27,16 @@ fn the_level_changes_at_run_time_for_tracing_and_log_alike() {
     handle.set_level("debug").expect("a level");
     assert!(tracing::enabled!(target: "dataplane", tracing::Level::DEBUG));
     for quiet in ["pingora_core::services", "pingora_proxy"] {
-        assert!(log::log_enabled!(target: quiet, log::Level::Error));
         assert!(
-            !log::log_enabled!(target: quiet, log::Level::Warn),
+            !log::log_enabled!(target: quiet, log::Level::Error),
             "{quiet}"
         );
     }
+    handle
+        .set_level("info,pingora_proxy=warn")
+        .expect("a level");
+    assert!(log::log_enabled!(target: "pingora_proxy", log::Level::Warn));
+    handle.set_level("debug").expect("a level");
 
     for invalid in ["loud", "info,loud", "dataplane=loud", ""] {
         assert!(handle.set_level(invalid).is_err(), "{invalid:?}");

@@ -4,20 +4,34 @@ use super::duration;
 use dataplane::Settings;
 use dataplane::net;
 use ipnet::IpNet;
+use serde::de::Error;
 use serde::{Deserialize, Deserializer};
 use std::time::Duration;
+
+/// More of anything is a mistake, and no limit.
+const MANY: u64 = 1_000_000;
+
+/// A head is held in memory as a whole, once for each connection.
+const MAX_HEAD_BYTES: u64 = 16 << 20;
+
+/// What a map of headers can hold.
+const MAX_HEADERS: u64 = 16_384;
 
 /// What clients may take. Absent keys have the data plane's defaults.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub(crate) struct Limits {
     /// Downstream connections of the process.
+    #[serde(deserialize_with = "between::<_, _, 1, MANY>")]
     connections: Option<usize>,
     /// Downstream connections of one client address.
+    #[serde(deserialize_with = "between::<_, _, 1, MANY>")]
     connections_per_client: Option<usize>,
     /// Bytes of a request head.
+    #[serde(deserialize_with = "between::<_, _, 1024, MAX_HEAD_BYTES>")]
     head_bytes: Option<usize>,
     /// Headers of a request.
+    #[serde(deserialize_with = "between::<_, _, 1, MAX_HEADERS>")]
     headers: Option<usize>,
     /// From a request's first byte to the end of its head.
     #[serde(deserialize_with = "some_duration")]
@@ -29,10 +43,13 @@ pub(crate) struct Limits {
     #[serde(deserialize_with = "some_duration")]
     stream_idle_timeout: Option<Duration>,
     /// Streams of one HTTP/2 connection at a time.
+    #[serde(deserialize_with = "between::<_, _, 1, MANY>")]
     http2_streams: Option<u32>,
     /// Mirrored requests in flight.
+    #[serde(deserialize_with = "between::<_, _, 0, MANY>")]
     mirrors: Option<usize>,
     /// Idle upstream connections kept for each thread.
+    #[serde(deserialize_with = "between::<_, _, 1, MANY>")]
     idle_upstream_connections: Option<usize>,
 }
 
@@ -65,7 +82,9 @@ impl Limits {
         Settings {
             max_headers: self.headers.unwrap_or(default.max_headers),
             max_head_bytes: self.head_bytes.unwrap_or(default.max_head_bytes),
-            stream_idle_timeout: self.stream_idle_timeout.unwrap_or(default.stream_idle_timeout),
+            stream_idle_timeout: self
+                .stream_idle_timeout
+                .unwrap_or(default.stream_idle_timeout),
             http2_idle_timeout: self.idle_timeout.unwrap_or(default.http2_idle_timeout),
             http2_streams: self.http2_streams.unwrap_or(default.http2_streams),
             max_mirrors: self.mirrors.unwrap_or(default.max_mirrors),
@@ -80,7 +99,31 @@ impl Limits {
 }
 
 fn some_duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
-    duration(deserializer).map(Some)
+    let duration = duration(deserializer)?;
+    if duration.is_zero() {
+        return Err(D::Error::custom("must be longer than 0s"));
+    }
+    Ok(Some(duration))
+}
+
+/// A number that is not less than `MIN` and not more than `MAX`.
+fn between<'de, D, N, const MIN: u64, const MAX: u64>(
+    deserializer: D,
+) -> Result<Option<N>, D::Error>
+where
+    D: Deserializer<'de>,
+    N: TryFrom<u64>,
+{
+    let number = i64::deserialize(deserializer)?;
+    let within = u64::try_from(number)
+        .ok()
+        .filter(|number| (MIN..=MAX).contains(number));
+    match within.and_then(|number| N::try_from(number).ok()) {
+        Some(number) => Ok(Some(number)),
+        None => Err(D::Error::custom(format_args!(
+            "{number} is not allowed here, only {MIN} to {MAX}"
+        ))),
+    }
 }
 
 #[cfg(test)]
@@ -93,9 +136,33 @@ mod tests {
         let connections = limits.of_connections();
         let requests = limits.of_requests(&Topology::default());
         assert_eq!(connections.head_timeout, Duration::from_secs(2));
-        assert_eq!(connections.idle_timeout, net::Limits::default().idle_timeout);
+        assert_eq!(
+            connections.idle_timeout,
+            net::Limits::default().idle_timeout
+        );
         assert_eq!(requests.max_headers, 7);
         assert!(requests.trusted_proxies.is_empty());
+    }
+
+    #[test]
+    fn a_limit_that_would_serve_nobody_is_refused() {
+        for (text, want) in [
+            ("connections = 0", "only 1 to"),
+            ("connections-per-client = 0", "only 1 to"),
+            ("head-bytes = 1023", "only 1024 to"),
+            ("headers = 0", "only 1 to"),
+            ("http2-streams = 0", "only 1 to"),
+            ("http2-streams = -1", "-1 is not allowed"),
+            ("mirrors = 1000001", "only 0 to 1000000"),
+            ("idle-upstream-connections = 0", "only 1 to"),
+            ("head-timeout = '0s'", "longer than 0s"),
+        ] {
+            let refused = toml::from_str::<Limits>(text).unwrap_err();
+            assert!(refused.message().contains(want), "{text}: {refused}");
+            let value = text.find("= ").unwrap() + 2;
+            assert_eq!(refused.span().unwrap().start, value, "{text}");
+        }
+        assert!(toml::from_str::<Limits>("mirrors = 0\nhead-bytes = 1024").is_ok());
     }
 
     #[test]

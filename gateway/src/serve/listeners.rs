@@ -32,12 +32,7 @@ impl Listeners {
             known: RwLock::default(),
         });
         let observer: Arc<dyn ConnectionObserver> = Arc::<Gauges>::clone(&gauges);
-        let manager = ListenerManager::new(
-            GatewayApp::new(shared),
-            addresses,
-            limits,
-            observer,
-        );
+        let manager = ListenerManager::new(GatewayApp::new(shared), addresses, limits, observer);
         Self {
             manager,
             gauges,
@@ -124,9 +119,10 @@ impl Gauges {
         let mut known = self.write();
         known.retain(|key, metrics| {
             let stays = table.listeners.contains_key(key) || metrics.connections.get() > 0;
-            if stays {
+            if !table.listeners.contains_key(key) {
                 metrics.up.set(0);
-            } else {
+            }
+            if !stays {
                 self.metrics.own().forget_listener(&self.name(key));
             }
             stays

@@ -14,7 +14,10 @@ use std::time::{Duration, SystemTime};
 use telemetry::metrics::Workload;
 use telemetry::receipts::ReloadResult;
 use telemetry::{Metrics, Readiness, Receipt, Receipts};
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, MissedTickBehavior, interval, interval_at};
+
+/// How often the series of requests that nothing was recorded in are forgotten.
+const FORGET_EVERY: Duration = Duration::from_secs(30 * 60);
 
 /// The data plane and what it tells about itself.
 pub(crate) struct Serving {
@@ -58,10 +61,13 @@ impl Serving {
         }))
     }
 
-    /// Puts every published configuration in force, and tries ports again that were taken. Never ends.
-    pub(crate) async fn follow(&self, mut publications: Publications) {
-        let mut retry = tokio::time::interval(RETRY_EVERY);
+    /// Puts every published configuration in force, tries ports again that were taken, and forgets
+    /// idle series. Never ends.
+    pub(crate) async fn follow(self: Arc<Self>, mut publications: Publications) {
+        let mut retry = interval(RETRY_EVERY);
         retry.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut forget = interval_at(Instant::now() + FORGET_EVERY, FORGET_EVERY);
+        forget.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut is_published = true;
         loop {
             tokio::select! {
@@ -70,11 +76,28 @@ impl Serving {
                     self.listeners.retry();
                     self.tell_readiness();
                 }
+                _ = forget.tick() => self.metrics.forget_idle_series(),
             }
-            let newest = publications.borrow_and_update().clone();
-            if let Some(newest) = newest.filter(|newest| self.is_new(newest)) {
-                self.put_in_force(&newest);
+            if let Some(newest) = self.take_new(&mut publications) {
+                Arc::clone(&self).put_in_force_aside(newest).await;
             }
+        }
+    }
+
+    /// The newest configuration, unless it is in force already.
+    fn take_new(&self, publications: &mut Publications) -> Option<Arc<Published>> {
+        let newest = publications.borrow_and_update();
+        let newest = newest.as_ref().filter(|newest| self.is_new(newest))?;
+        // While the channel is borrowed, or the next publication could repeat this receipt.
+        newest.note_taken();
+        Some(Arc::clone(newest))
+    }
+
+    /// On a thread that may block: a large configuration must not keep a worker from its requests.
+    async fn put_in_force_aside(self: Arc<Self>, newest: Arc<Published>) {
+        let put = tokio::task::spawn_blocking(move || self.put_in_force(&newest));
+        if let Err(error) = put.await {
+            tracing::error!(%error, "a configuration could not be put in force");
         }
     }
 
@@ -101,7 +124,6 @@ impl Serving {
             .lock()
             .unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(newest));
         self.receipts.record(receipt(&newest.receipt, &listeners));
-        self.metrics.forget_idle_series();
         self.tell_readiness();
     }
 
@@ -195,7 +217,7 @@ fn receipt(receipt: &config::Receipt, listeners: &[ListenerStatus]) -> Receipt {
             ReloadResult::Success
         },
         changed,
-        changed_more: 0,
+        changed_more: receipt.changes_more,
         errors: receipt.errors,
         warnings: receipt.warnings,
         received_at: receipt.received_at,

@@ -1,7 +1,7 @@
 //! Requests that are refused before any rule sees them, and limits.
 
 use crate::{SHOP, plain_shop};
-use e2e::{Connection, Gateway, Origin, Request};
+use e2e::{Connection, Gateway, Origin, Request, eventually};
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
@@ -170,6 +170,15 @@ fn a_dripping_request_head_is_given_up() {
         "{:?}",
         started.elapsed()
     );
+    let metrics = gateway.metrics();
+    let slow = metrics.sum(
+        "tidegate_requests_refused_total",
+        &[("reason", "head_too_slow")],
+    );
+    assert_eq!(slow, 2.0);
+    eventually("both are logged", || {
+        gateway.access_log_text().matches("head_too_slow").count() == 2
+    });
     assert_eq!(origin.hits(), 1);
 }
 

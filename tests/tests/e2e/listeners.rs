@@ -73,6 +73,25 @@ fn a_removed_listener_drains() {
     );
 }
 
+/// Promise 6: a server that names the address it had anyway takes the port over, socket and all.
+#[test]
+fn a_listener_that_changes_its_bind_is_never_away() {
+    let origin = Origin::named("shop");
+    let gateway = shop(TO_SHOP, &[("shop", &[origin.port()])]).start();
+    let plain = e2e::gateway("edge", &["*"]);
+    let named = plain.replace("    hosts:", "    bind: 127.0.0.1\n    hosts:");
+    assert_ne!(plain, named, "the server has hosts");
+    for (round, form) in [&named, &plain, &named].into_iter().enumerate() {
+        gateway.write("gateway.yaml", form);
+        let generation = round + 2;
+        eventually("the change is live", || {
+            assert_eq!(get_on(gateway.http()), 200, "the port was away");
+            let receipts = gateway.admin_json("/receipts").to_string();
+            receipts.contains(&format!("\"generation\":{generation}"))
+        });
+    }
+}
+
 /// An idle connection of a removed listener is not held for ever.
 #[test]
 fn an_idle_connection_of_a_removed_listener_is_closed() {

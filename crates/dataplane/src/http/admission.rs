@@ -2,9 +2,9 @@
 
 use super::context::{Head, RequestCtx};
 use super::failure::Refusal;
-use super::forwarding;
+use super::{forwarding, hop_by_hop};
 use crate::{ConnectionInfo, Settings};
-use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING, USER_AGENT};
+use http::header::{CONTENT_LENGTH, COOKIE, HOST, HeaderMap, TRANSFER_ENCODING, USER_AGENT};
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, Uri, Version};
 use pingora_http::RequestHeader;
@@ -25,9 +25,13 @@ pub(super) fn admit(session: &mut Session, ctx: &mut RequestCtx) -> Result<(), R
     prepare(session, settings);
     let upgrade = session.is_upgrade_req();
     let request = session.req_header_mut();
+    if request.version == Version::HTTP_2 {
+        join_cookies(request);
+    }
     let mut head = head_of(request, connection, settings, bytes);
     head.upgrade = upgrade;
-    let checked = check(request, &head, settings, both_lengths);
+    let checked =
+        check(request, &head, settings, both_lengths).and_then(|()| hop_by_hop::settle(request));
     forwarding::tell_origin(request, &mut head, settings);
     ctx.head = Some(Box::new(head));
     checked?;
@@ -81,6 +85,37 @@ fn has_both_lengths(session: &Session) -> bool {
         .map(|http1| http1.get_headers_raw_bytes())
         .unwrap_or_default();
     headers.contains_key(CONTENT_LENGTH) || raw.split(|byte| *byte == b'\n').any(is_content_length)
+}
+
+/// One length or one `chunked`: several or other codings are read differently by different servers.
+fn has_plain_framing(headers: &HeaderMap) -> bool {
+    let one = |name, is_plain: fn(&[u8]) -> bool| {
+        let mut values = headers.get_all(name).iter();
+        values.next().is_none_or(|value| is_plain(value.as_bytes())) && values.next().is_none()
+    };
+    one(CONTENT_LENGTH, |length| {
+        length.iter().all(u8::is_ascii_digit)
+    }) && one(TRANSFER_ENCODING, |coding| {
+        coding.eq_ignore_ascii_case(b"chunked")
+    })
+}
+
+/// HTTP/2 clients may send a cookie in pieces; everyone else expects one header (RFC 9113, section 8.2.3).
+fn join_cookies(request: &mut RequestHeader) {
+    let mut values = request.headers.get_all(COOKIE).iter();
+    if values.next().is_none() || values.next().is_none() {
+        return;
+    }
+    let pieces: Vec<&[u8]> = request
+        .headers
+        .get_all(COOKIE)
+        .iter()
+        .map(HeaderValue::as_bytes)
+        .collect();
+    if let Ok(whole) = HeaderValue::from_bytes(&pieces.join(&b"; "[..])) {
+        // A well-formed value is never refused.
+        let _ = request.insert_header(COOKIE, whole);
+    }
 }
 
 fn is_content_length(line: &[u8]) -> bool {
@@ -156,7 +191,7 @@ fn check(
         return Err(Refusal::Connect);
     }
     check_host(request, head)?;
-    if both_lengths {
+    if both_lengths || !has_plain_framing(&request.headers) {
         return Err(Refusal::AmbiguousLength);
     }
     if request.headers.len() > settings.max_headers {
@@ -192,6 +227,11 @@ fn normalize_target(request: &mut RequestHeader, settings: &Settings) -> Result<
     }
     if request.method == Method::OPTIONS && request.raw_path() == b"*" {
         return Ok(());
+    }
+    // Neither origin form nor absolute form (RFC 9112, section 3.2): what Pingora makes of it is a guess.
+    let raw = request.raw_path();
+    if !raw.starts_with(b"/") && !raw.windows(3).any(|three| three == b"://") {
+        return Err(Refusal::InvalidPath);
     }
     let normal = normalise(request.uri.path(), settings.path_normalization)
         .map_err(|_| Refusal::InvalidPath)?;

@@ -118,6 +118,9 @@ fn select(ctx: &mut RequestCtx) -> Result<(), Failure> {
 
 /// How long this attempt may wait. Tunnels and event streams are not bounded between their bytes
 /// (promise 15); what bounds their answer's head is the deadline alone.
+///
+/// The timer of reads runs while the client still sends, and each piece sent over HTTP/1 starts it again: a
+/// pause in an upload may not be longer. Pingora cannot start it later, and only it ends with a 504.
 fn bounds(session: &Session, ctx: &mut RequestCtx, fresh: bool) -> Result<Attempt, Failure> {
     let upgrade = ctx.is_upgrade();
     let plan = ctx.plan.as_ref().ok_or(Failure::Internal)?;

@@ -45,7 +45,10 @@ pub(super) enum Refusal {
     InvalidPath,
     TooManyHeaders,
     HeadTooLarge,
+    HeadTooSlow,
     Connect,
+    /// `Connection` names headers that are not the client's to take away.
+    Nomination,
     /// Not HTTP at all; Pingora tells no more.
     Malformed,
 }
@@ -285,7 +288,7 @@ impl Connect {
 
 impl Refusal {
     /// All of them, for counters made beforehand.
-    pub(super) const ALL: [Self; 9] = [
+    pub(super) const ALL: [Self; 11] = [
         Self::MissingHost,
         Self::InvalidHost,
         Self::LowVersion,
@@ -293,7 +296,9 @@ impl Refusal {
         Self::InvalidPath,
         Self::TooManyHeaders,
         Self::HeadTooLarge,
+        Self::HeadTooSlow,
         Self::Connect,
+        Self::Nomination,
         Self::Malformed,
     ];
 
@@ -307,6 +312,8 @@ impl Refusal {
             Self::InvalidPath => "invalid_path",
             Self::TooManyHeaders => "too_many_headers",
             Self::HeadTooLarge => "head_too_large",
+            Self::HeadTooSlow => "head_too_slow",
+            Self::Nomination => "connection_nomination",
             Self::Connect => "connect_method",
             Self::Malformed => "malformed",
         }
@@ -321,6 +328,8 @@ impl Refusal {
             Self::InvalidPath => (400, "path_normalization_failed"),
             Self::TooManyHeaders => (431, "http1.too_many_headers"),
             Self::HeadTooLarge => (431, "http1.headers_too_large"),
+            Self::HeadTooSlow => (408, "request_header_timeout"),
+            Self::Nomination => (400, "http1.invalid_connection_nomination"),
             Self::Connect => (405, "connect_not_allowed"),
             Self::Malformed => (400, "http1.codec_error"),
         };

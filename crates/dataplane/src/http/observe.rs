@@ -3,6 +3,7 @@
 use super::context::{Head, RequestCtx};
 use super::deadline::{self, Ending};
 use super::failure::{Failure, Refusal};
+use crate::net::RefusedHead;
 use crate::upstream::Upstream;
 use crate::{ConnectionInfo, Shared};
 use http::Version;
@@ -40,7 +41,7 @@ impl Refusals {
     }
 }
 
-/// Notices an HTTP/1 head that Pingora answered with 400 by itself, before any of our hooks.
+/// Notices an HTTP/1 head that was answered before any of our hooks: by Pingora with 400, or below it.
 pub(super) struct HeadWatch {
     connection: ConnectionInfo,
     requests: u64,
@@ -62,11 +63,17 @@ impl HeadWatch {
     /// Logs and counts the head if there was an answer but no request.
     pub(super) fn finish(self, shared: &Shared) {
         let state = &self.connection.state;
-        if state.requests() != self.requests || state.sent() == self.sent {
+        if state.requests() != self.requests {
             return;
         }
-        shared.refusals.count(Refusal::Malformed);
-        let report = Failure::Refused(Refusal::Malformed).report(false);
+        let refusal = match state.refused() {
+            Some(RefusedHead::TooLarge) => Refusal::HeadTooLarge,
+            Some(RefusedHead::TooSlow) => Refusal::HeadTooSlow,
+            None if state.sent() != self.sent => Refusal::Malformed,
+            None => return,
+        };
+        shared.refusals.count(refusal);
+        let report = Failure::Refused(refusal).report(false);
         let mut record = AccessRecord::new(SystemTime::now());
         record.protocol = protocol(Version::HTTP_11);
         record.response_code = report.status;

@@ -61,7 +61,8 @@ pub(super) fn grpc_status(headers: &HeaderMap) -> Option<u32> {
     headers.get(GRPC_STATUS)?.to_str().ok()?.trim().parse().ok()
 }
 
-/// Learns from a response head how long its connection may idle, and how long the answer took.
+/// Learns from a response head how long its connection may idle, how long the answer took, and whether
+/// the attempt failed.
 pub(super) fn learn(response: &ResponseHeader, ctx: &mut RequestCtx) {
     let began = ctx.attempts.began.unwrap_or_else(Instant::now);
     ctx.outcome.upstream_time = Some(began.elapsed());

@@ -11,7 +11,7 @@ use telemetry::ResponseFlags;
 
 /// Whether the connection could not be made and shall be tried again.
 pub(super) fn after_connect_failure(session: &Session, ctx: &mut RequestCtx) -> bool {
-    finish_attempt(ctx);
+    finish_attempt(ctx, true);
     ctx.shared.metrics.own().upstream().connect_failures.inc();
     let failure = AttemptFailure::Connect;
     // Nothing of this attempt was sent. What an earlier one took of the body must still be there.
@@ -26,19 +26,20 @@ pub(super) fn after_error(
     reused: bool,
 ) -> bool {
     let retry_answer = std::mem::take(&mut ctx.attempts.retry_answer);
-    finish_attempt(ctx);
+    let by_upstream = *error.esource() == ErrorSource::Upstream;
+    finish_attempt(ctx, by_upstream);
     if retry_answer {
         return true;
     }
-    if *error.esource() != ErrorSource::Upstream
+    if !by_upstream
         || ctx.outcome.upgraded
         || super::reply::is_answered(session)
         || session.as_ref().retry_buffer_truncated()
     {
         return false;
     }
-    if reused && is_stale(error) {
-        return repeat(ctx, session);
+    if reused && is_stale(error) && repeat(ctx, session) {
+        return true;
     }
     match Failure::of(error, ctx.attempts.bound_by_try) {
         Failure::TryTimeout => grant(ctx, &AttemptFailure::PerTryTimeout, session, true),
@@ -145,9 +146,14 @@ fn grant(
     true
 }
 
-/// An attempt is over, whatever follows.
-fn finish_attempt(ctx: &mut RequestCtx) {
-    if let Some(active) = ctx.attempts.active.take() {
+/// An attempt is over, whatever follows. It counts against its endpoint when the upstream ended it without
+/// an answer: an answer was judged when it came.
+fn finish_attempt(ctx: &mut RequestCtx, by_upstream: bool) {
+    let answered = ctx.outcome.upstream_time.is_some();
+    if let Some(active) = ctx.attempts.active.take()
+        && by_upstream
+        && !answered
+    {
         active.endpoint().record_failure();
     }
 }

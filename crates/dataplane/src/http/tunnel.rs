@@ -5,10 +5,10 @@
 
 use super::context::RequestCtx;
 use super::failure::Failure;
-use super::{attempt, reply, response, retry, route};
+use super::{attempt, hop_by_hop, reply, response, retry, route};
 use bytes::Bytes;
 use http::StatusCode;
-use http::header::{CONNECTION, HeaderMap, UPGRADE};
+use http::header::{HeaderMap, UPGRADE};
 use pingora_core::connectors::http::Connector;
 use pingora_core::protocols::http::client::HttpSession;
 use pingora_core::upstreams::peer::HttpPeer;
@@ -49,8 +49,8 @@ async fn open(session: &mut Session, ctx: &mut RequestCtx) -> Result<HttpSession
         };
         ctx.connected(false, upstream.digest());
         let mut request = session.req_header().clone();
+        hop_by_hop::keep_handshake(&mut request);
         attempt::dress(session, &mut request, ctx)?;
-        keep_upgrade(&mut request).map_err(|_| Failure::Internal)?;
         let asked = ask(&mut upstream, request);
         within(ctx, asked)
             .await
@@ -63,26 +63,6 @@ async fn open(session: &mut Session, ctx: &mut RequestCtx) -> Result<HttpSession
 async fn connect(connector: &Connector, peer: &HttpPeer) -> Result<HttpSession> {
     let (upstream, _) = connector.get_http_session(peer).await?;
     Ok(upstream)
-}
-
-/// `connection` names nothing but the upgrade, whatever else the client had it name.
-fn keep_upgrade(request: &mut RequestHeader) -> Result<()> {
-    let nominated: Vec<String> = request
-        .headers
-        .get_all(CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| {
-            value
-                .split(',')
-                .map(|name| name.trim().to_ascii_lowercase())
-        })
-        .filter(|name| name != "upgrade" && !name.is_empty())
-        .collect();
-    for name in nominated {
-        request.remove_header(name.as_str());
-    }
-    request.insert_header(CONNECTION, "Upgrade")
 }
 
 async fn ask(upstream: &mut HttpSession, request: RequestHeader) -> Result<()> {
@@ -163,6 +143,7 @@ async fn write_head(
     ctx: &mut RequestCtx,
     mut head: ResponseHeader,
 ) -> Result<()> {
+    hop_by_hop::strip(&mut head);
     response::learn(&head, ctx);
     response::forward(session, &mut head, ctx);
     session.write_response_header(Box::new(head), false).await

@@ -2,7 +2,7 @@
 
 use super::Limits;
 use super::linger::linger;
-use super::state::{ConnectionState, Phase};
+use super::state::{ConnectionState, Phase, RefusedHead};
 use crate::connection::ConnectionInfo;
 use async_trait::async_trait;
 use bytes::{Buf, Bytes, BytesMut};
@@ -197,7 +197,7 @@ impl DownstreamIo {
             return None;
         }
         if self.head_bytes > self.head_limit {
-            self.refuse(cx, HEAD_TOO_LARGE);
+            self.refuse(cx, RefusedHead::TooLarge);
             let large = io::Error::new(io::ErrorKind::InvalidData, "request head is too large");
             return Some(Err(large));
         }
@@ -210,7 +210,7 @@ impl DownstreamIo {
         if self.poll_head_timer(cx).is_pending() {
             return None;
         }
-        self.refuse(cx, HEAD_TOO_SLOW);
+        self.refuse(cx, RefusedHead::TooSlow);
         Some(Err(io::Error::new(
             io::ErrorKind::TimedOut,
             "request head is too slow",
@@ -218,7 +218,12 @@ impl DownstreamIo {
     }
 
     /// Answers below Pingora, which has no reply for this. A full socket buffer loses it, no more.
-    fn refuse(&mut self, cx: &mut Context<'_>, answer: &[u8]) {
+    fn refuse(&mut self, cx: &mut Context<'_>, why: RefusedHead) {
+        let answer = match why {
+            RefusedHead::TooLarge => HEAD_TOO_LARGE,
+            RefusedHead::TooSlow => HEAD_TOO_SLOW,
+        };
+        self.state.refuse(why);
         let _ = Pin::new(&mut self.socket).poll_write(cx, answer);
         linger(&self.socket);
         self.ended = true;

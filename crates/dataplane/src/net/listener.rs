@@ -10,7 +10,7 @@ use rules::ListenerKey;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -19,6 +19,9 @@ use tokio::sync::watch;
 const EXHAUSTED_REST: Duration = Duration::from_millis(50);
 /// Connections taken from the kernel's queue when a listener goes, so that none of them is reset.
 const LAST_ACCEPTS: usize = 4096;
+
+/// Ended connections remembered before they are swept out.
+const SPARE_STATES: usize = 64;
 
 /// Told of connections as they come, go, or are turned away. Metrics implement it.
 pub trait ConnectionObserver: Send + Sync + 'static {
@@ -40,6 +43,7 @@ pub(super) struct Serving<A> {
 
 /// A bound port. Dropping it stops accepting; its connections finish what they serve.
 pub(super) struct Listener {
+    socket: Arc<TcpListener>,
     address: SocketAddr,
     stop: watch::Sender<bool>,
     drain: watch::Sender<bool>,
@@ -51,6 +55,8 @@ struct Connections {
     key: ListenerKey,
     count: AtomicUsize,
     states: std::sync::Mutex<Vec<std::sync::Weak<super::ConnectionState>>>,
+    /// Another listener accepts from the socket now.
+    handed_over: AtomicBool,
 }
 
 impl Connections {
@@ -59,8 +65,8 @@ impl Connections {
             .states
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner);
-        // Forgotten ones are swept when the list would grow, so it stays within twice what lives.
-        if states.len() == states.capacity() {
+        // What ended is swept out once it is the greater part, so the list stays within what lives.
+        if states.len() > 2 * self.count.load(Ordering::Relaxed) + SPARE_STATES {
             states.retain(|state| state.strong_count() > 0);
         }
         states.push(Arc::downgrade(state));
@@ -82,7 +88,7 @@ impl Listener {
     /// Starts accepting on a bound socket.
     pub(super) fn start<A>(
         key: ListenerKey,
-        socket: TcpListener,
+        socket: Arc<TcpListener>,
         serving: Arc<Serving<A>>,
     ) -> io::Result<Self>
     where
@@ -95,9 +101,10 @@ impl Listener {
             key,
             count: AtomicUsize::new(0),
             states: std::sync::Mutex::default(),
+            handed_over: AtomicBool::new(false),
         });
         let acceptor = Acceptor {
-            socket,
+            socket: socket.clone(),
             address,
             serving,
             stopped,
@@ -106,6 +113,7 @@ impl Listener {
         };
         tokio::spawn(acceptor.run());
         Ok(Self {
+            socket,
             address,
             stop,
             drain,
@@ -116,6 +124,12 @@ impl Listener {
     /// The bound address, with the port the kernel chose when 0 was asked for.
     pub(super) fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The socket, for a listener of another key at the same address. This one accepts no more.
+    pub(super) fn hand_over(&self) -> Arc<TcpListener> {
+        self.connections.handed_over.store(true, Ordering::Release);
+        self.socket.clone()
     }
 
     /// From now on every answer is the last of its connection. New connections are still accepted.
@@ -139,7 +153,7 @@ impl Drop for Listener {
 }
 
 struct Acceptor<A> {
-    socket: TcpListener,
+    socket: Arc<TcpListener>,
     address: SocketAddr,
     serving: Arc<Serving<A>>,
     stopped: watch::Receiver<bool>,
@@ -160,7 +174,9 @@ where
                 accepted = self.socket.accept() => self.accepted(accepted).await,
             }
         }
-        self.accept_last();
+        if !self.connections.handed_over.load(Ordering::Acquire) {
+            self.accept_last();
+        }
     }
 
     async fn accepted(&mut self, accepted: io::Result<(TcpStream, SocketAddr)>) {

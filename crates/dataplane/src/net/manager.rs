@@ -70,10 +70,14 @@ where
     /// Must be called within a Tokio runtime.
     pub fn apply(&self, table: &Table) -> Vec<ListenerStatus> {
         let mut slots = self.lock();
-        slots.retain(|key, _| table.listeners.contains_key(key));
+        // Dropped at the end, when those of the same address have been taken over.
+        let gone: Vec<Slot> = slots
+            .extract_if(.., |key, _| !table.listeners.contains_key(key))
+            .map(|(_, slot)| slot)
+            .collect();
         for key in table.listeners.keys() {
             if !matches!(slots.get(key), Some(Slot::Bound(_))) {
-                slots.insert(*key, self.open(*key));
+                slots.insert(*key, self.open(*key, &gone));
             }
         }
         slots.iter().map(|(key, slot)| status(key, slot)).collect()
@@ -87,7 +91,7 @@ where
             if matches!(slot, Slot::Bound(_)) {
                 continue;
             }
-            *slot = self.open(*key);
+            *slot = self.open(*key, &[]);
             if matches!(slot, Slot::Bound(_)) {
                 recovered.push(status(key, slot));
             }
@@ -126,11 +130,16 @@ where
         self.serving.registry.emptied().await;
     }
 
-    fn open(&self, key: ListenerKey) -> Slot {
+    /// Opens a listener, on the socket of a listener that goes when that has the same address: closing
+    /// and binding again would turn clients away in between.
+    fn open(&self, key: ListenerKey, gone: &[Slot]) -> Slot {
         let address = self.addresses.of(&key);
-        let started =
-            bind(address).and_then(|socket| Listener::start(key, socket, self.serving.clone()));
-        match started {
+        let inherited = gone.iter().find_map(|slot| match slot {
+            Slot::Bound(listener) if listener.address() == address => Some(listener.hand_over()),
+            _ => None,
+        });
+        let socket = inherited.map_or_else(|| bind(address).map(Arc::new), Ok);
+        match socket.and_then(|socket| Listener::start(key, socket, self.serving.clone())) {
             Ok(listener) => Slot::Bound(listener),
             Err(error) => Slot::Failed {
                 address,

@@ -16,4 +16,4 @@ pub use limits::Limits;
 pub use listener::ConnectionObserver;
 pub use manager::{ListenerManager, ListenerStatus, RETRY_EVERY};
 pub use registry::{Refused, Registry};
-pub use state::{ConnectionState, Phase};
+pub use state::{ConnectionState, Phase, RefusedHead};

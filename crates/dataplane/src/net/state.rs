@@ -16,6 +16,15 @@ pub enum Phase {
     Request,
 }
 
+/// Why a request head was answered below HTTP.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum RefusedHead {
+    /// More bytes than it may have: 431.
+    TooLarge,
+    /// Slower than it may be: 408.
+    TooSlow,
+}
+
 /// One downstream connection, as its reader, its requests, the listener and the admin pages share it.
 #[derive(Debug)]
 pub struct ConnectionState {
@@ -29,6 +38,8 @@ pub struct ConnectionState {
     /// What `received` will be when the present request has come in whole.
     request_ends: AtomicU64,
     sent: AtomicU64,
+    /// 0, or a [`RefusedHead`] plus one.
+    refused: AtomicU8,
     closing: AtomicBool,
     waker: AtomicWaker,
 }
@@ -44,6 +55,7 @@ impl ConnectionState {
             received: AtomicU64::new(0),
             request_ends: AtomicU64::new(0),
             sent: AtomicU64::new(0),
+            refused: AtomicU8::new(0),
             closing: AtomicBool::new(false),
             waker: AtomicWaker::new(),
         }
@@ -81,6 +93,19 @@ impl ConnectionState {
     /// Requests whose head was complete, the present one included.
     pub fn requests(&self) -> u64 {
         self.requests.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn refuse(&self, why: RefusedHead) {
+        self.refused.store(why as u8 + 1, Ordering::Relaxed);
+    }
+
+    /// Why the connection ends with a head that was answered below HTTP, if it does.
+    pub fn refused(&self) -> Option<RefusedHead> {
+        match self.refused.load(Ordering::Relaxed) {
+            0 => None,
+            1 => Some(RefusedHead::TooLarge),
+            _ => Some(RefusedHead::TooSlow),
+        }
     }
 
     /// Bytes read from the client so far, above TLS.

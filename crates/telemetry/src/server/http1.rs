@@ -12,7 +12,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -62,6 +62,7 @@ const TOO_MANY: &[u8] =
 pub struct PageServer {
     listener: TcpListener,
     limits: Limits,
+    own_names_only: bool,
 }
 
 impl PageServer {
@@ -76,7 +77,19 @@ impl PageServer {
         Ok(Self {
             listener,
             limits: LIMITS,
+            own_names_only: false,
         })
+    }
+
+    /// Answers only requests whose `Host` is `localhost` or an address, for pages that are not
+    /// everybody's: a page of another site in the operator's browser can let its own name resolve to
+    /// this machine, and would read them.
+    #[must_use]
+    pub fn own_names_only(self) -> Self {
+        Self {
+            own_names_only: true,
+            ..self
+        }
     }
 
     /// The address that is bound, with the port that was chosen for port 0.
@@ -103,6 +116,7 @@ impl PageServer {
         let server = Arc::new(Server {
             pages,
             limits: self.limits,
+            own_names_only: self.own_names_only,
         });
         let mut connections = JoinSet::new();
         tokio::pin!(stop);
@@ -137,6 +151,7 @@ fn refuse(stream: &TcpStream) {
 struct Server {
     pages: Pages,
     limits: Limits,
+    own_names_only: bool,
 }
 
 impl Server {
@@ -168,6 +183,10 @@ impl Server {
     }
 
     async fn answer(&self, request: Request<Incoming>, peer: SocketAddr) -> Response<ResponseBody> {
+        if self.own_names_only && !is_for_own_name(request.headers()) {
+            let refused = PageResponse::text("refused: ask by localhost or an address\n");
+            return into_http(refused.with_status(StatusCode::FORBIDDEN), None);
+        }
         let Some(method) = page_method(request.method()) else {
             return into_http(not_allowed("GET, HEAD, POST"), Some("GET, HEAD, POST"));
         };
@@ -239,27 +258,41 @@ fn is_cross_site(headers: &HeaderMap) -> bool {
     let Some(origin) = headers.get(ORIGIN) else {
         return false;
     };
-    let host = headers
-        .get(HOST)
-        .and_then(|host| host.to_str().ok())
-        .unwrap_or_default();
+    let host = host_of(headers);
     let same = origin
         .to_str()
         .is_ok_and(|origin| origin.strip_prefix("http://") == Some(host));
     !same || !is_own_name(host)
 }
 
+/// Whether every `Host` of a request is ours. None at all is no browser's.
+fn is_for_own_name(headers: &HeaderMap) -> bool {
+    let mut hosts = headers.get_all(HOST).iter();
+    hosts.all(|host| host.to_str().is_ok_and(is_own_name))
+}
+
+fn host_of(headers: &HeaderMap) -> &str {
+    headers
+        .get(HOST)
+        .and_then(|host| host.to_str().ok())
+        .unwrap_or_default()
+}
+
+/// Whether this is `localhost`, a name below it, or an address; with a port or without.
 fn is_own_name(host: &str) -> bool {
-    let name = host.strip_prefix("localhost").unwrap_or(host);
-    name.is_empty()
-        || name
-            .strip_prefix(':')
-            .is_some_and(|port| name != host && port.parse::<u16>().is_ok())
-        || name.parse::<SocketAddr>().is_ok()
-        || name
-            .trim_matches(['[', ']'])
-            .parse::<std::net::IpAddr>()
-            .is_ok()
+    if host.parse::<SocketAddr>().is_ok() || host.parse::<Ipv4Addr>().is_ok() {
+        return true;
+    }
+    let bracketed = host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'));
+    if bracketed.is_some_and(|address| address.parse::<Ipv6Addr>().is_ok()) {
+        return true;
+    }
+    let (name, port) = host.split_once(':').unwrap_or((host, "0"));
+    let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
+    let is_loopback = name.is_empty() || name == "localhost" || name.ends_with(".localhost");
+    is_loopback && port.parse::<u16>().is_ok()
 }
 
 fn into_http(page: PageResponse, allow: Option<&'static str>) -> Response<ResponseBody> {

@@ -52,6 +52,22 @@ async fn heads_that_break_http_are_refused() {
             " http1.content_length_and_chunked_not_allowed ",
         ),
         ("GET / HTTP/1.1\r\nHost: a/b\r\n\r\n".to_owned(), 400, "invalid_host"),
+        ("GET a HTTP/1.1\r\nHost: shop.test\r\n\r\n".to_owned(), 400, "invalid_path"),
+        (
+            "GET / HTTP/1.1\r\nHost: shop.test\r\nConnection: x-forwarded-for\r\n\r\n".to_owned(),
+            400,
+            "connection_nomination",
+        ),
+        (
+            "POST / HTTP/1.1\r\nHost: shop.test\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n".to_owned(),
+            400,
+            "ambiguous_length",
+        ),
+        (
+            "POST / HTTP/1.1\r\nHost: shop.test\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\nab".to_owned(),
+            400,
+            "ambiguous_length",
+        ),
     ];
     for (request, status, logged) in cases {
         let response = gateway.ask(&request).await;

@@ -246,6 +246,7 @@ pub(super) fn forward(cluster: ClusterTarget) -> ForwardAction {
     ForwardAction {
         destinations: vec![destination],
         total_weight: 1,
+        written: rules::WrittenDestinations::One,
         path_rewrite: None,
         authority_rewrite: None,
         request_headers: HeaderOps::default(),

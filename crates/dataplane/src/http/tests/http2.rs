@@ -219,6 +219,20 @@ async fn a_cluster_that_speaks_as_its_client_gets_http1_from_an_http1_client() {
 }
 
 #[tokio::test]
+async fn a_cookie_in_pieces_is_one_header_upstream() {
+    let origin = Origin::answering(ok("one")).await;
+    let gateway = Rules::to(&[origin.address]).start().await;
+    let mut sender = connect(&gateway).await.ready().await.unwrap();
+    let request = Request::builder().uri("http://shop.test/");
+    let request = request.header("cookie", "a=1").header("cookie", "b=2");
+    let (response, _) = sender
+        .send_request(request.body(()).unwrap(), true)
+        .unwrap();
+    assert_eq!(response.await.unwrap().status(), 200);
+    assert_eq!(origin.request(0).header("cookie").unwrap(), "a=1; b=2");
+}
+
+#[tokio::test]
 async fn an_upstream_that_resets_within_the_body_resets_the_stream() {
     let partial = "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf";
     let origin = Origin::answering(super::origin::Act::SendAndClose(partial.into())).await;

@@ -172,6 +172,45 @@ async fn each_repetition_has_a_connection_of_its_own() {
     assert_eq!((origin.hits(), origin.connections()), (6, 4));
 }
 
+/// Promise 11: after the one free repetition the policy is asked.
+#[tokio::test]
+async fn a_second_stale_connection_is_a_matter_of_the_policy() {
+    let origin = Origin::start(|n| match n {
+        3..=5 => Act::Close,
+        _ => ok("fine"),
+    })
+    .await;
+    let gateway = Rules::to_with(&[origin.address], |action| {
+        action.retry = retries(3, "reset")
+    })
+    .start()
+    .await;
+    leave_two_idle(&gateway).await;
+    let before = origin.connections();
+    // One idle connection breaks, the fresh one too, then the other idle one.
+    assert_eq!(gateway.get("/").await.body, "fine");
+    assert_eq!((origin.hits(), origin.connections() - before), (7, 2));
+    assert_eq!(
+        origin.request(6).header("x-envoy-attempt-count").unwrap(),
+        "3"
+    );
+}
+
+/// Makes three requests, after which two connections are kept as long as configured.
+async fn leave_two_idle(gateway: &Gateway) {
+    // Before there was an answer, connections are kept for a moment only.
+    gateway.get("/").await;
+    let state = state(gateway);
+    let mut slow = gateway.client().await;
+    slow.send("POST / HTTP/1.1\r\nHost: shop.test\r\nContent-Length: 1\r\n\r\n")
+        .await;
+    eventually("the slow request is on its way", || state.active() == 1).await;
+    gateway.get("/").await;
+    slow.send("x").await;
+    assert_eq!(slow.response().await.status(), 200);
+    eventually("both are idle", || state.active() == 0).await;
+}
+
 /// Promises 10 and 11.
 #[tokio::test]
 async fn a_post_that_meets_a_stale_connection_is_not() {
@@ -215,20 +254,60 @@ fn kept_idle(gateway: &Gateway) -> Duration {
 async fn requests_in_flight_are_counted_at_their_endpoint_until_they_end() {
     let origin = Origin::start(|n| if n == 0 { Act::Hang } else { ok("") }).await;
     let gateway = Rules::to(&[origin.address]).start().await;
-    let snapshot = gateway.shared.snapshot();
-    let state = snapshot
-        .clusters
-        .values()
-        .next()
-        .unwrap()
-        .endpoints
-        .members()[0]
-        .state
-        .clone();
+    let state = state(&gateway);
     let mut client = gateway.client().await;
     client.send(&get("/")).await;
     eventually("the request is in flight", || state.active() == 1).await;
     drop(client);
     eventually("the request is over", || state.active() == 0).await;
     gateway.logs(" 0 DC downstream_remote_disconnect ").await;
+    assert_eq!(
+        (state.total(), state.failed()),
+        (1, 0),
+        "that the client went away is not the endpoint's failure"
+    );
+}
+
+/// The counters of the only endpoint.
+fn state(gateway: &Gateway) -> std::sync::Arc<traffic::EndpointState> {
+    let snapshot = gateway.shared.snapshot();
+    let cluster = snapshot.clusters.values().next().unwrap();
+    cluster.endpoints.members()[0].state.clone()
+}
+
+#[tokio::test]
+async fn each_attempt_fails_at_most_once_at_its_endpoint() {
+    let cut = "HTTP/1.1 500 X\r\nContent-Length: 100\r\n\r\nhalf";
+    let cases = [
+        (respond(503, "", ""), "retried answer"),
+        (Act::Close, "no answer"),
+        (Act::SendAndClose(cut.into()), "broken off answer"),
+    ];
+    for (act, name) in cases {
+        let origin = Origin::start(move |n| if n == 0 { act.clone() } else { ok("") }).await;
+        let gateway = Rules::to_with(&[origin.address], |action| {
+            action.retry = retries(2, "503,reset");
+        })
+        .start()
+        .await;
+        let state = state(&gateway);
+        gateway.get("/").await;
+        eventually("the request is over", || state.active() == 0).await;
+        assert_eq!(
+            (state.total(), state.failed()),
+            (origin.hits() as u64, 1),
+            "{name}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_answer_passed_on_after_retries_fails_once_too() {
+    let origin = Origin::answering(respond(503, "", "")).await;
+    let gateway = Rules::to_with(&[origin.address], |action| action.retry = retries(2, "503"))
+        .start()
+        .await;
+    let state = state(&gateway);
+    assert_eq!(gateway.get("/").await.status(), 503);
+    assert_eq!((state.total(), state.failed()), (3, 3));
 }

@@ -18,7 +18,10 @@ struct Running {
 impl Running {
     fn start(pages: Pages, limits: Limits) -> Self {
         let server = PageServer::bind(([127, 0, 0, 1], 0).into()).unwrap();
-        let server = PageServer { limits, ..server };
+        Self::start_server(PageServer { limits, ..server }, pages)
+    }
+
+    fn start_server(server: PageServer, pages: Pages) -> Self {
         let address = server.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
         let task = tokio::spawn(server.serve(pages, async {
@@ -416,4 +419,30 @@ async fn metrics_are_served_on_both_paths() {
 fn an_address_in_use_is_an_error() {
     let first = PageServer::bind(([127, 0, 0, 1], 0).into()).unwrap();
     assert!(PageServer::bind(first.local_addr().unwrap()).is_err());
+}
+
+#[tokio::test]
+async fn pages_that_are_not_everybodys_are_shown_by_own_names_only() {
+    let server = PageServer::bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let own = Running::start_server(server.own_names_only(), pages());
+    let any = Running::start(pages(), LIMITS);
+    for (host, want) in [
+        ("localhost", "200"),
+        ("LocalHost:15000", "200"),
+        ("gateway.localhost:15000", "200"),
+        ("127.0.0.1:15000", "200"),
+        ("10.1.2.3", "200"),
+        ("[::1]", "200"),
+        ("[::1]:15000", "200"),
+        ("evil.test", "403"),
+        ("evil.test:15000", "403"),
+        ("localhost.evil.test", "403"),
+        ("localhost:80:evil.test", "403"),
+        ("127.0.0.1.evil.test", "403"),
+    ] {
+        let request =
+            format!("GET /clusters HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
+        assert_eq!(status(&own.send(&request).await), want, "{host}");
+        assert_eq!(status(&any.send(&request).await), "200", "{host}");
+    }
 }
