@@ -367,6 +367,22 @@ fn a_rule_that_cannot_be_compiled_leaves_the_version_before() {
     assert!(prefixes(&published, "/basket"));
 }
 
+/// Half of the rules would let through what the other half keeps out.
+#[test]
+fn a_new_object_that_cannot_be_compiled_is_not_in_force_in_part() {
+    let mut configuration = Configuration::new(settings(None));
+    let two_rules =
+        uncompilable("shop") + "  - route: [{destination: {host: cart, port: {number: 80}}}]\n";
+    let mut changes = shop();
+    changes[1] = text("rules", &two_rules);
+    let published = compiled(&mut configuration, changes).unwrap();
+    assert_eq!(routes(&published), 0);
+    assert_eq!(published.receipt.errors, 1, "{:?}", published.diagnostics);
+    let good = virtual_service("shop", "{prefix: /basket}");
+    let published = compiled(&mut configuration, vec![text("rules", &good)]).unwrap();
+    assert_eq!((published.receipt.errors, routes(&published)), (0, 1));
+}
+
 fn start_over(folder: &Path, changes: Vec<Change>) -> Published {
     let mut configuration = Configuration::new(settings(Some(folder)));
     let published = compiled(&mut configuration, changes).unwrap();

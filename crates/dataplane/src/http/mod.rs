@@ -163,6 +163,10 @@ impl ProxyHttp for Gateway {
         {
             return Ok(());
         }
+        if response.status == http::StatusCode::SWITCHING_PROTOCOLS && !ctx.is_upgrade() {
+            // Nobody asked for it, and nothing could follow it.
+            return Err(Error::new_up(ErrorType::InvalidHTTPHeader));
+        }
         response::learn(response, ctx);
         if retry::after_answer(session, ctx, response) {
             return Err(Error::new_up(RETRIED_ANSWER));

@@ -41,3 +41,24 @@ async fn a_refused_upgrade_is_an_ordinary_answer() {
     let response = gateway.ask(UPGRADE).await;
     assert_eq!((response.status(), response.body.as_str()), (403, "no"));
 }
+
+#[tokio::test]
+async fn a_switch_that_nobody_asked_for_is_a_protocol_error() {
+    let origin = Origin::answering(Act::Echo(SWITCHING.into())).await;
+    let gateway = Rules::to(&[origin.address]).start().await;
+    assert_eq!(gateway.get("/").await.status(), 502);
+    gateway.logs(" 502 UPE ").await;
+}
+
+/// The end of the handshake's empty body is not the end of the tunnel.
+#[tokio::test]
+async fn tunnels_that_are_silent_at_first_stay_open() {
+    let origin = Origin::answering(Act::Echo(SWITCHING.into())).await;
+    let gateway = Rules::to(&[origin.address]).start().await;
+    for _ in 0..50 {
+        let mut client = gateway.client().await;
+        assert_eq!(client.ask(UPGRADE).await.status(), 101);
+        client.send("hello").await;
+        assert_eq!(client.bytes(5).await, "hello");
+    }
+}
