@@ -87,6 +87,9 @@ pub(super) struct Report {
     pub(super) transport_failure: Cow<'static, str>,
 }
 
+/// Pingora's names for a chunked body that is not one.
+const BROKEN_CHUNK: &str = "InvalidChunk";
+const BROKEN_TRAILER: &str = "InvalidTrailerEnd";
 const BEFORE_HEADERS: &str = "upstream connect error or disconnect/reset before headers. ";
 const TIMEOUT_BODY: &str = "upstream request timeout";
 
@@ -198,6 +201,7 @@ impl Failure {
             ErrorType::InvalidHTTPHeader | ErrorType::H1Error | ErrorType::InvalidH2 => {
                 Self::ClientError
             }
+            ErrorType::Custom(BROKEN_CHUNK | BROKEN_TRAILER) => Self::ClientError,
             _ => Self::ClientGone,
         }
     }
@@ -212,7 +216,8 @@ impl Reset {
             ErrorType::InvalidHTTPHeader
             | ErrorType::H1Error
             | ErrorType::InvalidH2
-            | ErrorType::H2Error => Self::Protocol,
+            | ErrorType::H2Error
+            | ErrorType::Custom(BROKEN_CHUNK | BROKEN_TRAILER) => Self::Protocol,
             _ => Self::Closed,
         }
     }

@@ -84,6 +84,15 @@ async fn heads_that_break_http_are_refused() {
 }
 
 #[tokio::test]
+async fn a_chunked_body_that_is_none_is_the_clients_error() {
+    let origin = Origin::answering(Act::Hang).await;
+    let gateway = Rules::to(&[origin.address]).start().await;
+    let request = "POST / HTTP/1.1\r\nHost: shop.test\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nabc\r\n0\r\n\r\n";
+    assert_eq!(gateway.ask(request).await.status(), 400);
+    gateway.logs(" 400 DPE ").await;
+}
+
+#[tokio::test]
 async fn what_is_not_http_is_refused_and_logged() {
     let gateway = Rules::to(&[]).start().await;
     let request = "GET / HTTP/1.1\r\nHost: shop.test\r\nHost: other.test\r\n\r\n";
