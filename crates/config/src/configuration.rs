@@ -264,7 +264,9 @@ impl Configuration {
 
     fn publish(&mut self, received_at: SystemTime) -> Published {
         let changes = std::mem::take(&mut self.pending).into_iter();
-        let changes = changes.filter(|(_, kind)| *kind != ChangeKind::Moved);
+        // A version that was held back changed nothing; its errors are counted below.
+        let held_back = |of: &ResourceRef| self.refused.contains(of) || self.outdated.contains(of);
+        let changes = changes.filter(|(of, kind)| *kind != ChangeKind::Moved && !held_back(of));
         let count = |severity| {
             self.diagnostics
                 .iter()

@@ -361,6 +361,7 @@ fn a_rule_that_cannot_be_compiled_leaves_the_version_before() {
     }
     assert_eq!(routes(&published), 1);
     assert!(prefixes(&published, "/cart"));
+    assert_eq!(published.receipt.changes, [], "nothing changed");
     let good = virtual_service("shop", "{prefix: /basket}");
     let published = compiled(&mut configuration, vec![text("rules", &good)]).unwrap();
     assert_eq!((published.receipt.errors, routes(&published)), (0, 1));
