@@ -311,7 +311,9 @@ fn a_rescan_tells_only_what_differs() {
     watched.until_files(&[("r/a.yaml", "1")]);
     let told = watched.told;
     watched.source.rescan();
-    watched.write("r/b.yaml", "2");
+    // Renamed into place: a rescan may find a file that is being written while it is still empty.
+    watched.write("b", "2");
+    fs::rename(watched.path("b"), watched.path("r/b.yaml")).unwrap();
     watched.until_files(&[("r/a.yaml", "1"), ("r/b.yaml", "2")]);
     assert_eq!(watched.told, told + 1);
 }
