@@ -8,6 +8,7 @@ mod bad_input;
 mod commands;
 mod faults;
 mod forwarding;
+mod layers;
 mod lifecycle;
 mod listeners;
 mod memory;

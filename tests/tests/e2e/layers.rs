@@ -1,0 +1,87 @@
+//! Which crate may know which: dependencies point downward only.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+/// Every crate with those of ours it may name.
+const LAYERS: [(&str, &[&str]); 8] = [
+    ("crates/model", &[]),
+    ("crates/rules", &["model"]),
+    ("crates/traffic", &[]),
+    ("crates/telemetry", &[]),
+    ("crates/config", &["model", "rules"]),
+    ("crates/source-file", &["model", "config"]),
+    (
+        "crates/dataplane",
+        &["model", "rules", "traffic", "telemetry"],
+    ),
+    (
+        "gateway",
+        &[
+            "config",
+            "dataplane",
+            "model",
+            "rules",
+            "source-file",
+            "telemetry",
+            "traffic",
+        ],
+    ),
+];
+
+/// The names before ` = ` or `.` in `[dependencies]`.
+fn dependencies(folder: &str) -> BTreeSet<String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let manifest =
+        std::fs::read_to_string(root.join(folder).join("Cargo.toml")).expect("a manifest");
+    manifest
+        .lines()
+        .skip_while(|line| *line != "[dependencies]")
+        .skip(1)
+        .take_while(|line| !line.starts_with('['))
+        .filter_map(|line| line.split(['.', ' ', '=']).next())
+        .filter(|name| !name.is_empty())
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn crates_know_only_those_below_them() {
+    let ours: BTreeSet<&str> = LAYERS
+        .iter()
+        .filter_map(|(folder, _)| folder.rsplit('/').next())
+        .collect();
+    for (folder, allowed) in LAYERS {
+        for name in dependencies(folder) {
+            let known = allowed.contains(&name.as_str());
+            assert!(
+                known || !ours.contains(name.as_str()),
+                "{folder} must not know {name}"
+            );
+        }
+    }
+}
+
+#[test]
+fn only_the_data_plane_knows_pingora_and_only_sources_know_notify() {
+    for (folder, _) in LAYERS {
+        for name in dependencies(folder) {
+            let is_pingora = name.starts_with("pingora") && folder != "crates/dataplane";
+            let is_notify = name == "notify" && folder != "crates/source-file";
+            assert!(!is_pingora && !is_notify, "{folder} must not know {name}");
+        }
+    }
+}
+
+#[test]
+fn the_pure_crates_know_no_runtime() {
+    for folder in ["crates/model", "crates/rules", "crates/traffic"] {
+        let dependencies = dependencies(folder);
+        for name in ["tokio", "rand", "socket2", "rustix"] {
+            assert!(
+                !dependencies.contains(name),
+                "{folder} must not know {name}"
+            );
+        }
+    }
+}
