@@ -97,13 +97,7 @@ pub fn parse(file: &Arc<str>, text: &str, defaults: &Defaults) -> Parsed {
         defaults,
         parsed: Parsed::default(),
     };
-    if text.len() > defaults.limits.file_bytes {
-        let message = format!(
-            "file is {} bytes, at most {}",
-            text.len(),
-            defaults.limits.file_bytes
-        );
-        parser.file_problem("too_large", message, "split it into several files");
+    if parser.is_too_large(text.len()) {
         return parser.parsed;
     }
     let documents = documents(text);
@@ -129,13 +123,7 @@ pub fn parse_bytes(file: &Arc<str>, bytes: &[u8], defaults: &Defaults) -> Parsed
         defaults,
         parsed: Parsed::default(),
     };
-    if bytes.len() > defaults.limits.file_bytes {
-        let message = format!(
-            "file is {} bytes, at most {}",
-            bytes.len(),
-            defaults.limits.file_bytes
-        );
-        parser.file_problem("too_large", message, "split it into several files");
+    if parser.is_too_large(bytes.len()) {
         return parser.parsed;
     }
     if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
@@ -177,6 +165,17 @@ struct Parser<'a> {
 }
 
 impl Parser<'_> {
+    /// Reports a file that is larger than it may be.
+    fn is_too_large(&mut self, bytes: usize) -> bool {
+        let limit = self.defaults.limits.file_bytes;
+        let too_large = bytes > limit;
+        if too_large {
+            let message = format!("file is {bytes} bytes, at most {limit}");
+            self.file_problem("too_large", message, "split it into several files");
+        }
+        too_large
+    }
+
     fn document(&mut self, document: Document<'_>) {
         let limits = &self.defaults.limits;
         if document.text.len() > limits.document_bytes {
