@@ -17,7 +17,7 @@ use clap::Parser;
 use std::process::ExitCode;
 
 /// Every response allocates a 64 KiB buffer in Pingora, which the system's allocator gives back to the
-/// kernel and asks for again.
+/// kernel and asks for again. Without huge pages: they made an idle process 11 MiB larger, and nothing faster.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

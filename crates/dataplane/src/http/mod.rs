@@ -77,11 +77,12 @@ impl ProxyHttp for Gateway {
         if let Some(delay) = delay {
             tokio::time::sleep(delay).await;
         }
+        // What is rare is boxed: it would make the future of every request kilobytes larger.
         match step {
-            Step::Answer(answer) => reply::answer(session, ctx, answer).await?,
-            Step::Fail(failure) => drop(reply::fail(session, ctx, &failure).await?),
+            Step::Answer(answer) => Box::pin(reply::answer(session, ctx, answer)).await?,
+            Step::Fail(failure) => drop(Box::pin(reply::fail(session, ctx, &failure)).await?),
             Step::Forward if tunnel::is_asked_for(session, ctx) => {
-                tunnel::serve(session, ctx).await?
+                Box::pin(tunnel::serve(session, ctx)).await?
             }
             Step::Forward => {
                 route::start_clock(ctx);
