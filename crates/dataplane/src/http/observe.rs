@@ -119,8 +119,8 @@ impl RequestCtx {
         self.record();
     }
 
-    /// Writes the request into log and metrics, once.
-    fn record(&mut self) {
+    /// Writes the request into log and metrics, once, with the bytes counted here.
+    pub(super) fn record(&mut self) {
         if std::mem::replace(&mut self.recorded, true) {
             return;
         }

@@ -1,21 +1,33 @@
-//! WebSockets: from the upgrade on, bytes both ways until an end closes.
+//! WebSockets: from the upgrade on, bytes both ways, each way until its end.
+//!
+//! Once the 101 is written, Pingora's sessions are given up for the streams below them: a session
+//! reads and writes in turns, so that a client that stops reading would not be heard either, and knows
+//! no end of one direction.
 //!
 //! Pingora's own way may lose a tunnel at its start: when the 101 is read before the marker that ends
 //! the request's empty body, that marker is taken for the end of the tunnel.
 
+mod both_ways;
+
 use super::context::RequestCtx;
 use super::failure::Failure;
 use super::{attempt, hop_by_hop, reply, response, retry, route};
+use crate::net::DownstreamIo;
+use both_ways::{BothWays, End};
 use bytes::Bytes;
 use http::StatusCode;
 use http::header::{HeaderMap, UPGRADE};
 use pingora_core::connectors::http::Connector;
+use pingora_core::protocols::Shutdown;
+use pingora_core::protocols::http::ServerSession;
 use pingora_core::protocols::http::client::HttpSession;
+use pingora_core::protocols::http::v1::client::HttpSession as UpstreamHttp1;
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_error::{Error, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::Session;
-use std::future::Future;
+use std::future::{Future, poll_fn, ready};
+use std::io::Cursor;
 use std::time::Instant;
 
 /// Whether the request asks for a tunnel: a WebSocket handshake, which has no body.
@@ -96,46 +108,91 @@ fn failure_of(mut error: Box<Error>, ctx: &RequestCtx) -> Failure {
     Failure::of(&error, ctx.attempts.bound_by_try)
 }
 
-async fn forward(
-    session: &mut Session,
-    ctx: &mut RequestCtx,
-    mut upstream: HttpSession,
-) -> Result<()> {
+async fn forward(session: &mut Session, ctx: &mut RequestCtx, upstream: HttpSession) -> Result<()> {
     let Some(head) = upstream.response_header().cloned() else {
         return reply::fail(session, ctx, &Failure::Internal)
             .await
             .map(drop);
     };
-    let tunnel = head.status == StatusCode::SWITCHING_PROTOCOLS;
+    let switched = head.status == StatusCode::SWITCHING_PROTOCOLS;
     write_head(session, ctx, head).await?;
-    if tunnel && let HttpSession::H1(upstream) = &mut upstream {
-        upstream.maybe_upgrade_body_writer();
+    match upstream {
+        HttpSession::H1(upstream) if switched => {
+            join(session, ctx, upstream).await;
+            Ok(())
+        }
+        upstream => pass_answer(session, ctx, upstream).await,
     }
+}
+
+/// A refused upgrade: the answer must come whole.
+async fn pass_answer(
+    session: &mut Session,
+    ctx: &mut RequestCtx,
+    mut upstream: HttpSession,
+) -> Result<()> {
     loop {
-        tokio::select! {
-            data = upstream.read_response_body() => match data {
-                Ok(Some(data)) => send_down(session, ctx, data).await?,
-                Ok(None) => break,
-                // A tunnel may end in any way; the answer to a refused upgrade must be whole.
-                Err(_) if tunnel => break,
-                Err(mut error) => {
-                    error.as_up();
-                    return Err(error);
-                }
-            },
-            data = session.downstream_session.read_request_body(), if tunnel => match data {
-                Ok(Some(data)) => {
-                    ctx.count_received(Some(&data));
-                    if upstream.write_request_body(data, false).await.is_err() {
-                        break;
-                    }
-                }
-                Ok(None) | Err(_) => break,
-            },
+        match upstream.read_response_body().await {
+            Ok(Some(data)) => send_down(session, ctx, data).await?,
+            Ok(None) => break,
+            Err(mut error) => {
+                error.as_up();
+                return Err(error);
+            }
         }
     }
     upstream.shutdown().await;
     session.write_response_body(None, true).await
+}
+
+/// Joins the two connections until both ways have ended. Neither is HTTP's any more, so they are taken
+/// out of their sessions, and the request is recorded here: its session has nothing left to tell.
+async fn join(session: &mut Session, ctx: &mut RequestCtx, mut upstream: UpstreamHttp1) {
+    let sent_ahead = at_once(session.downstream_session.read_request_body()).await;
+    let answered_ahead = at_once(upstream.read_body_bytes()).await;
+    let Some(mut downstream) = take_stream(session) else {
+        return;
+    };
+    let mut upstream = upstream.into_inner();
+    let mut ways = BothWays::new(sent_ahead, answered_ahead);
+    let end = poll_fn(|cx| {
+        let end = ways.poll(cx, &mut downstream, &mut upstream);
+        // At every step, because a tunnel may also end by being dropped.
+        ctx.outcome.received = ways.received();
+        ctx.outcome.sent = ways.sent();
+        end
+    })
+    .await;
+    ctx.record();
+    if end == End::Complete {
+        upstream.shutdown().await;
+        downstream.shutdown().await;
+    }
+}
+
+/// What was read together with the head, or has just come: at most what Pingora reads at a time.
+///
+/// An end or an error seen here is seen again by whoever reads next.
+async fn at_once(read: impl Future<Output = Result<Option<Bytes>>>) -> Bytes {
+    tokio::select! {
+        biased;
+        read = read => read.ok().flatten().unwrap_or_default(),
+        () = ready(()) => Bytes::new(),
+    }
+}
+
+/// Leaves the session with a stream that is empty. It has no request any more, and nothing but its
+/// (closing) end may follow.
+fn take_stream(session: &mut Session) -> Option<Box<DownstreamIo>> {
+    let emptied = ServerSession::new_http1(Box::new(Cursor::new(Vec::new())));
+    let taken = std::mem::replace(&mut *session.downstream_session, emptied);
+    // Nothing but HTTP/1 can ask for an upgrade, and nothing but our stream is below it.
+    let ServerSession::H1(http1) = taken else {
+        return None;
+    };
+    let mut io: Box<DownstreamIo> = http1.into_inner().into_any().downcast().ok()?;
+    io.become_tunnel();
+    Some(io)
 }
 
 async fn write_head(

@@ -60,6 +60,8 @@ pub(crate) struct DownstreamIo {
     socket: TcpStream,
     /// The client has closed its side: nothing can be unread.
     ended: bool,
+    /// What the client sends and gets is no HTTP any more.
+    tunnel: bool,
     /// Bytes read while sniffing, given to the first reads.
     prefix: Bytes,
     gathered: BytesMut,
@@ -102,6 +104,7 @@ impl DownstreamIo {
             head_bytes: prefix.len(),
             socket,
             ended: false,
+            tunnel: false,
             prefix,
             gathered: BytesMut::new(),
             protocol,
@@ -117,6 +120,12 @@ impl DownstreamIo {
             )),
             socket_digest: Arc::new(digest),
         })
+    }
+
+    /// Makes a tunnel of the connection: from here on `poll_shutdown` ends what is sent, and the client
+    /// can still be read. [`Shutdown::shutdown`] closes it as before.
+    pub(crate) fn become_tunnel(&mut self) {
+        self.tunnel = true;
     }
 
     /// Whether nothing of the next request has been read.
@@ -227,6 +236,13 @@ impl DownstreamIo {
         let _ = Pin::new(&mut self.socket).poll_write(cx, answer);
         linger(&self.socket);
         self.ended = true;
+    }
+
+    /// The connection is about to be closed: what the client still sends must not reset it.
+    fn linger_once(&mut self) {
+        if !std::mem::replace(&mut self.ended, true) {
+            linger(&self.socket);
+        }
     }
 
     fn poll_prefix(&mut self, buf: &mut ReadBuf<'_>) -> bool {
@@ -352,8 +368,9 @@ impl AsyncWrite for DownstreamIo {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.poll_gathered(cx))?;
-        if !std::mem::replace(&mut self.ended, true) {
-            linger(&self.socket);
+        // Pingora and the h2 crate close a connection by this; a tunnel ends one direction.
+        if !self.tunnel {
+            self.linger_once();
         }
         Pin::new(&mut self.socket).poll_shutdown(cx)
     }
@@ -363,7 +380,10 @@ impl AsyncWrite for DownstreamIo {
 impl Shutdown for DownstreamIo {
     async fn shutdown(&mut self) {
         // The peer may be gone already, and then nothing is left to tell it.
-        let _ = AsyncWriteExt::shutdown(self).await;
+        if self.flush().await.is_ok() {
+            self.linger_once();
+            let _ = AsyncWriteExt::shutdown(self).await;
+        }
     }
 }
 
@@ -406,3 +426,59 @@ impl GetSocketDigest for DownstreamIo {
 }
 
 impl Peek for DownstreamIo {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rules::ListenerKey;
+    use tokio::io::AsyncReadExt;
+    use tokio::net::TcpListener;
+
+    async fn connected() -> (TcpStream, DownstreamIo) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let local = listener.local_addr().unwrap();
+        let client = TcpStream::connect(local).await.unwrap();
+        let (socket, peer) = listener.accept().await.unwrap();
+        let info = ConnectionInfo {
+            listener: ListenerKey {
+                bind: None,
+                port: 80,
+            },
+            local,
+            peer,
+            state: Arc::new(ConnectionState::new(1, peer)),
+        };
+        info.state.request_started(None);
+        let limits = Limits::default();
+        let io = DownstreamIo::new(socket, Bytes::new(), Protocol::Http1, info, &limits).unwrap();
+        (client, io)
+    }
+
+    /// Pingora closes by the end of writing.
+    #[tokio::test]
+    async fn a_client_that_still_sends_when_it_is_answered_is_not_reset() {
+        let (mut client, mut io) = connected().await;
+        client.write_all(b"unread").await.unwrap();
+        io.write_all(b"answer").await.unwrap();
+        AsyncWriteExt::shutdown(&mut io).await.unwrap();
+        drop(io);
+        client.write_all(b"more").await.unwrap();
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).await.unwrap();
+        assert_eq!(answer, "answer");
+    }
+
+    #[tokio::test]
+    async fn a_tunnel_that_is_closed_does_not_reset_its_client() {
+        let (mut client, mut io) = connected().await;
+        io.become_tunnel();
+        client.write_all(b"unread").await.unwrap();
+        io.write_all(b"bye").await.unwrap();
+        Shutdown::shutdown(&mut io).await;
+        drop(io);
+        client.write_all(b"more").await.unwrap();
+        let mut bye = String::new();
+        client.read_to_string(&mut bye).await.unwrap();
+        assert_eq!(bye, "bye");
+    }
+}

@@ -12,6 +12,7 @@ mod sniff;
 mod state;
 
 pub use bind::Addresses;
+pub(crate) use io::DownstreamIo;
 pub use limits::Limits;
 pub use listener::ConnectionObserver;
 pub use manager::{ListenerManager, ListenerStatus, RETRY_EVERY};
