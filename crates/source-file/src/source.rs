@@ -19,13 +19,19 @@ const TORN_LOOKS: u8 = 20;
 /// How often a file that became empty or vanished is looked at again before that is believed.
 const VANISHED_LOOKS: u8 = 1;
 
+/// What is told of a root that is not there any more. Whoever really wants its objects to go can say so,
+/// whereas a volume that was unmounted must not take every route with it.
+const LOST: &str = "is gone, though it is to be watched: put it back, or leave an empty folder or file in its place \
+                    to remove its objects";
+
 /// Folders can appear faster than they are watched; after so many rounds the next rescan finds the rest.
 const WATCH_ROUNDS: usize = 8;
 
 /// What is watched, and how.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Files and folders. They need not exist yet.
+    /// Files and folders. They need not exist yet. Of one that goes away, an error is told in place of the
+    /// removal of its files.
     pub roots: Vec<PathBuf>,
     /// Greatest size of a file in bytes. Default [`MAX_FILE_BYTES`].
     pub max_file_bytes: u64,
@@ -91,7 +97,9 @@ impl FileSource {
             known: BTreeMap::new(),
             doubts: HashMap::default(),
             entered: BTreeSet::new(),
+            targets: BTreeMap::new(),
             missing: BTreeSet::new(),
+            seen: BTreeSet::new(),
         };
         std::thread::Builder::new()
             .name("source-file".into())
@@ -160,8 +168,12 @@ struct FileWatcher {
     doubts: HashMap<PathBuf, u8>,
     /// The folders whose files are resources, as of the last walk.
     entered: BTreeSet<PathBuf>,
+    /// Files that links lead to, and the links, as of the last walk.
+    targets: BTreeMap<PathBuf, Vec<PathBuf>>,
     /// The roots that were not there at the last walk.
     missing: BTreeSet<PathBuf>,
+    /// The roots that were there once. What they held stays when they go (promise 5).
+    seen: BTreeSet<PathBuf>,
 }
 
 /// What was told of a file.
@@ -177,11 +189,15 @@ impl FileWatcher {
         self.sweep(&Due::default(), sender)?;
         send(sender, Message::Synced)?;
         loop {
-            let due = self.inbox.wait(self.period());
+            let mut due = self.inbox.wait(self.period());
             if due.stop {
                 return Ok(());
             }
-            if due.everything || due.reread || due.paths.iter().any(|path| self.unsettles(path)) {
+            let unsettled = due.paths.iter().any(|path| self.unsettles(path));
+            let links = due.paths.iter().filter_map(|path| self.targets.get(path));
+            let links: Vec<PathBuf> = links.flatten().cloned().collect();
+            due.paths.extend(links);
+            if due.everything || due.reread || unsettled {
                 self.sweep(&due, sender)?;
             } else {
                 self.look(&due.paths, sender)?;
@@ -200,7 +216,7 @@ impl FileWatcher {
     /// Whether something at this path can change which files there are, or where links lead.
     fn unsettles(&self, path: &Path) -> bool {
         if self.is_resource(path) {
-            return path.is_dir();
+            return path.is_dir() || path.is_symlink();
         }
         let is_beside_root =
             |root: &Root| root.path().parent() == path.parent() && root.path().is_file();
@@ -254,11 +270,12 @@ impl FileWatcher {
                 changes.extend(self.reread(path));
             }
         }
-        for path in self.vanished(&walk) {
+        for path in self.lost(&walk).into_iter().chain(self.vanished(&walk)) {
             changes.extend(self.reread(&path));
         }
         changes.sort_by(|one, other| one.file.cmp(&other.file));
         self.entered = walk.entered;
+        self.targets = walk.targets;
         tell(sender, changes)
     }
 
@@ -275,7 +292,18 @@ impl FileWatcher {
             tracing::warn!(path = %name_of(&self.roots, root), "does not exist, waiting for it");
         }
         self.missing.clone_from(&walk.missing);
+        let there = self.roots.iter().map(|root| root.path().to_path_buf());
+        self.seen
+            .extend(there.filter(|root| !walk.missing.contains(root)));
         walk
+    }
+
+    /// The roots that were there once and are not any more.
+    fn lost(&self, walk: &Walk) -> Vec<PathBuf> {
+        let lost = walk.missing.intersection(&self.seen);
+        lost.filter(|root| !self.inbox.is_waiting(root))
+            .cloned()
+            .collect()
     }
 
     fn vanished(&self, walk: &Walk) -> Vec<PathBuf> {
@@ -305,8 +333,29 @@ impl FileWatcher {
         // A folder with the name of a file, or a folder that could not be listed and now can.
         if path.is_dir() {
             reading.content = Content::Gone;
+        } else if !matches!(reading.content, Content::Gone) {
+            self.note_seen(path);
+        } else if let Some(root) = self.lost_root_of(path) {
+            if root != path {
+                // Nobody knows whether the file is gone too. Its root tells.
+                self.doubts.remove(path);
+                return None;
+            }
+            reading.content = Content::Unreadable(LOST.to_owned());
         }
         self.consider(path, &reading)
+    }
+
+    fn note_seen(&mut self, path: &Path) {
+        if self.roots.iter().any(|root| root.path() == path) {
+            self.seen.insert(path.to_path_buf());
+        }
+    }
+
+    /// The root that the path is in, when that is not there any more.
+    fn lost_root_of(&self, path: &Path) -> Option<&Path> {
+        let mut roots = self.seen.iter().filter(|root| path.starts_with(root));
+        roots.find(|root| !root.exists()).map(PathBuf::as_path)
     }
 
     /// Tells what differs from what was told before, unless it looks like a moment of a change.
@@ -338,15 +387,17 @@ impl FileWatcher {
     }
 
     fn is_doubtful(&self, path: &Path, reading: &Reading) -> bool {
-        let Some(known) = self.known.get(path) else {
-            return false;
-        };
+        let known = self.known.get(path);
         let looks = self.doubts.get(path).copied().unwrap_or(0);
         let vanished = match &reading.content {
-            Content::Gone => true,
-            content => is_empty(content) && !known.empty,
+            Content::Gone => known.is_some(),
+            Content::Unreadable(reason) if reason == LOST => {
+                known.is_none_or(|known| known.fingerprint != reading.fingerprint())
+            }
+            content => is_empty(content) && known.is_some_and(|known| !known.empty),
         };
-        (vanished && looks < VANISHED_LOOKS) || (reading.torn && looks < TORN_LOOKS)
+        let torn = reading.torn && known.is_some();
+        (vanished && looks < VANISHED_LOOKS) || (torn && looks < TORN_LOOKS)
     }
 }
 

@@ -190,9 +190,71 @@ fn a_folder_may_come_later_go_and_come_again() {
         fs::create_dir_all(watched.path("not/yet/deep")).unwrap();
         watched.write("not/yet/deep/a.yaml", round);
         watched.until_files(&[("not/yet/deep/a.yaml", round)]);
-        fs::remove_dir_all(watched.path("not/yet")).unwrap();
+        fs::remove_dir_all(watched.path("not/yet/deep")).unwrap();
         watched.until_files(&[]);
+        fs::remove_dir_all(watched.path("not")).unwrap();
+        watched.until_unreadable("not/yet", "is gone");
     }
+}
+
+/// Promise 5: a volume that is unmounted takes no objects with it.
+#[test]
+fn what_a_root_held_stays_when_it_is_gone_and_is_true_again_when_it_is_back() {
+    for watching in [Watching::Notified, Watching::Polled] {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("r")).unwrap();
+        for name in ["r/a.yaml", "r/b.yaml", "single"] {
+            fs::write(folder.path().join(name), "1").unwrap();
+        }
+        let mut watched = Watched::over(folder, &["r", "single"], watching);
+        let all = [("r/a.yaml", "1"), ("r/b.yaml", "1"), ("single", "1")];
+        watched.until_files(&all);
+        fs::rename(watched.path("r"), watched.path("away")).unwrap();
+        watched.until_unreadable("r", "is gone");
+        fs::rename(watched.path("single"), watched.path("elsewhere")).unwrap();
+        watched.until_unreadable("single", "put it back");
+        let stays = |name| watched.files[name] == Content::Text("1".into());
+        assert!(stays("r/a.yaml") && stays("r/b.yaml"));
+        fs::remove_file(watched.path("away/a.yaml")).unwrap();
+        fs::rename(watched.path("away"), watched.path("r")).unwrap();
+        fs::rename(watched.path("elsewhere"), watched.path("single")).unwrap();
+        watched.until_files(&[("r/b.yaml", "1"), ("single", "1")]);
+    }
+}
+
+#[test]
+fn an_empty_folder_in_place_of_a_lost_one_removes_its_files() {
+    let mut watched = Watched::new();
+    watched.write("r/a.yaml", "1");
+    watched.until_files(&[("r/a.yaml", "1")]);
+    fs::remove_dir_all(watched.path("r")).unwrap();
+    watched.until_unreadable("r", "is gone");
+    fs::create_dir(watched.path("r")).unwrap();
+    watched.until_files(&[]);
+}
+
+#[test]
+fn what_a_link_leads_to_is_followed_where_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["r", "else", "more"] {
+        fs::create_dir(folder.path().join(name)).unwrap();
+    }
+    fs::write(folder.path().join("else/target"), "1").unwrap();
+    fs::write(folder.path().join("more/target"), "2").unwrap();
+    symlink("../else/target", folder.path().join("r/a.yaml")).unwrap();
+    // No rescan comes in time: only the kernel can tell.
+    let mut watched = Watched::over(folder, &["r"], Watching::Notified);
+    watched.until_files(&[("r/a.yaml", "1")]);
+    watched.write("else/target", "3");
+    watched.until_files(&[("r/a.yaml", "3")]);
+    watched.write("else/new", "4");
+    fs::rename(watched.path("else/new"), watched.path("else/target")).unwrap();
+    watched.until_files(&[("r/a.yaml", "4")]);
+    // A link that comes later.
+    symlink("../more/target", watched.path("r/b.yaml")).unwrap();
+    watched.until_files(&[("r/a.yaml", "4"), ("r/b.yaml", "2")]);
+    watched.write("more/target", "5");
+    watched.until_files(&[("r/a.yaml", "4"), ("r/b.yaml", "5")]);
 }
 
 #[test]

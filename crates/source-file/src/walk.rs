@@ -13,6 +13,9 @@ const MAX_DEPTH: usize = 16;
 /// At most this many files are taken from all roots together.
 const MAX_FILES: usize = 100_000;
 
+/// At most this many links are followed to what they lead to; of others, a change is seen at the next rescan.
+const MAX_LINKS: usize = 256;
+
 /// Tells a folder from another that later has the same name.
 pub(crate) type FolderId = (u64, u64);
 
@@ -68,8 +71,11 @@ pub(crate) struct Walk {
     pub(crate) files: BTreeSet<PathBuf>,
     /// The folders whose files are resources.
     pub(crate) entered: BTreeSet<PathBuf>,
-    /// The folders to watch: those entered, and those that tell when a root appears or is replaced.
+    /// The folders to watch: those entered, those that tell when a root appears or is replaced, and those
+    /// with files that links lead to.
     pub(crate) folders: BTreeMap<PathBuf, FolderId>,
+    /// Files that links lead to, as the kernel's notifications name them, and the links.
+    pub(crate) targets: BTreeMap<PathBuf, Vec<PathBuf>>,
     /// Roots that are not there.
     pub(crate) missing: BTreeSet<PathBuf>,
     /// Folders that could not be listed, and why. What was known below them stays.
@@ -96,12 +102,50 @@ impl Walk {
                 }
             }
         }
+        walk.follow_links();
         walk
     }
 
-    /// Whether the path is, or is below, a folder that could not be listed.
+    /// Whether the path is, or is below, a root that is not there or a folder that could not be listed.
     pub(crate) fn is_out_of_sight(&self, path: &Path) -> bool {
-        self.unlisted.keys().any(|folder| path.starts_with(folder))
+        let mut hidden = self.unlisted.keys().chain(&self.missing);
+        hidden.any(|folder| path.starts_with(folder))
+    }
+
+    /// A file that a link leads to is changed where it is, and the folder of the link tells nothing of it.
+    fn follow_links(&mut self) {
+        let links = self.files.iter().filter(|file| file.is_symlink());
+        let links: Vec<PathBuf> = links.take(MAX_LINKS).cloned().collect();
+        for link in links {
+            if let Ok(target) = std::fs::canonicalize(&link) {
+                self.watch_target(link, &target);
+            }
+        }
+    }
+
+    fn watch_target(&mut self, link: PathBuf, target: &Path) {
+        let (Some(folder), Some(name)) = (target.parent(), target.file_name()) else {
+            return;
+        };
+        let Ok(metadata) = std::fs::metadata(folder) else {
+            return;
+        };
+        let id = (metadata.dev(), metadata.ino());
+        // The kernel watches a folder under one name only: the one it was given last.
+        let mut watched = self.folders.iter().filter(|(_, known)| **known == id);
+        let folder = match watched.next() {
+            Some((folder, _)) => folder.clone(),
+            // A folder that the kernel does not let us watch would end the watching of all others.
+            None if std::fs::read_dir(folder).is_err() => return,
+            None => {
+                self.folders.insert(folder.to_path_buf(), id);
+                folder.to_path_buf()
+            }
+        };
+        self.targets
+            .entry(folder.join(name))
+            .or_default()
+            .push(link);
     }
 
     /// The nearest folder above a root that exists tells when the root appears or is replaced.
