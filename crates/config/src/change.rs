@@ -28,7 +28,8 @@ pub struct Change {
 pub enum Content {
     /// Its text, whole.
     Text(Arc<str>),
-    /// It is there, but could not be read; the objects last seen in it stay.
+    /// It is there, or should be, but could not be read; the objects last seen in it stay. It may be a
+    /// folder, of whose files the same is true.
     Unreadable(String),
     /// It is not there any more, and neither are its objects.
     Gone,

@@ -1,12 +1,12 @@
 //! The last good version of every object, on disk, for the next start.
 
-use model::{Defaults, Resource, ResourceRef};
+use model::{Defaults, Resource, ResourceRef, Severity};
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// The first line of every remembered object.
 const TITLE: &str = "# Tidegate keeps the last good version of each object here. Do not edit.\n";
@@ -23,6 +23,9 @@ const MAX_BYTES: u64 = 16 * 1024 * 1024;
 /// Bytes of the two lines before the document; a path has 4096 at most.
 const MAX_HEAD_BYTES: u64 = 8 * 1024;
 
+/// Of so many files it is told why they cannot be used; the folder is one of ours, and has none usually.
+const MAX_TOLD: usize = 1000;
+
 /// A folder with one file an object, readable by its owner only: Secrets are among them.
 ///
 /// No failure here stops anything: the worst is a start without the version before.
@@ -34,6 +37,23 @@ pub(crate) struct LastGood {
     by_source: OnceLock<HashMap<String, Vec<PathBuf>>>,
     /// So that a full disk is told once and not at every change.
     failing: bool,
+    /// The files of which it was told that they cannot be used.
+    told: Mutex<HashSet<PathBuf>>,
+}
+
+/// Why a remembered file is left aside.
+#[derive(Debug, thiserror::Error)]
+enum Unusable {
+    #[error("cannot be read: {0}")]
+    Unreadable(#[from] io::Error),
+    #[error("is larger than {MAX_BYTES} bytes")]
+    TooLarge,
+    #[error("does not begin as what is kept here does")]
+    Foreign,
+    #[error("holds no valid object: {0}")]
+    Invalid(String),
+    #[error("holds {0} in place of what its name says")]
+    Another(ResourceRef),
 }
 
 /// An object as it was remembered.
@@ -60,13 +80,21 @@ impl LastGood {
             defaults,
             by_source: OnceLock::new(),
             failing: false,
+            told: Mutex::default(),
         })
     }
 
     /// The remembered version of one object.
     pub(crate) fn find(&self, reference: &ResourceRef) -> Option<Remembered> {
-        let remembered = self.read(&self.path_of(reference))?;
-        (remembered.resource.meta().reference == *reference).then_some(remembered)
+        let path = self.path_of(reference);
+        let read = self.try_read(&path).and_then(|remembered| {
+            let found = &remembered.resource.meta().reference;
+            match found == reference {
+                true => Ok(remembered),
+                false => Err(Unusable::Another(found.clone())),
+            }
+        });
+        self.usable(&path, read)
     }
 
     /// Everything remembered of one file.
@@ -74,7 +102,7 @@ impl LastGood {
         let source = one_line(file);
         let by_source = self.by_source.get_or_init(|| self.index());
         let paths = by_source.get(&source).into_iter().flatten();
-        let read = paths.filter_map(|path| self.read(path));
+        let read = paths.filter_map(|path| self.usable(path, self.try_read(path)));
         read.filter(|remembered| remembered.source == source)
             .collect()
     }
@@ -82,7 +110,7 @@ impl LastGood {
     fn index(&self) -> HashMap<String, Vec<PathBuf>> {
         let mut by_source: HashMap<String, Vec<PathBuf>> = HashMap::new();
         for path in self.entries() {
-            if let Some(source) = source_of(&path) {
+            if let Some(source) = self.usable(&path, source_of(&path)) {
                 by_source.entry(source).or_default().push(path);
             }
         }
@@ -93,10 +121,11 @@ impl LastGood {
     pub(crate) fn keep(&mut self, reference: &ResourceRef, source: &str, document: &str) {
         let text = format!("{TITLE}{SOURCE}{}\n{document}", one_line(source));
         let path = self.path_of(reference);
-        if text_of(&path).is_some_and(|former| former == text) {
+        if text_of(&path).is_ok_and(|former| former == text) {
             return;
         }
         self.by_source.take();
+        self.told().remove(&path);
         let written = self.write(&path, &text);
         self.tell(written);
     }
@@ -159,20 +188,45 @@ impl LastGood {
             .collect()
     }
 
-    fn read(&self, path: &Path) -> Option<Remembered> {
+    fn try_read(&self, path: &Path) -> Result<Remembered, Unusable> {
         let text = text_of(path)?;
         let (source, document) = text
-            .strip_prefix(TITLE)?
-            .strip_prefix(SOURCE)?
-            .split_once('\n')?;
+            .strip_prefix(TITLE)
+            .and_then(|text| text.strip_prefix(SOURCE)?.split_once('\n'))
+            .ok_or(Unusable::Foreign)?;
         // The whole text is parsed, not the document alone, so that line numbers are the file's.
         let parsed = model::parse(&path.to_string_lossy().into(), &text, &self.defaults);
-        let resource = parsed.objects.first()?.outcome.resource()?.clone();
-        Some(Remembered {
-            resource,
+        let object = parsed.objects.first();
+        let resource = object
+            .and_then(|object| object.outcome.resource())
+            .ok_or_else(|| Unusable::Invalid(first_error(&parsed)))?;
+        Ok(Remembered {
+            resource: resource.clone(),
             document: document.into(),
             source: source.to_owned(),
         })
+    }
+
+    /// What was read, or nothing and a word about why not: once, and not for a file that is not there.
+    fn usable<T>(&self, path: &Path, read: Result<T, Unusable>) -> Option<T> {
+        let error = match read {
+            Ok(read) => return Some(read),
+            Err(Unusable::Unreadable(error)) if error.kind() == io::ErrorKind::NotFound => {
+                return None;
+            }
+            Err(error) => error,
+        };
+        let mut told = self.told();
+        if told.len() < MAX_TOLD && told.insert(path.to_path_buf()) {
+            let file = path.display();
+            tracing::warn!(%file, reason = %error, "a last good version on disk cannot be used, \
+                the others are; it is written anew when its object is next good, or can be deleted");
+        }
+        None
+    }
+
+    fn told(&self) -> MutexGuard<'_, HashSet<PathBuf>> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn path_of(&self, reference: &ResourceRef) -> PathBuf {
@@ -227,22 +281,110 @@ fn one_line(source: &str) -> String {
 }
 
 /// The file that a remembered object came from, without reading the object.
-fn source_of(path: &Path) -> Option<String> {
-    let head = BufReader::new(File::open(path).ok()?.take(MAX_HEAD_BYTES));
+fn source_of(path: &Path) -> Result<String, Unusable> {
+    let head = BufReader::new(File::open(path)?.take(MAX_HEAD_BYTES));
     let mut lines = head.lines();
-    let title = lines.next()?.ok()?;
-    if title != TITLE.trim_end() {
-        return None;
+    let mut next = || lines.next().transpose();
+    if next()?.as_deref() != Some(TITLE.trim_end()) {
+        return Err(Unusable::Foreign);
     }
-    Some(lines.next()?.ok()?.strip_prefix(SOURCE)?.to_owned())
+    let source = next()?.and_then(|line| Some(line.strip_prefix(SOURCE)?.to_owned()));
+    source.ok_or(Unusable::Foreign)
 }
 
-fn text_of(path: &Path) -> Option<String> {
+fn text_of(path: &Path) -> Result<String, Unusable> {
     let mut text = String::new();
-    File::open(path)
-        .ok()?
-        .take(MAX_BYTES)
-        .read_to_string(&mut text)
-        .ok()?;
-    Some(text)
+    File::open(path)?
+        .take(MAX_BYTES + 1)
+        .read_to_string(&mut text)?;
+    if text.len() as u64 > MAX_BYTES {
+        return Err(Unusable::TooLarge);
+    }
+    Ok(text)
+}
+
+fn first_error(parsed: &model::Parsed) -> String {
+    let mut all = parsed.all_diagnostics();
+    all.find(|one| one.severity == Severity::Error)
+        .map_or_else(|| "there is none".to_owned(), ToString::to_string)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    fn reference(name: &str) -> ResourceRef {
+        ResourceRef {
+            kind: "Service".into(),
+            namespace: "default".into(),
+            name: name.into(),
+        }
+    }
+
+    fn document(name: &str) -> String {
+        format!(
+            "apiVersion: v1\nkind: Service\nmetadata: {{name: {name}}}\nspec: {{ports: [{{name: http, port: 80}}]}}\n"
+        )
+    }
+
+    fn told(last_good: &LastGood) -> Vec<String> {
+        let told = last_good.told();
+        let name = |path: &PathBuf| path.file_name().unwrap().to_str().unwrap().to_owned();
+        let mut names: Vec<_> = told.iter().map(name).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn what_cannot_be_used_is_told_once_and_the_others_are_used() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut last_good = LastGood::open(folder.path(), Defaults::default()).unwrap();
+        for name in ["good", "cut", "moved"] {
+            last_good.keep(&reference(name), "a.yaml", &document(name));
+        }
+        let path = |name: &str| folder.path().join(format!("Service.default.{name}.yaml"));
+        let text = fs::read_to_string(path("cut")).unwrap();
+        fs::write(path("cut"), &text[..text.len() - 10]).unwrap();
+        fs::rename(path("moved"), path("other")).unwrap();
+        fs::write(path("junk"), [0xff, 0xfe]).unwrap();
+        fs::write(path("foreign"), document("foreign")).unwrap();
+        symlink("loop.yaml", folder.path().join("loop.yaml")).unwrap();
+        for _ in 0..2 {
+            assert_eq!(last_good.of_file("a.yaml").len(), 2);
+            assert!(last_good.find(&reference("good")).is_some());
+            assert!(last_good.find(&reference("other")).is_none());
+            assert!(last_good.find(&reference("none")).is_none());
+        }
+        let all =
+            ["cut", "foreign", "junk", "other"].map(|name| format!("Service.default.{name}.yaml"));
+        assert_eq!(
+            told(&last_good),
+            [&all[..], &["loop.yaml".to_owned()]].concat()
+        );
+        last_good.keep(&reference("cut"), "a.yaml", &document("cut"));
+        assert_eq!(last_good.of_file("a.yaml").len(), 3);
+        assert!(!told(&last_good).contains(&all[0]));
+    }
+
+    #[test]
+    fn the_reason_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let last_good = LastGood::open(folder.path(), Defaults::default()).unwrap();
+        let path = folder.path().join("one.yaml");
+        let reason = |text: &str| {
+            fs::write(&path, text).unwrap();
+            last_good.try_read(&path).unwrap_err().to_string()
+        };
+        assert_eq!(
+            reason(&document("one")),
+            "does not begin as what is kept here does"
+        );
+        let broken = reason(&format!("{TITLE}{SOURCE}a.yaml\n}}{{"));
+        assert!(broken.starts_with("holds no valid object: "), "{broken}");
+        fs::remove_file(&path).unwrap();
+        fs::create_dir(&path).unwrap();
+        let folder = last_good.try_read(&path).unwrap_err().to_string();
+        assert!(folder.starts_with("cannot be read: "), "{folder}");
+    }
 }

@@ -5,6 +5,7 @@ use crate::{Change, Content};
 use model::{Defaults, Diagnostic, Outcome, Position, Resource, ResourceRef, Resources, Severity};
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::Path;
 use std::sync::Arc;
 
 /// Adds to an error that the object it is about has an older version, which is in force.
@@ -145,7 +146,13 @@ impl Store {
         let former = self.files.get(&name);
         let next = match content {
             Content::Gone => File::default(),
-            Content::Unreadable(reason) => File::unreadable(&name, reason, former, last_good),
+            Content::Unreadable(reason) => {
+                let mut file = File::unreadable(&name, reason, former, last_good);
+                if !file.objects.is_empty() || self.holds_files_below(&name) {
+                    file.say_that_all_stays();
+                }
+                file
+            }
             Content::Text(text) => File::parse(&name, &text, &self.defaults, former, last_good),
         };
         for reference in former
@@ -164,6 +171,13 @@ impl Store {
         } else {
             self.files.insert(name, next);
         }
+    }
+
+    /// Whether files of a folder are known. What is in them is nobody's to say while it cannot be listed.
+    fn holds_files_below(&self, folder: &str) -> bool {
+        let is_below =
+            |file: &Arc<str>| **file != *folder && Path::new(&**file).starts_with(folder);
+        self.files.keys().any(is_below)
     }
 
     fn index(&mut self, name: &Arc<str>, next: &File) {
@@ -295,11 +309,13 @@ impl File {
             diagnostics: vec![unreadable(name, reason)],
         };
         file.keep_all(name, former, last_good);
-        if !file.objects.is_empty() {
-            file.diagnostics[0].help =
-                Some("the objects read from it before stay in force".to_owned());
-        }
         file
+    }
+
+    fn say_that_all_stays(&mut self) {
+        for diagnostic in &mut self.diagnostics {
+            diagnostic.help = Some("the objects read from it before stay in force".to_owned());
+        }
     }
 
     fn add(&mut self, resource: Resource, document: Arc<str>) {

@@ -457,6 +457,20 @@ fn what_is_remembered_is_its_owners_alone_and_goes_with_the_object() {
 }
 
 #[test]
+fn a_folder_that_is_gone_is_an_error_and_its_objects_stay() {
+    let mut configuration = Configuration::new(settings(None));
+    let one = text("rules/a.yaml", &service("one", 1));
+    compiled(&mut configuration, vec![one, text("rulesets", "")]);
+    let lost = compiled(&mut configuration, vec![unreadable("rules")]).unwrap();
+    assert_eq!((lost.receipt.errors, service_ports(&lost)), (1, vec![1]));
+    let help = lost.diagnostics[0].help.as_deref().unwrap_or_default();
+    assert!(help.contains("stay in force"), "{help}");
+    let back = vec![gone("rules")];
+    let back = compiled(&mut configuration, back).unwrap();
+    assert_eq!((back.receipt.errors, service_ports(&back)), (0, vec![1]));
+}
+
+#[test]
 fn nothing_found_at_all_forgets_nothing() {
     let folder = tempfile::tempdir().unwrap();
     start_over(folder.path(), vec![text("a", &service("one", 1))]);
