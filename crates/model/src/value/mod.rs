@@ -18,6 +18,7 @@ pub use gateway_ref::*;
 pub use host::*;
 pub use percent::*;
 pub use protocol::*;
+pub use re2::with_plain_literals;
 pub use string_match::*;
 pub use timestamp::*;
 

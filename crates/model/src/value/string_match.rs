@@ -22,8 +22,8 @@ pub enum StringMatch {
 
 /// A regular expression that is known to compile, also between `^(?:` and `)$`.
 ///
-/// It is written for RE2, where `\w`, `\d`, `\s` and `\b` know ASCII only; so it is here, in
-/// [`Self::pattern`] and [`Self::anchored`].
+/// It is written for RE2, where `\w`, `\d`, `\s` and `\b` know ASCII only, `\Q..\E` quotes, and a brace that
+/// repeats nothing is one; so it is here, in [`Self::pattern`] and [`Self::anchored`].
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct RegexSource {
     written: String,
@@ -69,7 +69,9 @@ impl TryFrom<&str> for RegexSource {
             return Err(InvalidRegex::TooLong(text.len()));
         }
         // Parsed alone first: `a)|(b` would compile once it is wrapped.
-        let pattern = super::re2::with_ascii_classes(text).map_err(InvalidRegex::Syntax)?;
+        let text_of_ours = super::re2::with_plain_literals(text);
+        let pattern =
+            super::re2::with_ascii_classes(&text_of_ours).map_err(InvalidRegex::Syntax)?;
         regex::Regex::new(&anchor(&pattern))?;
         Ok(Self {
             written: text.to_owned(),
@@ -104,10 +106,18 @@ mod tests {
 
     #[test]
     fn regexes_are_checked_alone_and_anchored() {
-        for good in ["", ".*", "^(.*?;)?(user=jason)(;.*)?$", "(?i)abc", "a|b"] {
+        for good in [
+            "",
+            ".*",
+            "^(.*?;)?(user=jason)(;.*)?$",
+            "(?i)abc",
+            "a|b",
+            "/v1/{id}",
+            r"\Qa.b(\E.*",
+        ] {
             assert!(RegexSource::try_from(good).is_ok(), "{good}");
         }
-        for bad in ["(", "a)|(b", "(?=x)", r"(a)\1", "*"] {
+        for bad in ["(", "a)|(b", "(?=x)", r"(a)\1", "*", r"a\E", "a{3,2}"] {
             assert!(RegexSource::try_from(bad).is_err(), "{bad}");
         }
     }

@@ -107,6 +107,27 @@ fn of_an_http_match() {
 }
 
 #[test]
+fn headers_about_the_connection_are_left_out_of_operations() {
+    let operations =
+        "{set: {Content-Length: '5', x-a: '1'}, add: {TE: trailers}, remove: [Connection, x-b]}";
+    let service = accepted(&istio(
+        "VirtualService",
+        &format!(
+            "hosts: [a.test]\nhttp:\n- redirect: {{uri: /}}\n  headers: {{request: {operations}, response: {operations}}}"
+        ),
+    ));
+    let Resource::VirtualService(service) = service else {
+        panic!()
+    };
+    let Headers { request, response } = &service.http[0].headers;
+    for direction in [request, response] {
+        assert_eq!(text(direction.set.keys()), ["x-a"]);
+        assert!(direction.add.is_empty());
+        assert_eq!(direction.remove, ["x-b"]);
+    }
+}
+
+#[test]
 fn of_an_http_route() {
     let service = everything!("virtual_service", VirtualService);
     let route = &service.http[0];

@@ -115,6 +115,11 @@ mod tests {
             &[("/aXa?a=a", "/bXb?a=a")],
         );
         let swap = PathRewrite::regex("^/service/([^/]+)(/.*)$", r"\2/instance/\1").unwrap();
+        let literal = PathRewrite::regex(r"^/\Qa.b\E/{id}/", "/").unwrap();
+        check(
+            &literal,
+            &[("/a.b/{id}/x", "/x"), ("/a-b/{id}/x", "/a-b/{id}/x")],
+        );
         check(
             &swap,
             &[

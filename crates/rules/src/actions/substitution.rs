@@ -33,7 +33,7 @@ pub fn substitution(pattern: &str, rewrite: &str) -> Result<(Regex, String), Inv
     if pattern.len() > MAX_PATTERN_BYTES {
         return Err(InvalidPattern::TooLong(pattern.len()).into());
     }
-    let regex = RegexBuilder::new(pattern)
+    let regex = RegexBuilder::new(&model::with_plain_literals(pattern))
         .size_limit(MAX_COMPILED_BYTES)
         .dfa_size_limit(MAX_COMPILED_BYTES)
         .build()

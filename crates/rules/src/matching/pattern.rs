@@ -52,9 +52,10 @@ impl Pattern {
         if source.len() > MAX_PATTERN_BYTES {
             return Err(InvalidPattern::TooLong(source.len()));
         }
+        let plain = model::with_plain_literals(source);
         // Parsed by itself first: `a)|(b` is only valid inside the group that anchors it.
-        let (hir, unicode) = parse_hir(source)?;
-        let regex = RegexBuilder::new(&format!("^(?:{source})$"))
+        let (hir, unicode) = parse_hir(&plain)?;
+        let regex = RegexBuilder::new(&format!("^(?:{plain})$"))
             .unicode(unicode)
             .size_limit(MAX_COMPILED_BYTES)
             .dfa_size_limit(MAX_COMPILED_BYTES)
@@ -190,6 +191,12 @@ mod tests {
         check("a.b", &[("axb", true), ("a\nb", false)]);
         check("(?i)/ABC", &[("/abc", true)]);
         check("[é]", &[("é", true), ("e", false)]);
+    }
+
+    #[test]
+    fn quotes_and_braces_are_literals_as_in_re2() {
+        check("/{id}/a{2}", &[("/{id}/aa", true), ("/7/aa", false)]);
+        check(r"/\Qa.b(\E.*", &[("/a.b(c", true), ("/axb(c", false)]);
     }
 
     #[test]

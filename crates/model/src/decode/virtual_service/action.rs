@@ -1,5 +1,6 @@
 //! What HTTP routes do with a request: send it on, redirect, answer, delegate.
 
+use super::text::check_location;
 use super::{check_weights, destination, headers};
 use crate::decode::Cursor;
 use crate::{
@@ -69,6 +70,9 @@ pub(super) fn redirect(cursor: &Cursor<'_>) -> Option<HttpRedirect> {
             scheme: fields.maybe("scheme", |scheme| scheme.one_of(SCHEMES)),
             redirect_code: fields.maybe("redirectCode", redirect_code).unwrap_or(301),
         };
+        for name in ["uri", "prefixRewrite", "authority"] {
+            fields.field(name).iter().for_each(check_location);
+        }
         let parts = [
             "uri",
             "prefixRewrite",

@@ -1,5 +1,6 @@
 //! What happens to a request on its way: rewrite, retries, cross-origin policy.
 
+use super::text::{check_authority, check_target};
 use crate::decode::{Cursor, Fields};
 use crate::{
     CorsPolicy, HttpRetry, HttpRewrite, RegexRewrite, RetryOn, StringMatch, UnmatchedPreflights,
@@ -20,33 +21,23 @@ pub(super) fn rewrite(cursor: &Cursor<'_>) -> Option<HttpRewrite> {
                 "rewrite must specify uri, authority, or uriRegexRewrite",
             );
         }
-        if let Some(authority) = fields
-            .field("authority")
-            .filter(|_| rewrite.authority.is_some())
-        {
+        if let Some(uri) = fields.field("uri") {
+            check_target(&uri);
+        }
+        if let Some(authority) = fields.field("authority") {
             check_authority(&authority);
         }
         Some(rewrite)
     })
 }
 
-fn check_authority(cursor: &Cursor<'_>) {
-    let valid = |text: &str| {
-        text.bytes()
-            .all(|b| b.is_ascii_graphic() && !b"/?#@\\".contains(&b))
-    };
-    if cursor.node.as_str().is_some_and(|text| !valid(text)) {
-        cursor
-            .error("invalid_value", "is no authority")
-            .help("write host or host:port");
-    }
-}
-
 fn regex_rewrite(cursor: &Cursor<'_>) -> Option<RegexRewrite> {
     cursor.object(|fields| {
         let pattern = fields.required("match").and_then(|pattern| pattern.regex());
         let rewrite = fields.required("rewrite");
-        let text = rewrite.as_ref().and_then(Cursor::text);
+        let text = rewrite
+            .as_ref()
+            .and_then(|rewrite| rewrite.text().filter(|_| check_target(rewrite)));
         let (pattern, text) = (pattern?, text?);
         let groups = regex::Regex::new(pattern.pattern()).map_or(0, |regex| regex.captures_len());
         if let (Some(rewrite), Some(group)) = (rewrite, missing_group(&text, groups)) {

@@ -1,5 +1,6 @@
 //! Operations on headers.
 
+use super::text::check_authority;
 use crate::decode::{Cursor, Fields};
 use crate::{HeaderOperations, Headers};
 use std::collections::{BTreeMap, HashSet};
@@ -43,6 +44,18 @@ pub(super) fn headers(fields: &Fields<'_>) -> Headers {
     }
     headers
 }
+
+/// Headers about one connection and the frames on it, which HTTP sets anew for each hop. An operation that
+/// changed them would make a body end elsewhere than its receiver thinks.
+const OF_THE_CONNECTION: &[&str] = &[
+    "connection",
+    "content-length",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "transfer-encoding",
+    "upgrade",
+];
 
 #[derive(Clone, Copy, Eq, PartialEq)]
 enum Direction {
@@ -92,8 +105,7 @@ fn operations(cursor: &Cursor<'_>, direction: Direction) -> Option<HeaderOperati
 fn values(cursor: &Cursor<'_>, direction: Direction) -> BTreeMap<String, String> {
     let (mut values, mut names) = (BTreeMap::new(), HashSet::new());
     for (name, cursor) in cursor.entries() {
-        let names_host = direction == Direction::Request && name == ":authority";
-        let valid = names_host || check_name(&cursor, name);
+        let valid = check_set_name(&cursor, name, direction);
         let Some(value) = cursor
             .str()
             .filter(|value| check_value(&cursor, value) && valid)
@@ -106,30 +118,75 @@ fn values(cursor: &Cursor<'_>, direction: Direction) -> BTreeMap<String, String>
                 format!("header {name:?} is there twice, case does not count"),
             );
         }
-        values.insert(name.to_owned(), value.to_owned());
+        if is_changeable(&cursor, name) {
+            values.insert(name.to_owned(), value.to_owned());
+        }
     }
     values
+}
+
+/// Whether it can be set or added. In a request, the host can be: it is sent in place of the client's.
+fn check_set_name(cursor: &Cursor<'_>, name: &str, direction: Direction) -> bool {
+    let names_host = name.eq_ignore_ascii_case(":authority") || name.eq_ignore_ascii_case("host");
+    if direction == Direction::Request && names_host {
+        return check_authority(cursor);
+    }
+    check_operation_name(cursor, name)
 }
 
 fn names(cursor: &Cursor<'_>) -> Vec<String> {
     let valid = |item: &Cursor<'_>| {
         let name = item.string()?;
-        check_name(item, &name).then_some(name)
+        (check_operation_name(item, &name) && is_changeable(item, &name)).then_some(name)
     };
     cursor.items().iter().filter_map(valid).collect()
+}
+
+/// As [`check_name`], without the host: it cannot be removed, and a response has none. Istio refuses it too.
+fn check_operation_name(cursor: &Cursor<'_>, name: &str) -> bool {
+    if name.eq_ignore_ascii_case("host") {
+        cursor
+            .error(
+                "invalid_value",
+                "header \"Host\" can only be set or added, and in a request only",
+            )
+            .help("set it in headers.request.set, or use rewrite.authority");
+        return false;
+    }
+    check_name(cursor, name)
+}
+
+/// Whether operations on it are carried out. Istio accepts those that are not, so they refuse nothing here.
+fn is_changeable(cursor: &Cursor<'_>, name: &str) -> bool {
+    let changeable = !OF_THE_CONNECTION
+        .iter()
+        .any(|one| name.eq_ignore_ascii_case(one));
+    if !changeable {
+        cursor
+            .warning(
+                "ineffective",
+                format!("header {name:?} is about one connection and stays as it is"),
+            )
+            .help("leave it out: the gateway sets it by itself, for clients and for upstreams");
+    }
+    changeable
 }
 
 /// Whether it can be the name of a header.
 pub(super) fn check_name(cursor: &Cursor<'_>, name: &str) -> bool {
     if name.is_empty() {
-        cursor.error("invalid_value", "header name must not be empty");
+        cursor
+            .error("invalid_value", "header name must not be empty")
+            .help("write a name such as x-user");
         return false;
     }
     if name.starts_with(':') {
-        cursor.error(
-            "invalid_value",
-            format!("pseudo header {name:?} cannot be used here"),
-        );
+        cursor
+            .error(
+                "invalid_value",
+                format!("pseudo header {name:?} cannot be used here"),
+            )
+            .help("a rewrite changes path and host; method, scheme and status stay as they are");
         return false;
     }
     let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
@@ -142,10 +199,12 @@ pub(super) fn check_name(cursor: &Cursor<'_>, name: &str) -> bool {
 
 fn check_value(cursor: &Cursor<'_>, value: &str) -> bool {
     if value.chars().any(|c| c.is_ascii_control() && c != '\t') {
-        cursor.error(
-            "invalid_value",
-            "header value must not have control characters",
-        );
+        cursor
+            .error(
+                "invalid_value",
+                "header value must not have control characters",
+            )
+            .help("a line break would begin another header; write the value on one line");
         return false;
     }
     if let Some(rest) = stray_percent(value) {

@@ -7,6 +7,7 @@ mod headers;
 mod l4;
 mod matching;
 mod route;
+mod text;
 
 use super::values::NobodyAllowed;
 use super::{Cursor, Fields};

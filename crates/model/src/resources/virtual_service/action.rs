@@ -18,7 +18,8 @@ pub struct Headers {
 }
 
 /// Operations on headers of one direction. Names are valid and as written; of two names that differ
-/// in case only, there is one. Values may hold Envoy's format operators, and no stray `%`.
+/// in case only, there is one. None is of the headers about one connection and its framing, such as
+/// `Content-Length`. Values may hold Envoy's format operators, no stray `%` and no line break.
 ///
 /// Source: Istio `Headers.HeaderOperations`.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
