@@ -3,6 +3,7 @@
 use crate::{Action, Cluster, ClusterKey};
 use ahash::HashMap;
 use model::Origin;
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -15,6 +16,9 @@ pub struct Table {
     pub listeners: HashMap<ListenerKey, Arc<Listener>>,
     /// All clusters that a route leads to, by key.
     pub clusters: HashMap<ClusterKey, Arc<Cluster>>,
+    /// Which Gateway server asks to redirect a listener's domain to HTTPS, to be told to whoever asks why.
+    /// Requests are decided by [`VirtualHost::https_redirect`] alone.
+    pub https_redirects: HashMap<ListenerKey, BTreeMap<Arc<str>, Arc<Origin>>>,
 }
 
 /// What a listener is bound to: the Gateway server's `bind` and port number.

@@ -41,9 +41,10 @@ use clusters::Clusters;
 use diagnostics::distinct;
 use findings::{of_hosts, of_parts};
 use gateways::{PlannedListener, PlannedServer, ServerHosts, domain_of};
-use model::{Diagnostic, ObjectKey, Resources, VirtualService};
+use model::{Diagnostic, ObjectKey, Origin, Resources, VirtualService};
 use part::{Part, PartKey, asks_for_gateways};
 use resolve::{Resolved, Resolver};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use virtual_hosts::{CompiledHost, HostPlans, Indexes};
 
@@ -118,7 +119,12 @@ impl Compiler {
             .iter()
             .map(|planned| run.listener(planned, &bindings))
             .collect();
-        let Run { parts, hosts, .. } = run;
+        let Run {
+            parts,
+            hosts,
+            https_redirects,
+            ..
+        } = run;
 
         diagnostics.extend(of_parts(&parts));
         diagnostics.extend(of_hosts(&hosts));
@@ -129,6 +135,7 @@ impl Compiler {
                 .map(|cluster| (cluster.key.clone(), cluster.clone()))
                 .collect(),
             listeners,
+            https_redirects,
         };
         self.parts = parts;
         self.hosts = hosts;
@@ -156,6 +163,7 @@ struct Run<'c> {
     parts: HashMap<PartKey, Arc<Part>>,
     hosts: HashMap<HostKey, CompiledHost>,
     indexes: Indexes,
+    https_redirects: HashMap<ListenerKey, BTreeMap<Arc<str>, Arc<Origin>>>,
 }
 
 impl<'c> Run<'c> {
@@ -166,6 +174,7 @@ impl<'c> Run<'c> {
             parts: HashMap::new(),
             hosts: HashMap::new(),
             indexes: Indexes::default(),
+            https_redirects: HashMap::new(),
         }
     }
 
@@ -178,6 +187,7 @@ impl<'c> Run<'c> {
         for server in &planned.servers {
             self.plan_server(server, planned.key.port, bindings, &mut plans);
         }
+        self.note_redirects(planned.key, &plans);
         let hosts = self.hosts(planned.key, plans);
         let origins: Vec<_> = planned
             .servers
@@ -197,6 +207,16 @@ impl<'c> Run<'c> {
         (planned.key, listener)
     }
 
+    fn note_redirects(&mut self, key: ListenerKey, plans: &HostPlans) {
+        let of_hosts: BTreeMap<_, _> = plans
+            .iter()
+            .filter_map(|(domain, plan)| Some((domain.clone(), plan.https_redirect.clone()?)))
+            .collect();
+        if !of_hosts.is_empty() {
+            self.https_redirects.insert(key, of_hosts);
+        }
+    }
+
     /// Adds the rules of the VirtualServices of a server's Gateway to the hosts they have in common.
     fn plan_server(
         &mut self,
@@ -208,7 +228,8 @@ impl<'c> Run<'c> {
         let gateway = server.gateway();
         let mut served = ServerHosts::default();
         served.add(server.server());
-        let https_redirect = server.server().redirects_to_https();
+        let redirects = server.server().redirects_to_https();
+        let https_redirect = redirects.then(|| Arc::new(server.origin()));
         for service in bindings.of(&gateway) {
             let domains = self.domains(service, &served);
             if domains.is_empty() || service.http.is_empty() {
@@ -221,15 +242,13 @@ impl<'c> Run<'c> {
             for domain in domains {
                 let plan = plans.entry(domain).or_default();
                 plan.add(&part);
-                plan.https_redirect |= https_redirect;
+                plan.redirect(https_redirect.as_ref());
             }
         }
-        if https_redirect {
+        if redirects {
             for host in &server.server().hosts {
-                plans
-                    .entry(domain_of(&host.host))
-                    .or_default()
-                    .https_redirect = true;
+                let plan = plans.entry(domain_of(&host.host)).or_default();
+                plan.redirect(https_redirect.as_ref());
             }
         }
     }

@@ -42,7 +42,7 @@ pub(crate) fn response_operations(
     })
 }
 
-/// Operations on a request, and the new host if they set one: `set` beats `add`.
+/// Operations on a request, and the new host if they set one: `set` beats `add`. An empty one sets none.
 pub(crate) fn request_operations(
     operations: &HeaderOperations,
 ) -> Result<(HeaderOps, Option<HeaderValue>), InvalidOperation> {
@@ -63,7 +63,9 @@ fn is_authority(name: &str) -> bool {
 
 fn authority(values: &BTreeMap<String, String>) -> Option<HeaderValue> {
     let (_, value) = values.iter().find(|(name, _)| is_authority(name))?;
-    HeaderValue::from_str(value).ok()
+    HeaderValue::from_str(value)
+        .ok()
+        .filter(|value| !value.is_empty())
 }
 
 fn entries(
@@ -119,6 +121,7 @@ mod tests {
                 Some("a.test"),
             ),
             (&[("x-a", "1")], &[], None),
+            (&[("Host", "")], &[], None),
         ] {
             let (ops, authority) = request_operations(&operations(set, add)).unwrap();
             assert_eq!(

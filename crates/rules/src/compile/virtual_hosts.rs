@@ -14,14 +14,21 @@ use std::sync::Arc;
 pub(crate) struct HostPlan {
     /// The rules in order.
     pub(crate) parts: Vec<Arc<Part>>,
-    /// Everything is redirected to HTTPS.
-    pub(crate) https_redirect: bool,
+    /// Everything is redirected to HTTPS, as this Gateway server asks; of several, the first.
+    pub(crate) https_redirect: Option<Arc<Origin>>,
 }
 
 /// The virtual hosts of a listener, by domain.
 pub(crate) type HostPlans = BTreeMap<Arc<str>, HostPlan>;
 
 impl HostPlan {
+    /// Redirects everything to HTTPS, where a server asks for it.
+    pub(crate) fn redirect(&mut self, asks: Option<&Arc<Origin>>) {
+        if self.https_redirect.is_none() {
+            self.https_redirect = asks.cloned();
+        }
+    }
+
     /// Adds the rules of a VirtualService, once.
     pub(crate) fn add(&mut self, part: &Arc<Part>) {
         if !self.parts.iter().any(|known| Arc::ptr_eq(known, part)) {
@@ -43,7 +50,8 @@ pub(crate) struct CompiledHost {
 impl CompiledHost {
     /// Whether it was made of the same.
     pub(crate) fn is_current(&self, plan: &HostPlan) -> bool {
-        self.host.https_redirect == plan.https_redirect && same_parts(&self.parts, &plan.parts)
+        self.host.https_redirect == plan.https_redirect.is_some()
+            && same_parts(&self.parts, &plan.parts)
     }
 
     /// Indexes the rules of `plan`. Hosts with the same rules share one index.
@@ -56,7 +64,7 @@ impl CompiledHost {
         let host = VirtualHost {
             name: format!("{domain}:{}", key.port).into(),
             domain: domain.clone(),
-            https_redirect: plan.https_redirect,
+            https_redirect: plan.https_redirect.is_some(),
             routes: indexes.of(&plan.parts),
         };
         let diagnostics = hidden_by_others(domain, &plan.parts);

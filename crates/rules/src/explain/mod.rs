@@ -9,7 +9,7 @@ mod reply;
 #[cfg(test)]
 mod tests;
 
-use crate::{Endpoints, Listener, RequestHead, Table};
+use crate::{Answer, Decision, Endpoints, Listener, Outcome, Reason, RequestHead, Table};
 use http::HeaderMap;
 use observer::Tried;
 use std::sync::Arc;
@@ -190,10 +190,27 @@ pub fn explain(table: &Table, endpoints: &Endpoints, request: &ExplainRequest) -
         listener: Some(name_of(listener)),
         virtual_host: decision.virtual_host.map(|host| host.name.to_string()),
         route: decision.route.map(|route| route.name.to_string()),
-        place: decision.route.map(|route| Place::from(&*route.origin)),
+        place: place_of(&decision, table, listener),
         tried: tried.rules,
         ..reply::of(&decision, &head, endpoints)
     }
+}
+
+/// The rule's place, or that of the Gateway server which answers before there is a rule.
+fn place_of(decision: &Decision<'_>, table: &Table, listener: &Listener) -> Option<Place> {
+    if let Some(route) = decision.route {
+        return Some(Place::from(&*route.origin));
+    }
+    let Outcome::Answer(Answer {
+        reason: Reason::HttpsRedirect,
+        ..
+    }) = &decision.outcome
+    else {
+        return None;
+    };
+    let servers = table.https_redirects.get(&listener.key)?;
+    let server = servers.get(&decision.virtual_host?.domain)?;
+    Some(Place::from(&**server))
 }
 
 /// Of several addresses, the one of all comes first.

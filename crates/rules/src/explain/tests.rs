@@ -52,6 +52,17 @@ apiVersion: v1
 kind: Pod
 metadata: { name: two, labels: { app: cart, version: v2 } }
 status: { podIP: 10.0.0.2 }
+---
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: { name: secure }
+spec:
+  selector: {}
+  servers:
+  - { port: { number: 80, name: http, protocol: HTTP }, hosts: [secure.test] }
+  - port: { number: 80, name: more, protocol: HTTP }
+    hosts: ["*.secure"]
+    tls: { httpsRedirect: true }
 "#;
 
 fn explained(port: u16, authority: &str, path: &str) -> Explanation {
@@ -163,6 +174,25 @@ fn answers_are_told_with_their_status_and_location() {
         (abort.outcome, abort.status),
         (ExplainedOutcome::Abort, Some(500))
     );
+}
+
+#[test]
+fn a_gateway_server_that_redirects_to_https_is_named() {
+    let redirect = explained(80, "a.secure", "/");
+    assert_eq!(
+        (redirect.outcome, redirect.status),
+        (ExplainedOutcome::Redirect, Some(301))
+    );
+    let place = redirect.place.unwrap();
+    assert_eq!(
+        (place.resource.as_str(), place.path.as_str()),
+        ("Gateway default/secure", "spec.servers[1]")
+    );
+    assert_eq!(
+        (place.file.as_deref(), place.line),
+        (Some("shop.yaml"), Some(59))
+    );
+    assert_eq!(explained(80, "secure.test", "/").place, None);
 }
 
 #[test]
