@@ -3,6 +3,7 @@
 use crate::last_good::LastGood;
 use crate::store::say_that_the_older_stays;
 use crate::{Change, ChangeKind, ObjectChange, Published, Receipt, Store};
+use certificates::Credentials;
 use model::{Defaults, Diagnostic, Resource, ResourceRef, Resources, Severity};
 use rules::{CompileOptions, Compiler, Endpoints, Table};
 use std::collections::{BTreeMap, BTreeSet};
@@ -43,6 +44,7 @@ pub struct Configuration {
     recovered: BTreeSet<ResourceRef>,
     table: Arc<Table>,
     endpoints: Arc<Endpoints>,
+    credentials: Arc<Credentials>,
     table_diagnostics: Vec<Diagnostic>,
     endpoint_diagnostics: Vec<Diagnostic>,
     diagnostics: Arc<[Diagnostic]>,
@@ -96,6 +98,7 @@ impl Configuration {
             recovered: BTreeSet::new(),
             table: Arc::default(),
             endpoints: Arc::default(),
+            credentials: Arc::default(),
             table_diagnostics: Vec::new(),
             endpoint_diagnostics: Vec::new(),
             diagnostics: Arc::from([]),
@@ -289,6 +292,7 @@ impl Configuration {
         Published {
             table: Arc::clone(&self.table),
             endpoints: Arc::clone(&self.endpoints),
+            credentials: Arc::clone(&self.credentials),
             resources: Arc::clone(&self.in_force),
             diagnostics: Arc::clone(&self.diagnostics),
             receipt: Arc::new(receipt),

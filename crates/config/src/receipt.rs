@@ -2,6 +2,7 @@
 
 use crate::ChangeKind;
 use crate::configuration::combined;
+use certificates::Credentials;
 use model::{Diagnostic, ResourceRef, Resources};
 use rules::{Endpoints, Table};
 use std::collections::BTreeMap;
@@ -16,6 +17,8 @@ pub struct Published {
     pub table: Arc<Table>,
     /// The endpoints, which change without the table.
     pub endpoints: Arc<Endpoints>,
+    /// The certificates, which change without either.
+    pub credentials: Arc<Credentials>,
     /// The objects that both were made of, for the configuration dump.
     pub resources: Arc<Resources>,
     /// What is wrong with the present objects, refused ones included.

@@ -2,7 +2,7 @@ use crate::{
     Change, ChangeKind, Configuration, Content, Message, Published, Settings, Store, start,
 };
 use model::{Defaults, Diagnostic, ResourceRef, Severity};
-use rules::CompileOptions;
+use rules::{CompileOptions, VirtualHosts};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -336,7 +336,8 @@ fn routes(published: &Published) -> usize {
         .table
         .listeners
         .values()
-        .flat_map(|listener| listener.virtual_hosts.iter());
+        .filter_map(|listener| listener.virtual_hosts())
+        .flat_map(VirtualHosts::iter);
     hosts.map(|host| host.routes.routes().len()).sum()
 }
 

@@ -4,6 +4,7 @@ use crate::Settings;
 use crate::http::{MirrorPool, Refusals};
 use crate::upstream::Snapshot;
 use arc_swap::ArcSwap;
+use certificates::Credentials;
 use pingora_core::connectors::http::Connector;
 use rules::{Endpoints, Table};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -44,12 +45,12 @@ impl Shared {
     /// Puts a configuration in force for all requests that begin from now on. Those in flight keep theirs.
     ///
     /// Meant for a control thread: its cost grows with the number of clusters and endpoints that changed.
-    pub fn publish(&self, table: Arc<Table>, endpoints: &Endpoints) {
+    pub fn publish(&self, table: Arc<Table>, endpoints: &Endpoints, credentials: Arc<Credentials>) {
         let _one = self
             .publishing
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        let next = self.snapshot.load().next(table, endpoints);
+        let next = self.snapshot.load().next(table, endpoints, credentials);
         self.snapshot.store(Arc::new(next));
     }
 

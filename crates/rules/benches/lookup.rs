@@ -4,9 +4,8 @@ use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use model::{Origin, ResourceRef};
 use rules::{
-    Action, DirectResponseAction, HeaderKey, HeaderMatch, HeaderOps, Listener, ListenerKey,
-    PathMatch, Pattern, Predicate, RequestHead, Route, RouteSet, TextMatch, VirtualHost,
-    VirtualHosts,
+    Action, DirectResponseAction, HeaderKey, HeaderMatch, HeaderOps, PathMatch, Pattern, Predicate,
+    RequestHead, Route, RouteSet, TextMatch, VirtualHost, VirtualHosts,
 };
 use std::hint::black_box;
 use std::sync::Arc;
@@ -48,15 +47,8 @@ fn virtual_host(domain: &str, routes: Vec<Arc<Route>>) -> Arc<VirtualHost> {
     })
 }
 
-fn listener(hosts: impl IntoIterator<Item = Arc<VirtualHost>>) -> Listener {
-    Listener {
-        key: ListenerKey {
-            bind: None,
-            port: 80,
-        },
-        virtual_hosts: VirtualHosts::new(hosts),
-        origins: Vec::new(),
-    }
+fn listener(hosts: impl IntoIterator<Item = Arc<VirtualHost>>) -> VirtualHosts {
+    VirtualHosts::new(hosts)
 }
 
 fn on_path(uri: PathMatch) -> Predicate {

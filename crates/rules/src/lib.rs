@@ -1,7 +1,7 @@
 //! Istio resources compiled to an immutable [`Table`]: a request head in, a [`Decision`] out, with its reasons.
 //!
 //! This crate does no I/O, knows no clock and throws no dice of its own: sources hand in resources,
-//! the caller of [`Listener::decide`] hands in the [`Dice`]. It does not know Pingora, endpoints' health,
+//! the caller of [`VirtualHosts::decide`] hands in the [`Dice`]. It does not know Pingora, endpoints' health,
 //! or how a connection is made.
 
 pub mod action;
@@ -18,8 +18,10 @@ pub mod matching;
 pub mod path;
 pub mod request;
 pub mod table;
+pub mod tcp;
 #[cfg(test)]
 mod testing;
+pub mod tls;
 
 pub use action::*;
 pub use actions::*;
@@ -34,3 +36,5 @@ pub use matching::*;
 pub use path::*;
 pub use request::*;
 pub use table::*;
+pub use tcp::*;
+pub use tls::*;

@@ -1,6 +1,6 @@
 //! The compiled configuration: listeners, virtual hosts, routes, clusters.
 
-use crate::{Action, Cluster, ClusterKey};
+use crate::{Action, Cluster, ClusterKey, HostMap, TcpRoutes, TlsServer, VirtualHosts};
 use ahash::HashMap;
 use model::Origin;
 use std::collections::BTreeMap;
@@ -30,15 +30,48 @@ pub struct ListenerKey {
     pub port: u16,
 }
 
-/// A port, and the virtual hosts served on it.
+/// A port, and what is served on it.
 #[derive(Debug)]
 pub struct Listener {
     /// Its identity.
     pub key: ListenerKey,
-    /// The virtual hosts by domain.
-    pub virtual_hosts: crate::VirtualHosts,
+    /// What is done with its connections.
+    pub serves: Serves,
     /// The Gateway servers that asked for it.
     pub origins: Vec<Arc<Origin>>,
+}
+
+/// What is done with a listener's connections.
+#[derive(Debug)]
+pub enum Serves {
+    /// HTTP in clear.
+    Http(VirtualHosts),
+    /// TLS: the name that a client asks for (SNI) chooses the server. A client that names nobody, or nobody
+    /// known, is served by the server of `*`, or has its handshake ended.
+    Tls(HostMap<TlsServer>),
+    /// Bytes in clear.
+    Tcp(TcpRoutes),
+}
+
+impl Listener {
+    /// The virtual hosts for requests on a connection in clear.
+    pub fn virtual_hosts(&self) -> Option<&VirtualHosts> {
+        match &self.serves {
+            Serves::Http(hosts) => Some(hosts),
+            _ => None,
+        }
+    }
+
+    /// The TLS server for a client that asked for `sni`. Absent `sni`: it named nobody.
+    pub fn tls_server(&self, sni: Option<&str>) -> Option<&Arc<TlsServer>> {
+        let Serves::Tls(servers) = &self.serves else {
+            return None;
+        };
+        match sni {
+            Some(name) => servers.lookup(name),
+            None => servers.any(),
+        }
+    }
 }
 
 /// Domains that share ordered routes.

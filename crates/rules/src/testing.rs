@@ -74,21 +74,9 @@ pub(crate) fn virtual_host(domain: &str, routes: Vec<Arc<Route>>) -> Arc<Virtual
     })
 }
 
-/// A listener on port 80 with one virtual host, `shop.test`.
-pub(crate) fn listener(routes: Vec<Arc<Route>>) -> Listener {
-    listener_of([virtual_host("shop.test", routes)])
-}
-
-/// A listener on port 80.
-pub(crate) fn listener_of(hosts: impl IntoIterator<Item = Arc<VirtualHost>>) -> Listener {
-    Listener {
-        key: ListenerKey {
-            bind: None,
-            port: 80,
-        },
-        virtual_hosts: VirtualHosts::new(hosts),
-        origins: Vec::new(),
-    }
+/// The virtual hosts of a listener with one, `shop.test`.
+pub(crate) fn listener(routes: Vec<Arc<Route>>) -> VirtualHosts {
+    VirtualHosts::new([virtual_host("shop.test", routes)])
 }
 
 /// Dice that always show the same share of their sides: 0 the lowest, 1 the highest.

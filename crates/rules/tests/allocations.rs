@@ -3,9 +3,9 @@
 use http::{HeaderMap, HeaderName, HeaderValue};
 use model::{Origin, ResourceRef};
 use rules::{
-    Action, ClusterKey, ClusterTarget, ForwardAction, HeaderKey, HeaderMatch, HeaderOps, Listener,
-    ListenerKey, MissingCluster, Outcome, PathMatch, Pattern, Predicate, QueryMatch, RequestHead,
-    RetryPolicy, Route, RouteSet, TextMatch, VirtualHost, VirtualHosts, WeightedDestination,
+    Action, ClusterKey, ClusterTarget, ForwardAction, HeaderKey, HeaderMatch, HeaderOps,
+    MissingCluster, Outcome, PathMatch, Pattern, Predicate, QueryMatch, RequestHead, RetryPolicy,
+    Route, RouteSet, TextMatch, VirtualHost, VirtualHosts, WeightedDestination,
     WrittenDestinations,
 };
 use std::sync::Arc;
@@ -84,7 +84,7 @@ fn predicate(at: usize) -> Predicate {
     }
 }
 
-fn listener() -> Listener {
+fn listener() -> VirtualHosts {
     let route = |predicate| {
         let (action, origin) = (forward(), origin());
         Arc::new(Route {
@@ -101,14 +101,7 @@ fn listener() -> Listener {
         https_redirect: false,
         routes: Arc::new(RouteSet::new(routes)),
     };
-    Listener {
-        key: ListenerKey {
-            bind: None,
-            port: 80,
-        },
-        virtual_hosts: VirtualHosts::new([Arc::new(host)]),
-        origins: Vec::new(),
-    }
+    VirtualHosts::new([Arc::new(host)])
 }
 
 #[test]

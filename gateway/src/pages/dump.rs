@@ -5,7 +5,10 @@
 use crate::serve::Serving;
 use config::Published;
 use model::{Origin, Position, Resource};
-use rules::{Action, Cluster, ClusterTarget, ForwardAction, Listener, Route, Table, VirtualHost};
+use rules::{
+    Action, Cluster, ClusterTarget, ForwardAction, Listener, Route, Table, VirtualHost,
+    VirtualHosts,
+};
 use serde_json::{Value, json};
 use telemetry::server::{PageRequest, PageResponse};
 
@@ -42,7 +45,12 @@ fn of_listeners(table: &Table) -> Vec<Value> {
 }
 
 fn of_listener(listener: &Listener) -> Value {
-    let mut hosts: Vec<&VirtualHost> = listener.virtual_hosts.iter().map(AsRef::as_ref).collect();
+    let mut hosts: Vec<&VirtualHost> = listener
+        .virtual_hosts()
+        .into_iter()
+        .flat_map(VirtualHosts::iter)
+        .map(AsRef::as_ref)
+        .collect();
     hosts.sort_by(|one, other| one.domain.cmp(&other.domain));
     json!({
         "bind": listener.key.bind.map(|bind| bind.to_string()),

@@ -116,8 +116,11 @@ impl Serving {
     }
 
     fn put_in_force(&self, newest: &Arc<Published>) {
-        self.shared
-            .publish(Arc::clone(&newest.table), &newest.endpoints);
+        self.shared.publish(
+            Arc::clone(&newest.table),
+            &newest.endpoints,
+            Arc::clone(&newest.credentials),
+        );
         let listeners = self.listeners.apply(&newest.table);
         *self
             .published

@@ -4,16 +4,17 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 /// Every crate with those of ours it may name.
-const LAYERS: [(&str, &[&str]); 8] = [
+const LAYERS: [(&str, &[&str]); 9] = [
     ("crates/model", &[]),
     ("crates/rules", &["model"]),
     ("crates/traffic", &[]),
     ("crates/telemetry", &[]),
-    ("crates/config", &["model", "rules"]),
+    ("crates/certificates", &["rules"]),
+    ("crates/config", &["model", "rules", "certificates"]),
     ("crates/source-file", &["model", "config"]),
     (
         "crates/dataplane",
-        &["model", "rules", "traffic", "telemetry"],
+        &["model", "rules", "certificates", "traffic", "telemetry"],
     ),
     (
         "gateway",

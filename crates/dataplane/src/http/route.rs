@@ -28,7 +28,8 @@ pub(super) fn decide(session: &Session, ctx: &mut RequestCtx) -> (Step, Option<D
     let Some(head) = &ctx.head else {
         return (Step::Fail(Failure::Internal), None);
     };
-    let Some(listener) = snapshot.table.listeners.get(&head.connection.listener) else {
+    let listener = snapshot.table.listeners.get(&head.connection.listener);
+    let Some(hosts) = listener.and_then(|listener| listener.virtual_hosts()) else {
         return (Step::Fail(Failure::NoListener), None);
     };
     let request = session.req_header();
@@ -46,7 +47,7 @@ pub(super) fn decide(session: &Session, ctx: &mut RequestCtx) -> (Step, Option<D
         request,
         response: None,
     };
-    let decision = listener.decide_with(&request_head, &mut chance::roll, &facts);
+    let decision = hosts.decide_with(&request_head, &mut chance::roll, &facts);
     let (route, delay) = (decision.route.cloned(), decision.delay);
     let step = match decision.outcome {
         Outcome::Answer(answer) => Step::Answer(answer),

@@ -2,6 +2,7 @@
 
 use super::Cluster;
 use ahash::HashMap;
+use certificates::Credentials;
 use rules::{ClusterKey, Endpoints, ServicePort, Table};
 use std::sync::Arc;
 
@@ -12,17 +13,28 @@ pub struct Snapshot {
     pub table: Arc<Table>,
     /// The clusters of the table, with their endpoints.
     pub clusters: HashMap<ClusterKey, Arc<Cluster>>,
+    /// The certificates that its TLS servers name.
+    pub credentials: Arc<Credentials>,
 }
 
 impl Snapshot {
     /// The snapshot after this one. Clusters that did not change are shared; in those that did, endpoints
     /// keep their counters.
-    pub(crate) fn next(&self, table: Arc<Table>, endpoints: &Endpoints) -> Self {
+    pub(crate) fn next(
+        &self,
+        table: Arc<Table>,
+        endpoints: &Endpoints,
+        credentials: Arc<Credentials>,
+    ) -> Self {
         let clusters = table.clusters.iter();
         let clusters = clusters
             .map(|(key, definition)| (key.clone(), self.cluster(key, definition, endpoints)))
             .collect();
-        Self { table, clusters }
+        Self {
+            table,
+            clusters,
+            credentials,
+        }
     }
 
     fn cluster(

@@ -57,18 +57,31 @@ fn only(snapshot: &Snapshot) -> Arc<super::Cluster> {
 
 #[test]
 fn a_cluster_that_did_not_change_is_shared() {
-    let first = Snapshot::default().next(table(1, None), &endpoints(&[("127.0.0.1:1", "v1")]));
-    let second = first.next(table(1, None), &endpoints(&[("127.0.0.1:1", "v1")]));
+    let first = Snapshot::default().next(
+        table(1, None),
+        &endpoints(&[("127.0.0.1:1", "v1")]),
+        Arc::default(),
+    );
+    let second = first.next(
+        table(1, None),
+        &endpoints(&[("127.0.0.1:1", "v1")]),
+        Arc::default(),
+    );
     assert!(Arc::ptr_eq(&only(&first), &only(&second)));
 }
 
 #[test]
 fn endpoints_keep_their_counters_when_others_or_the_policy_change() {
-    let first = Snapshot::default().next(table(1, None), &endpoints(&[("127.0.0.1:1", "v1")]));
+    let first = Snapshot::default().next(
+        table(1, None),
+        &endpoints(&[("127.0.0.1:1", "v1")]),
+        Arc::default(),
+    );
     let _in_flight = only(&first).endpoints.members()[0].state.begin();
     let second = first.next(
         table(2, None),
         &endpoints(&[("127.0.0.1:2", "v1"), ("127.0.0.1:1", "v1")]),
+        Arc::default(),
     );
     let active: Vec<_> = only(&second)
         .endpoints
@@ -83,7 +96,7 @@ fn endpoints_keep_their_counters_when_others_or_the_policy_change() {
 #[test]
 fn a_subset_has_the_endpoints_with_its_labels() {
     let both = endpoints(&[("127.0.0.1:1", "v1"), ("127.0.0.1:2", "v2")]);
-    let snapshot = Snapshot::default().next(table(1, Some("v2")), &both);
+    let snapshot = Snapshot::default().next(table(1, Some("v2")), &both, Arc::default());
     let addresses: Vec<_> = only(&snapshot)
         .endpoints
         .members()
@@ -96,6 +109,6 @@ fn a_subset_has_the_endpoints_with_its_labels() {
 
 #[test]
 fn a_service_without_endpoints_makes_an_empty_cluster() {
-    let snapshot = Snapshot::default().next(table(1, None), &Endpoints::default());
+    let snapshot = Snapshot::default().next(table(1, None), &Endpoints::default(), Arc::default());
     assert_eq!(only(&snapshot).select(&[], &mut |_| 0), None);
 }

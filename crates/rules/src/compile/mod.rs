@@ -34,7 +34,9 @@ pub(crate) use diagnostics::warning;
 pub use mesh::{CompileOptions, Mesh, Proxy};
 pub(crate) use services::{Registry, Source};
 
-use crate::{Endpoints, Listener, ListenerKey, Table, VirtualHost, VirtualHosts, endpoints};
+use crate::{
+    Endpoints, Listener, ListenerKey, Serves, Table, VirtualHost, VirtualHosts, endpoints,
+};
 use ahash::{HashMap, HashMapExt};
 use bindings::Bindings;
 use clusters::Clusters;
@@ -200,7 +202,7 @@ impl<'c> Run<'c> {
             Some(listener) => listener.clone(),
             None => Arc::new(Listener {
                 key: planned.key,
-                virtual_hosts: VirtualHosts::new(hosts),
+                serves: Serves::Http(VirtualHosts::new(hosts)),
                 origins,
             }),
         };
@@ -323,7 +325,9 @@ impl<'c> Run<'c> {
 }
 
 fn same_hosts(listener: &Listener, hosts: &[Arc<VirtualHost>]) -> bool {
-    let held = &listener.virtual_hosts;
+    let Some(held) = listener.virtual_hosts() else {
+        return false;
+    };
     let same = |host: &Arc<VirtualHost>| {
         held.lookup(&host.domain)
             .is_some_and(|one| Arc::ptr_eq(one, host))

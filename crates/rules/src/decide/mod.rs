@@ -7,7 +7,8 @@ pub use observer::Observer;
 use crate::actions::{answer_headers, location_value, preflight, response_headers};
 use crate::{
     AbortStatus, Action, Answer, Decision, Dice, DirectResponseAction, Facts, FaultAbort, Forward,
-    ForwardAction, HeadFacts, Listener, Outcome, Reason, RedirectAction, RequestHead, VirtualHost,
+    ForwardAction, HeadFacts, Outcome, Reason, RedirectAction, RequestHead, VirtualHost,
+    VirtualHosts,
 };
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, LOCATION};
@@ -15,7 +16,7 @@ use http::{HeaderValue, StatusCode};
 use observer::{Nobody, report};
 use std::time::Duration;
 
-impl Listener {
+impl VirtualHosts {
     /// What becomes of a request. Forwarding it allocates nothing.
     ///
     /// Header operations on answers made here see the request's head only. A caller that knows more
@@ -47,13 +48,13 @@ impl Listener {
 
 /// The one way in which decisions are made, observed or not.
 fn decide<'t>(
-    listener: &'t Listener,
+    hosts: &'t VirtualHosts,
     head: &RequestHead<'_>,
     dice: &mut impl Dice,
     facts: &impl Facts,
     observer: &mut impl Observer,
 ) -> Decision<'t> {
-    let Some(host) = listener.virtual_hosts.lookup(head.authority) else {
+    let Some(host) = hosts.lookup(head.authority) else {
         return answered(nothing_found(Reason::NoHost));
     };
     Decision {

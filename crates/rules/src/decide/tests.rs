@@ -1,7 +1,5 @@
 use super::*;
-use crate::testing::{
-    forward, headers, listener, listener_of, loaded, request, route, route_to, virtual_host,
-};
+use crate::testing::{forward, headers, listener, loaded, request, route, route_to, virtual_host};
 use crate::{
     CorsPolicy, Criterion, Fault, FaultDelay, HeaderOps, HeaderTemplate, OriginMatch,
     PartsPerMillion, PathMatch, Predicate, RedirectPath, RedirectPort, Route, RouteSet, TextMatch,
@@ -66,7 +64,7 @@ fn an_unknown_host_is_not_found() {
 fn an_unmatched_path_is_not_found_even_when_a_less_specific_host_would_take_it() {
     let exact = virtual_host("shop.test", vec![route(prefix("/a"))]);
     let any = virtual_host("*", vec![route(Predicate::default())]);
-    let listener = listener_of([any, exact]);
+    let listener = VirtualHosts::new([any, exact]);
     let decision = listener.decide(
         &RequestHead {
             path: "/b",
@@ -104,7 +102,7 @@ fn https_redirect_comes_before_routes_and_drops_the_port() {
         https_redirect: true,
         routes: Arc::new(RouteSet::new(vec![route(Predicate::default())])),
     };
-    let listener = listener_of([Arc::new(host)]);
+    let listener = VirtualHosts::new([Arc::new(host)]);
     let head = RequestHead {
         authority: "shop.test:80",
         path: "/a",
@@ -180,7 +178,7 @@ fn a_direct_response_is_plain_text_unless_it_is_empty_or_says_otherwise() {
     assert_eq!(lines(&json), ["content-type: application/json"]);
 }
 
-fn faulty(delay: u32, abort: u32, status: AbortStatus) -> Listener {
+fn faulty(delay: u32, abort: u32, status: AbortStatus) -> VirtualHosts {
     let delay = FaultDelay {
         duration: Duration::from_secs(5),
         share: PartsPerMillion(delay),

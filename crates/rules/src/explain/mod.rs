@@ -181,11 +181,14 @@ pub fn explain(table: &Table, endpoints: &Endpoints, request: &ExplainRequest) -
     let Some(listener) = listener_on(table, request.port) else {
         return nothing(ExplainedOutcome::NoListener);
     };
+    let Some(hosts) = listener.virtual_hosts() else {
+        return nothing(ExplainedOutcome::NoHost);
+    };
     let head = request.head();
     let mut tried = Tried::default();
     // The highest roll: shares of less than everything do not hit.
     let decision =
-        listener.decide_observed(&head, &mut |sides: u32| sides.saturating_sub(1), &mut tried);
+        hosts.decide_observed(&head, &mut |sides: u32| sides.saturating_sub(1), &mut tried);
     Explanation {
         listener: Some(name_of(listener)),
         virtual_host: decision.virtual_host.map(|host| host.name.to_string()),

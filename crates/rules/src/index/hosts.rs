@@ -1,4 +1,4 @@
-//! The virtual hosts of a listener, by domain.
+//! Things found by the name of a host: virtual hosts by `Host`, TLS servers by SNI.
 
 use crate::{VirtualHost, host_of};
 use ahash::{HashMap, HashMapExt};
@@ -9,33 +9,48 @@ use std::sync::Arc;
 const MAX_HOST_BYTES: usize = 255;
 
 /// Virtual hosts, found by the host of a request.
+pub type VirtualHosts = HostMap<VirtualHost>;
+
+/// Values found by the name of a host.
 ///
 /// An exact domain beats a wildcard, and a longer wildcard a shorter one; `*` takes the rest.
-#[derive(Debug, Default)]
-pub struct VirtualHosts {
-    exact: HashMap<Box<[u8]>, Arc<VirtualHost>>,
+#[derive(Debug)]
+pub struct HostMap<T> {
+    exact: HashMap<Box<[u8]>, Arc<T>>,
     /// `*.example.com` under `.example.com`.
-    wildcards: HashMap<Box<[u8]>, Arc<VirtualHost>>,
+    wildcards: HashMap<Box<[u8]>, Arc<T>>,
     /// The length of the longest key of `wildcards`: longer endings need not be looked up.
     longest_wildcard: usize,
-    any: Option<Arc<VirtualHost>>,
+    any: Option<Arc<T>>,
+}
+
+impl<T> Default for HostMap<T> {
+    fn default() -> Self {
+        Self {
+            exact: HashMap::new(),
+            wildcards: HashMap::new(),
+            longest_wildcard: 0,
+            any: None,
+        }
+    }
 }
 
 impl VirtualHosts {
     /// Of two virtual hosts with one domain the first counts.
     pub fn new(hosts: impl IntoIterator<Item = Arc<VirtualHost>>) -> Self {
-        let mut all = Self {
-            exact: HashMap::new(),
-            ..Self::default()
-        };
+        let mut all = Self::default();
         for host in hosts {
-            all.add(host);
+            let domain = host.domain.clone();
+            all.add(&domain, host);
         }
         all
     }
+}
 
-    fn add(&mut self, host: Arc<VirtualHost>) {
-        let domain = host.domain.to_ascii_lowercase();
+impl<T> HostMap<T> {
+    /// Adds a value under a domain: exact, `*.suffix` or `*`. Of two with one domain the first counts.
+    pub fn add(&mut self, domain: &str, host: Arc<T>) {
+        let domain = domain.to_ascii_lowercase();
         if domain == "*" {
             self.any.get_or_insert(host);
         } else if let Some(suffix) = domain.strip_prefix('*') {
@@ -49,8 +64,8 @@ impl VirtualHosts {
         }
     }
 
-    /// The virtual host that serves an authority. Its port, a trailing dot and case do not count.
-    pub fn lookup(&self, authority: &str) -> Option<&Arc<VirtualHost>> {
+    /// The value that serves an authority. Its port, a trailing dot and case do not count.
+    pub fn lookup(&self, authority: &str) -> Option<&Arc<T>> {
         let host = host_of(authority);
         let host = host.strip_suffix('.').unwrap_or(host);
         if host.len() > MAX_HOST_BYTES {
@@ -64,13 +79,13 @@ impl VirtualHosts {
         self.ranked(&lower)
     }
 
-    fn ranked(&self, host: &[u8]) -> Option<&Arc<VirtualHost>> {
+    fn ranked(&self, host: &[u8]) -> Option<&Arc<T>> {
         let exact = self.exact.get(host);
         exact.or_else(|| self.wildcard(host)).or(self.any.as_ref())
     }
 
     /// The longest wildcard: the leftmost dot that has something before it comes first.
-    fn wildcard(&self, host: &[u8]) -> Option<&Arc<VirtualHost>> {
+    fn wildcard(&self, host: &[u8]) -> Option<&Arc<T>> {
         let earliest = host.len().saturating_sub(self.longest_wildcard).max(1);
         let endings = (earliest..host.len()).filter(|at| host[*at] == b'.');
         endings
@@ -78,8 +93,13 @@ impl VirtualHosts {
             .find_map(|at| self.wildcards.get(&host[at..]))
     }
 
-    /// All of them, in no particular order.
-    pub fn iter(&self) -> impl Iterator<Item = &Arc<VirtualHost>> {
+    /// What takes names that nothing else does, and clients that name nobody: the value of `*`.
+    pub fn any(&self) -> Option<&Arc<T>> {
+        self.any.as_ref()
+    }
+
+    /// All of them, in no particular order; a value of several domains once for each.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<T>> {
         self.exact
             .values()
             .chain(self.wildcards.values())

@@ -5,5 +5,5 @@ mod hosts;
 mod routes;
 mod trie;
 
-pub use hosts::VirtualHosts;
+pub use hosts::{HostMap, VirtualHosts};
 pub use routes::RouteSet;

@@ -40,14 +40,15 @@ impl Outcome {
             query: target.query.as_deref(),
             headers: &headers,
         };
-        let Some(listener) = table.listeners.get(&ListenerKey {
+        let listener = table.listeners.get(&ListenerKey {
             bind: None,
             port: target.port,
-        }) else {
+        });
+        let Some(hosts) = listener.and_then(|listener| listener.virtual_hosts()) else {
             outcome.got.insert("error", "no_listener".into());
             return outcome;
         };
-        let decision = listener.decide(&head, &mut call.draw.dice());
+        let decision = hosts.decide(&head, &mut call.draw.dice());
         outcome.record(&decision, &head, endpoints);
         outcome
     }

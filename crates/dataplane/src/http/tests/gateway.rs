@@ -8,7 +8,7 @@ use model::{Origin, Position, ResourceRef};
 use rules::{
     Action, Cluster, ClusterKey, ClusterTarget, Endpoint, EndpointAddr, Endpoints, ForwardAction,
     HeaderOps, HeaderTemplate, Listener, ListenerKey, LoadBalancing, MissingCluster, PathMatch,
-    Predicate, RetryOn, RetryPolicy, Route, RouteSet, ServicePort, Table, UpstreamProtocol,
+    Predicate, RetryOn, RetryPolicy, Route, RouteSet, Serves, ServicePort, Table, UpstreamProtocol,
     VirtualHost, VirtualHosts, WeightedDestination,
 };
 use std::collections::BTreeMap;
@@ -138,7 +138,7 @@ impl Rules {
         ];
         let listener = Listener {
             key: KEY,
-            virtual_hosts: VirtualHosts::new(hosts),
+            serves: Serves::Http(VirtualHosts::new(hosts)),
             origins: Vec::new(),
         };
         self.table.listeners.insert(KEY, Arc::new(listener));
@@ -147,7 +147,7 @@ impl Rules {
         let dropped = metrics.own().access_log_dropped();
         let log = AccessLog::open(&folder.path().join("log"), Format::Text, dropped).unwrap();
         let shared = Shared::new(self.settings, metrics, Arc::new(log));
-        shared.publish(Arc::new(self.table), &self.endpoints);
+        shared.publish(Arc::new(self.table), &self.endpoints, Arc::default());
         let listeners = ListenerManager::new(
             GatewayApp::new(shared.clone()),
             Addresses {

@@ -83,7 +83,7 @@ fn host<'t>(table: &'t Table, name: &str) -> &'t Arc<VirtualHost> {
             port: 80,
         })
         .unwrap();
-    listener.virtual_hosts.lookup(name).unwrap()
+    listener.virtual_hosts().unwrap().lookup(name).unwrap()
 }
 
 /// The hosts that are not the same `Arc` in both tables.
