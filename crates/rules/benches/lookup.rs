@@ -42,7 +42,7 @@ fn virtual_host(domain: &str, routes: Vec<Arc<Route>>) -> Arc<VirtualHost> {
     Arc::new(VirtualHost {
         name: domain.into(),
         domain: domain.into(),
-        https_redirect: false,
+        https_redirect: None,
         routes: Arc::new(RouteSet::new(routes)),
     })
 }

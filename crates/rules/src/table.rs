@@ -3,7 +3,6 @@
 use crate::{Action, Cluster, ClusterKey, HostMap, TcpRoutes, TlsServer, VirtualHosts};
 use ahash::HashMap;
 use model::Origin;
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -16,9 +15,6 @@ pub struct Table {
     pub listeners: HashMap<ListenerKey, Arc<Listener>>,
     /// All clusters that a route leads to, by key.
     pub clusters: HashMap<ClusterKey, Arc<Cluster>>,
-    /// Which Gateway server asks to redirect a listener's domain to HTTPS, to be told to whoever asks why.
-    /// Requests are decided by [`VirtualHost::https_redirect`] alone.
-    pub https_redirects: HashMap<ListenerKey, BTreeMap<Arc<str>, Arc<Origin>>>,
 }
 
 /// What a listener is bound to: the Gateway server's `bind` and port number.
@@ -81,8 +77,8 @@ pub struct VirtualHost {
     pub name: Arc<str>,
     /// The domain: exact, `*.suffix` or `*`. Lower case.
     pub domain: Arc<str>,
-    /// A Gateway server of this host asks to redirect everything to HTTPS.
-    pub https_redirect: bool,
+    /// The Gateway server of this host that asks to redirect everything to HTTPS; of several the first.
+    pub https_redirect: Option<Arc<Origin>>,
     /// The ordered routes with their index, shared by hosts that have the same.
     pub routes: Arc<crate::RouteSet>,
 }

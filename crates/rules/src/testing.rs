@@ -69,7 +69,7 @@ pub(crate) fn virtual_host(domain: &str, routes: Vec<Arc<Route>>) -> Arc<Virtual
     Arc::new(VirtualHost {
         name: format!("{domain}:80").into(),
         domain: domain.into(),
-        https_redirect: false,
+        https_redirect: None,
         routes: Arc::new(RouteSet::new(routes)),
     })
 }

@@ -98,7 +98,7 @@ fn listener() -> VirtualHosts {
     let host = VirtualHost {
         name: "".into(),
         domain: "*.shop.test".into(),
-        https_redirect: false,
+        https_redirect: None,
         routes: Arc::new(RouteSet::new(routes)),
     };
     VirtualHosts::new([Arc::new(host)])

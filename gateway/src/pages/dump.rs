@@ -64,7 +64,7 @@ fn of_host(host: &VirtualHost) -> Value {
     json!({
         "name": &*host.name,
         "domain": &*host.domain,
-        "https_redirect": host.https_redirect,
+        "https_redirect": host.https_redirect.is_some(),
         "routes": host.routes.routes().iter().map(|route| of_route(route)).collect::<Vec<_>>(),
     })
 }

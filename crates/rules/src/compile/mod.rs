@@ -43,10 +43,9 @@ use clusters::Clusters;
 use diagnostics::distinct;
 use findings::{of_hosts, of_parts};
 use gateways::{PlannedListener, PlannedServer, ServerHosts, domain_of};
-use model::{Diagnostic, ObjectKey, Origin, Resources, VirtualService};
+use model::{Diagnostic, ObjectKey, Resources, VirtualService};
 use part::{Part, PartKey, asks_for_gateways};
 use resolve::{Resolved, Resolver};
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use virtual_hosts::{CompiledHost, HostPlans, Indexes};
 
@@ -121,12 +120,7 @@ impl Compiler {
             .iter()
             .map(|planned| run.listener(planned, &bindings))
             .collect();
-        let Run {
-            parts,
-            hosts,
-            https_redirects,
-            ..
-        } = run;
+        let Run { parts, hosts, .. } = run;
 
         diagnostics.extend(of_parts(&parts));
         diagnostics.extend(of_hosts(&hosts));
@@ -137,7 +131,6 @@ impl Compiler {
                 .map(|cluster| (cluster.key.clone(), cluster.clone()))
                 .collect(),
             listeners,
-            https_redirects,
         };
         self.parts = parts;
         self.hosts = hosts;
@@ -165,7 +158,6 @@ struct Run<'c> {
     parts: HashMap<PartKey, Arc<Part>>,
     hosts: HashMap<HostKey, CompiledHost>,
     indexes: Indexes,
-    https_redirects: HashMap<ListenerKey, BTreeMap<Arc<str>, Arc<Origin>>>,
 }
 
 impl<'c> Run<'c> {
@@ -176,7 +168,6 @@ impl<'c> Run<'c> {
             parts: HashMap::new(),
             hosts: HashMap::new(),
             indexes: Indexes::default(),
-            https_redirects: HashMap::new(),
         }
     }
 
@@ -189,7 +180,6 @@ impl<'c> Run<'c> {
         for server in &planned.servers {
             self.plan_server(server, planned.key.port, bindings, &mut plans);
         }
-        self.note_redirects(planned.key, &plans);
         let hosts = self.hosts(planned.key, plans);
         let origins: Vec<_> = planned
             .servers
@@ -207,16 +197,6 @@ impl<'c> Run<'c> {
             }),
         };
         (planned.key, listener)
-    }
-
-    fn note_redirects(&mut self, key: ListenerKey, plans: &HostPlans) {
-        let of_hosts: BTreeMap<_, _> = plans
-            .iter()
-            .filter_map(|(domain, plan)| Some((domain.clone(), plan.https_redirect.clone()?)))
-            .collect();
-        if !of_hosts.is_empty() {
-            self.https_redirects.insert(key, of_hosts);
-        }
     }
 
     /// Adds the rules of the VirtualServices of a server's Gateway to the hosts they have in common.

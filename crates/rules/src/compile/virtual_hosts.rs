@@ -50,8 +50,7 @@ pub(crate) struct CompiledHost {
 impl CompiledHost {
     /// Whether it was made of the same.
     pub(crate) fn is_current(&self, plan: &HostPlan) -> bool {
-        self.host.https_redirect == plan.https_redirect.is_some()
-            && same_parts(&self.parts, &plan.parts)
+        self.host.https_redirect == plan.https_redirect && same_parts(&self.parts, &plan.parts)
     }
 
     /// Indexes the rules of `plan`. Hosts with the same rules share one index.
@@ -64,7 +63,7 @@ impl CompiledHost {
         let host = VirtualHost {
             name: format!("{domain}:{}", key.port).into(),
             domain: domain.clone(),
-            https_redirect: plan.https_redirect.is_some(),
+            https_redirect: plan.https_redirect,
             routes: indexes.of(&plan.parts),
         };
         let diagnostics = hidden_by_others(domain, &plan.parts);

@@ -71,7 +71,7 @@ fn route<'t>(
     facts: &impl Facts,
     observer: &mut impl Observer,
 ) -> Decision<'t> {
-    if host.https_redirect && head.scheme != "https" {
+    if host.https_redirect.is_some() && head.scheme != "https" {
         return answered(to_https(head));
     }
     let position = host.routes.position(head);

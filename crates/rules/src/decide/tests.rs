@@ -1,5 +1,7 @@
 use super::*;
-use crate::testing::{forward, headers, listener, loaded, request, route, route_to, virtual_host};
+use crate::testing::{
+    forward, headers, listener, loaded, origin, request, route, route_to, virtual_host,
+};
 use crate::{
     CorsPolicy, Criterion, Fault, FaultDelay, HeaderOps, HeaderTemplate, OriginMatch,
     PartsPerMillion, PathMatch, Predicate, RedirectPath, RedirectPort, Route, RouteSet, TextMatch,
@@ -99,7 +101,7 @@ fn https_redirect_comes_before_routes_and_drops_the_port() {
     let host = VirtualHost {
         name: "shop.test:80".into(),
         domain: "shop.test".into(),
-        https_redirect: true,
+        https_redirect: Some(origin()),
         routes: Arc::new(RouteSet::new(vec![route(Predicate::default())])),
     };
     let listener = VirtualHosts::new([Arc::new(host)]);

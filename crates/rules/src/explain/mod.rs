@@ -193,14 +193,14 @@ pub fn explain(table: &Table, endpoints: &Endpoints, request: &ExplainRequest) -
         listener: Some(name_of(listener)),
         virtual_host: decision.virtual_host.map(|host| host.name.to_string()),
         route: decision.route.map(|route| route.name.to_string()),
-        place: place_of(&decision, table, listener),
+        place: place_of(&decision),
         tried: tried.rules,
         ..reply::of(&decision, &head, endpoints)
     }
 }
 
 /// The rule's place, or that of the Gateway server which answers before there is a rule.
-fn place_of(decision: &Decision<'_>, table: &Table, listener: &Listener) -> Option<Place> {
+fn place_of(decision: &Decision<'_>) -> Option<Place> {
     if let Some(route) = decision.route {
         return Some(Place::from(&*route.origin));
     }
@@ -211,9 +211,8 @@ fn place_of(decision: &Decision<'_>, table: &Table, listener: &Listener) -> Opti
     else {
         return None;
     };
-    let servers = table.https_redirects.get(&listener.key)?;
-    let server = servers.get(&decision.virtual_host?.domain)?;
-    Some(Place::from(&**server))
+    let server = decision.virtual_host?.https_redirect.as_deref()?;
+    Some(Place::from(server))
 }
 
 /// Of several addresses, the one of all comes first.

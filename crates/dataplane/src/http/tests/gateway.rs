@@ -133,8 +133,8 @@ impl Rules {
             })
         };
         let hosts = [
-            host("shop.test", false, self.routes),
-            host("secure.test", true, Vec::new()),
+            host("shop.test", None, self.routes),
+            host("secure.test", Some(origin()), Vec::new()),
         ];
         let listener = Listener {
             key: KEY,
