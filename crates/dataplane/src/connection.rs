@@ -1,6 +1,8 @@
 //! What a request may know of the connection it came on.
 
+use crate::http::address_value;
 use crate::net::ConnectionState;
+use http::HeaderValue;
 use rules::ListenerKey;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -16,4 +18,13 @@ pub struct ConnectionInfo {
     pub peer: SocketAddr,
     /// Counters and phase.
     pub state: Arc<ConnectionState>,
+}
+
+impl ConnectionInfo {
+    /// The client's address as headers have it, spelt once for a connection.
+    pub(crate) fn peer_value(&self) -> &HeaderValue {
+        self.state
+            .peer_value
+            .get_or_init(|| address_value(self.peer.ip()))
+    }
 }

@@ -2,7 +2,7 @@
 
 use super::context::{Head, RequestCtx};
 use super::failure::Refusal;
-use super::{forwarding, hop_by_hop};
+use super::{forwarding, head, hop_by_hop};
 use crate::{ConnectionInfo, Settings};
 use http::header::{CONTENT_LENGTH, COOKIE, HOST, HeaderMap, TRANSFER_ENCODING, USER_AGENT};
 use http::uri::PathAndQuery;
@@ -25,6 +25,7 @@ pub(super) fn admit(session: &mut Session, ctx: &mut RequestCtx) -> Result<(), R
     prepare(session, settings);
     let upgrade = session.is_upgrade_req();
     let request = session.req_header_mut();
+    head::simplify(request);
     if request.version == Version::HTTP_2 {
         join_cookies(request);
     }

@@ -158,7 +158,7 @@ pub(super) fn dress(
         return Err(Failure::Internal);
     };
     insert(request, ATTEMPT_COUNT, HeaderValue::from(ctx.attempts.made));
-    request.remove_header(UPSTREAM_TIMEOUT);
+    request.remove_header(&UPSTREAM_TIMEOUT);
     tell_timeout(request, plan);
     let action = plan.action().ok_or(Failure::Internal)?;
     if let Some(operations) = action.request_operations(plan.destination)

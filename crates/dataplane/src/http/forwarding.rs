@@ -14,12 +14,12 @@ use crate::Settings;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use pingora_http::RequestHeader;
 use smallvec::SmallVec;
-use std::fmt::Write as _;
 use std::net::IpAddr;
 
 pub(super) const ATTEMPT_COUNT: &str = "x-envoy-attempt-count";
 pub(super) const EXPECTED_TIMEOUT: &str = "x-envoy-expected-rq-timeout-ms";
-pub(super) const UPSTREAM_TIMEOUT: &str = "x-envoy-upstream-rq-timeout-ms";
+pub(super) static UPSTREAM_TIMEOUT: HeaderName =
+    HeaderName::from_static("x-envoy-upstream-rq-timeout-ms");
 pub(super) const ORIGINAL_PATH: &str = "x-envoy-original-path";
 pub(super) const ORIGINAL_HOST: &str = "x-envoy-original-host";
 pub(super) const SERVICE_TIME: &str = "x-envoy-upstream-service-time";
@@ -27,6 +27,9 @@ pub(super) const REQUEST_ID: &str = "x-request-id";
 const FORWARDED_FOR: &str = "x-forwarded-for";
 const FORWARDED_PROTO: &str = "x-forwarded-proto";
 const FORWARDED_CLIENT_CERT: &str = "x-forwarded-client-cert";
+/// The same names, made once for lookups.
+static FORWARDED_FOR_NAME: HeaderName = HeaderName::from_static(FORWARDED_FOR);
+static INTERNAL_NAME: HeaderName = HeaderName::from_static(INTERNAL);
 const EXTERNAL_ADDRESS: &str = "x-envoy-external-address";
 const INTERNAL: &str = "x-envoy-internal";
 const ENVOY_PREFIX: &str = "x-envoy-";
@@ -38,7 +41,7 @@ pub(super) fn tell_origin(request: &mut RequestHeader, head: &mut Head, settings
     }
     let peer = head.connection.peer.ip().to_canonical();
     head.client = client_address(&request.headers, peer, settings);
-    let chain = appended(&request.headers, peer);
+    let chain = appended(&request.headers, head.connection.peer_value());
     head.https = tell_scheme(request, head);
     head.request_id = Some(tell_request_id(request, head.trusted));
     tell_address(request, head.client);
@@ -48,7 +51,7 @@ pub(super) fn tell_origin(request: &mut RequestHeader, head: &mut Head, settings
 
 /// Marks a mirrored request: this proxy is one more hop of it, and it is nobody's but ours.
 pub(super) fn tell_shadow(request: &mut RequestHeader, local: IpAddr) {
-    let chain = appended(&request.headers, local.to_canonical());
+    let chain = appended(&request.headers, &address_value(local));
     insert(request, FORWARDED_FOR, chain);
     insert(request, INTERNAL, HeaderValue::from_static("true"));
 }
@@ -56,6 +59,12 @@ pub(super) fn tell_shadow(request: &mut RequestHeader, local: IpAddr) {
 /// Puts a header in place of all of its name. Names and values here are well-formed, so it cannot fail.
 pub(super) fn insert(request: &mut RequestHeader, name: &'static str, value: HeaderValue) {
     let _ = request.insert_header(name, value);
+}
+
+/// An address as a header has it.
+pub(crate) fn address_value(address: IpAddr) -> HeaderValue {
+    let text = address.to_canonical().to_string();
+    HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static("unknown"))
 }
 
 fn remove_untrusted(request: &mut RequestHeader) {
@@ -79,7 +88,7 @@ fn client_address(headers: &HeaderMap, peer: IpAddr, settings: &Settings) -> IpA
         return peer;
     }
     let mut from_right = headers
-        .get_all(FORWARDED_FOR)
+        .get_all(&FORWARDED_FOR_NAME)
         .iter()
         .rev()
         .filter_map(|value| value.to_str().ok())
@@ -105,18 +114,18 @@ fn client_address(headers: &HeaderMap, peer: IpAddr, settings: &Settings) -> IpA
 }
 
 /// All of `x-forwarded-for` as one value, with the peer at its end.
-fn appended(headers: &HeaderMap, peer: IpAddr) -> HeaderValue {
+fn appended(headers: &HeaderMap, peer: &HeaderValue) -> HeaderValue {
+    if !headers.contains_key(&FORWARDED_FOR_NAME) {
+        return peer.clone();
+    }
     let mut chain: SmallVec<[u8; 128]> = SmallVec::new();
-    for value in headers.get_all(FORWARDED_FOR) {
+    for value in headers.get_all(&FORWARDED_FOR_NAME) {
         chain.extend_from_slice(value.as_bytes());
         chain.extend_from_slice(b",");
     }
-    let mut text = String::with_capacity(chain.len() + 40);
-    // What came as a header value is valid as part of one, but need not be UTF-8.
-    text.push_str(&String::from_utf8_lossy(&chain));
-    // Writing to a string cannot fail.
-    let _ = write!(text, "{peer}");
-    HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static(""))
+    chain.extend_from_slice(peer.as_bytes());
+    // What came as a header value is well-formed as part of one.
+    HeaderValue::from_bytes(&chain).unwrap_or_else(|_| peer.clone())
 }
 
 fn tell_scheme(request: &mut RequestHeader, head: &Head) -> bool {
@@ -144,7 +153,7 @@ fn tell_address(request: &mut RequestHeader, client: IpAddr) {
         insert(request, INTERNAL, HeaderValue::from_static("true"));
         return;
     }
-    request.remove_header(INTERNAL);
+    request.remove_header(&INTERNAL_NAME);
     if let Ok(address) = HeaderValue::try_from(client.to_string()) {
         insert(request, EXTERNAL_ADDRESS, address);
     }
@@ -209,7 +218,7 @@ mod tests {
 
     #[test]
     fn the_peer_is_appended() {
-        let peer = "::1".parse().unwrap();
+        let peer = &address_value("::1".parse().unwrap());
         assert_eq!(
             appended(&headers(&["1.1.1.1", "2.2.2.2"]), peer),
             "1.1.1.1,2.2.2.2,::1"

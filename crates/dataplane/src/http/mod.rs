@@ -9,6 +9,7 @@ mod deadline;
 mod facts;
 mod failure;
 mod forwarding;
+mod head;
 mod hop_by_hop;
 mod mirror;
 mod observe;
@@ -23,6 +24,7 @@ mod tests;
 
 pub use app::GatewayApp;
 pub(crate) use chance::roll;
+pub(crate) use forwarding::address_value;
 pub(crate) use mirror::MirrorPool;
 pub(crate) use observe::Refusals;
 
@@ -181,6 +183,7 @@ impl ProxyHttp for Gateway {
         response: &mut ResponseHeader,
         ctx: &mut RequestCtx,
     ) -> Result<()> {
+        head::simplify_response(response);
         hop_by_hop::strip(response);
         if response.status.is_informational()
             && response.status != http::StatusCode::SWITCHING_PROTOCOLS

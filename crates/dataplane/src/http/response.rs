@@ -5,13 +5,13 @@ use super::deadline;
 use super::facts::{RequestFacts, ResponseTarget};
 use super::forwarding::SERVICE_TIME;
 use http::header::{HeaderMap, SERVER};
-use http::{HeaderValue, StatusCode};
+use http::{HeaderName, HeaderValue, StatusCode};
 use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
 use rules::{EffectiveOps, HeaderOps, HeaderTemplate};
 use std::time::Instant;
 
-const GRPC_STATUS: &str = "grpc-status";
+static GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 
 /// Takes note of an upstream's answer that will be forwarded, and dresses it for the client.
 pub(super) fn forward(session: &mut Session, response: &mut ResponseHeader, ctx: &mut RequestCtx) {
@@ -58,7 +58,13 @@ fn note(session: &mut Session, response: &ResponseHeader, ctx: &mut RequestCtx) 
 
 /// `grpc-status` of headers or trailers.
 pub(super) fn grpc_status(headers: &HeaderMap) -> Option<u32> {
-    headers.get(GRPC_STATUS)?.to_str().ok()?.trim().parse().ok()
+    headers
+        .get(&GRPC_STATUS)?
+        .to_str()
+        .ok()?
+        .trim()
+        .parse()
+        .ok()
 }
 
 /// Learns from a response head how long its connection may idle, how long the answer took, and whether

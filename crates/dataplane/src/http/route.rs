@@ -110,15 +110,19 @@ fn plan(
 /// The route's timeout, unless a trusted caller or gRPC knows better. gRPC cannot lengthen it.
 fn timeout(ctx: &RequestCtx, request: &RequestHeader, action: &ForwardAction) -> Option<Duration> {
     let head = ctx.head.as_ref()?;
-    let told = request
-        .headers
-        .get(UPSTREAM_TIMEOUT)
-        .filter(|_| head.trusted);
+    // Asked in this order: most requests are neither trusted nor gRPC.
+    let told = head
+        .trusted
+        .then(|| request.headers.get(&UPSTREAM_TIMEOUT))
+        .flatten();
     let told = told
         .and_then(|millis| millis.to_str().ok()?.parse().ok())
         .map(Duration::from_millis);
     let timeout = told.or(action.timeout).filter(|timeout| !timeout.is_zero());
-    let grpc = request.headers.get("grpc-timeout").filter(|_| head.grpc);
+    let grpc = head
+        .grpc
+        .then(|| request.headers.get("grpc-timeout"))
+        .flatten();
     match (timeout, grpc.and_then(|grpc| grpc_timeout(grpc.as_bytes()))) {
         (Some(timeout), Some(grpc)) => Some(timeout.min(grpc)),
         (timeout, grpc) => timeout.or(grpc),

@@ -1,7 +1,9 @@
 //! What is known of one downstream connection while it lives.
 
 use atomic_waker::AtomicWaker;
+use http::HeaderValue;
 use std::net::SocketAddr;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
@@ -42,6 +44,8 @@ pub struct ConnectionState {
     refused: AtomicU8,
     closing: AtomicBool,
     waker: AtomicWaker,
+    /// The client's address, once a request asked for it.
+    pub(crate) peer_value: OnceLock<HeaderValue>,
 }
 
 impl ConnectionState {
@@ -58,6 +62,7 @@ impl ConnectionState {
             refused: AtomicU8::new(0),
             closing: AtomicBool::new(false),
             waker: AtomicWaker::new(),
+            peer_value: OnceLock::new(),
         }
     }
 

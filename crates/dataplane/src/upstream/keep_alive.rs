@@ -1,6 +1,6 @@
 //! How long an idle upstream connection can be trusted to be open (promise 11).
 
-use http::header::{CONNECTION, HeaderMap};
+use http::header::{CONNECTION, HeaderMap, HeaderName};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
@@ -21,7 +21,7 @@ const UNHEARD: u64 = u64::MAX;
 const SILENT: u64 = u64::MAX - 1;
 /// No connection has broken yet.
 const NEVER: u64 = u64::MAX;
-const HEADER: &str = "keep-alive";
+static HEADER: HeaderName = HeaderName::from_static("keep-alive");
 
 /// An endpoint's own idle timeout, as far as it is known: announced, or learnt from connections that broke.
 #[derive(Debug)]
@@ -91,7 +91,7 @@ impl KeepAlive {
     /// Takes note of what an answer's head says, or does not say, with `Keep-Alive: timeout=N`.
     pub fn learn(&self, headers: &HeaderMap) {
         let announced = headers
-            .get(HEADER)
+            .get(&HEADER)
             .and_then(|header| announced_timeout(header.as_bytes()));
         match announced {
             Some(timeout) => self.note(safe(timeout)),
@@ -181,7 +181,7 @@ mod tests {
 
     fn head(name: &'static str, value: &str) -> HeaderMap {
         HeaderMap::from_iter([(
-            http::HeaderName::from_static(name),
+            HeaderName::from_static(name),
             http::HeaderValue::from_str(value).unwrap(),
         )])
     }
@@ -189,7 +189,7 @@ mod tests {
     #[track_caller]
     fn check(header: &str, want: Duration) {
         let keep_alive = KeepAlive::default();
-        keep_alive.learn(&head(HEADER, header));
+        keep_alive.learn(&head("keep-alive", header));
         assert_eq!(keep_alive.idle_timeout(HOUR), want, "{header}");
     }
 
@@ -208,7 +208,7 @@ mod tests {
     #[test]
     fn the_configured_time_is_never_exceeded() {
         let keep_alive = KeepAlive::default();
-        keep_alive.learn(&head(HEADER, "timeout=600"));
+        keep_alive.learn(&head("keep-alive", "timeout=600"));
         assert_eq!(
             keep_alive.idle_timeout(Duration::from_secs(10)),
             Duration::from_secs(10)
@@ -229,7 +229,7 @@ mod tests {
     #[test]
     fn silence_does_not_unsay_what_was_announced() {
         let keep_alive = KeepAlive::default();
-        keep_alive.learn(&head(HEADER, "timeout=5"));
+        keep_alive.learn(&head("keep-alive", "timeout=5"));
         keep_alive.learn(&HeaderMap::new());
         assert_eq!(keep_alive.idle_timeout(HOUR), Duration::from_secs(4));
     }
@@ -261,9 +261,9 @@ mod tests {
     #[test]
     fn what_is_announced_is_halved_too() {
         let keep_alive = KeepAlive::default();
-        keep_alive.learn(&head(HEADER, "timeout=5"));
+        keep_alive.learn(&head("keep-alive", "timeout=5"));
         keep_alive.broke();
-        keep_alive.learn(&head(HEADER, "timeout=5"));
+        keep_alive.learn(&head("keep-alive", "timeout=5"));
         assert_eq!(keep_alive.idle_timeout(HOUR), Duration::from_secs(2));
     }
 
@@ -300,7 +300,7 @@ mod tests {
     #[test]
     fn trust_does_not_grow_beyond_what_was_announced() {
         let keep_alive = KeepAlive::default();
-        keep_alive.learn(&head(HEADER, "timeout=5"));
+        keep_alive.learn(&head("keep-alive", "timeout=5"));
         let now = Instant::now();
         keep_alive.broke_at(now);
         let kept = keep_alive.idle_timeout_at(HOUR, now + RECOVERY * 9);

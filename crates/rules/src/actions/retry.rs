@@ -10,6 +10,10 @@ const DEFAULT_BACKOFF: Duration = Duration::from_millis(25);
 /// The longest wait, as a multiple of the first interval.
 const MAX_BACKOFF: u32 = 10;
 
+static GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+static OVERLOADED: HeaderName = HeaderName::from_static("x-envoy-overloaded");
+static RATELIMITED: HeaderName = HeaderName::from_static("x-envoy-ratelimited");
+
 const CONDITIONS: [(&str, RetryOn); 15] = [
     ("5xx", RetryOn::FIVE_XX),
     ("gateway-error", RetryOn::GATEWAY_ERROR),
@@ -165,14 +169,17 @@ impl RetryPolicy {
         headers: &HeaderMap,
         names: &[HeaderName],
     ) -> bool {
-        if headers.contains_key("x-envoy-overloaded") {
+        let met = self.conditions_met(status, headers, names);
+        let is_covered = self.retry_on.intersects(met);
+        let retries_limited = self.retry_on.contains(RetryOn::RATELIMITED);
+        // Answers that no policy covers are most: they are not searched for Envoy's marks.
+        if !is_covered && !retries_limited || headers.contains_key(&OVERLOADED) {
             return false;
         }
-        if headers.contains_key("x-envoy-ratelimited") {
-            return self.retry_on.contains(RetryOn::RATELIMITED);
+        match headers.contains_key(&RATELIMITED) {
+            true => retries_limited,
+            false => is_covered,
         }
-        self.retry_on
-            .intersects(self.conditions_met(status, headers, names))
     }
 
     /// Every condition that a response meets.
@@ -183,7 +190,7 @@ impl RetryPolicy {
         names: &[HeaderName],
     ) -> RetryOn {
         let grpc = headers
-            .get("grpc-status")
+            .get(&GRPC_STATUS)
             .map(|status| RetryOn::of_grpc_status(status.as_bytes()));
         let mut met = grpc.unwrap_or(RetryOn::empty());
         met.set(RetryOn::FIVE_XX, status.is_server_error());
