@@ -39,32 +39,13 @@ const fn note(path: &'static str, when: When, says: &'static str) -> Note {
     Note { path, when, says }
 }
 
-const GATEWAY: &[Note] = &[
-    note(
-        "spec.servers[].port.protocol",
-        Is(&["HTTPS"]),
-        "HTTPS servers are not served yet",
-    ),
-    note(
-        "spec.servers[].port.protocol",
-        Is(&["TLS"]),
-        "TLS servers are not served yet",
-    ),
-    note(
-        "spec.servers[].port.protocol",
-        Is(&["TCP", "MONGO"]),
-        "TCP servers are not served yet",
-    ),
-    note(
-        "spec.servers[].defaultEndpoint",
-        There,
-        "defaultEndpoint has no effect, as in Istio",
-    ),
-];
+const GATEWAY: &[Note] = &[note(
+    "spec.servers[].defaultEndpoint",
+    There,
+    "defaultEndpoint has no effect, as in Istio",
+)];
 
 const VIRTUAL_SERVICE: &[Note] = &[
-    field("spec.tls"),
-    field("spec.tcp"),
     note(
         "spec.http[].match[].headers.@request.auth.claims*",
         There,

@@ -47,9 +47,13 @@ fn server(cursor: &Cursor<'_>) -> Option<Server> {
             .and_then(|port| gateway_port(&port, may_be_zero));
         let hosts = hosts(fields);
         let speaks = match &port {
-            Some(port) if !port.protocol.is_tls() => PortSpeaks::Clear,
+            Some(port) if port.protocol.is_http() => PortSpeaks::Http,
+            Some(port) if !port.protocol.is_tls() => PortSpeaks::Bytes,
             _ => PortSpeaks::Tls,
         };
+        if port.as_ref().is_some_and(|port| port.protocol.is_tls()) {
+            warn_of_addresses(fields, &hosts);
+        }
         let tls = fields.maybe("tls", |tls| server_tls(tls, speaks));
         if port.as_ref().is_some_and(|port| port.protocol.is_tls()) && !fields.has("tls") {
             fields.missing(
@@ -68,6 +72,21 @@ fn server(cursor: &Cursor<'_>) -> Option<Server> {
             default_endpoint,
         })
     })
+}
+
+fn warn_of_addresses(fields: &Fields<'_>, hosts: &[GatewayHost]) {
+    let items = fields.items_by_place("hosts");
+    for host in hosts.iter().filter(|host| host.host.ip().is_some()) {
+        if let Some(cursor) = items.get(&host.at) {
+            let message = format!(
+                "{} is an IP address, which clients do not send as SNI",
+                host.host
+            );
+            cursor
+                .warning("ineffective", message)
+                .help("clients that send no SNI are served by a server with host *");
+        }
+    }
 }
 
 fn gateway_port(cursor: &Cursor<'_>, may_be_zero: bool) -> Option<GatewayPort> {

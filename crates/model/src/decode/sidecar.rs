@@ -193,7 +193,8 @@ fn ingress(cursor: &Cursor<'_>) -> Option<IstioIngressListener> {
             );
         }
         let speaks = match &port {
-            Some(port) if !port.protocol.is_tls() => PortSpeaks::Clear,
+            Some(port) if port.protocol.is_http() => PortSpeaks::Http,
+            Some(port) if !port.protocol.is_tls() => PortSpeaks::Bytes,
             _ => PortSpeaks::Tls,
         };
         let capture_mode = capture_mode(fields, false);

@@ -34,13 +34,13 @@ pub struct ServerTlsSettings {
     pub subject_alt_names: Vec<String>,
     /// Base64 SHA-256 of allowed public keys. Empty: any.
     pub verify_certificate_spki: Vec<String>,
-    /// Hex SHA-256 of allowed certificates. Empty: any.
+    /// Hex SHA-256 of allowed certificates, lower case without colons. Empty: any.
     pub verify_certificate_hash: Vec<String>,
-    /// The oldest version spoken. Default TLS 1.2.
+    /// The oldest version spoken. Default TLS 1.2, which older ones are taken for.
     pub min_protocol_version: TlsVersion,
-    /// The newest version spoken. Default TLS 1.3.
+    /// The newest version spoken, at least TLS 1.2. Default TLS 1.3.
     pub max_protocol_version: TlsVersion,
-    /// Known suites, for TLS 1.2 and older, each once. Empty: the library's.
+    /// Suites of TLS 1.2 that can be spoken, each once. Empty: the library's.
     pub cipher_suites: Vec<String>,
     /// MUTUAL: ask for a client certificate but do not verify it. Default false.
     pub insecure_skip_verify: bool,
@@ -73,6 +73,26 @@ pub enum ServerTlsMode {
     IstioMutual,
     /// Shows a certificate and verifies the client's if there is one.
     OptionalMutual,
+}
+
+impl ServerTlsMode {
+    /// Istio's spelling.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Passthrough => "PASSTHROUGH",
+            Self::Simple => "SIMPLE",
+            Self::Mutual => "MUTUAL",
+            Self::AutoPassthrough => "AUTO_PASSTHROUGH",
+            Self::IstioMutual => "ISTIO_MUTUAL",
+            Self::OptionalMutual => "OPTIONAL_MUTUAL",
+        }
+    }
+}
+
+impl fmt::Display for ServerTlsMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
 }
 
 /// A version of TLS.

@@ -24,6 +24,10 @@ pub enum PortProtocol {
     Tcp,
     /// MongoDB, treated as TCP.
     Mongo,
+    /// MySQL, treated as TCP.
+    Mysql,
+    /// Redis, treated as TCP.
+    Redis,
     /// Datagrams, which are not proxied. Kubernetes Services only.
     Udp,
 }
@@ -31,7 +35,7 @@ pub enum PortProtocol {
 impl PortProtocol {
     /// The names that Istio's kinds accept, in any case.
     pub const NAMES: &[&str] = &[
-        "HTTP", "HTTPS", "GRPC", "GRPC-WEB", "HTTP2", "MONGO", "TCP", "TLS",
+        "HTTP", "HTTPS", "GRPC", "GRPC-WEB", "HTTP2", "MONGO", "MYSQL", "REDIS", "TCP", "TLS",
     ];
 
     /// Reads a name of [`Self::NAMES`] in any case.
@@ -45,6 +49,8 @@ impl PortProtocol {
             "tls" => Self::Tls,
             "tcp" => Self::Tcp,
             "mongo" => Self::Mongo,
+            "mysql" => Self::Mysql,
+            "redis" => Self::Redis,
             _ => return None,
         })
     }
@@ -85,6 +91,8 @@ impl PortProtocol {
             Self::Tls => "TLS",
             Self::Tcp => "TCP",
             Self::Mongo => "MONGO",
+            Self::Mysql => "MYSQL",
+            Self::Redis => "REDIS",
             Self::Udp => "UDP",
         }
     }
@@ -110,7 +118,6 @@ fn of_word(word: &str) -> Option<PortProtocol> {
         "kubernetes.io/h2c" => Some(PortProtocol::Http2),
         "kubernetes.io/ws" => Some(PortProtocol::Http),
         "kubernetes.io/wss" => Some(PortProtocol::Https),
-        "mysql" | "redis" => Some(PortProtocol::Tcp),
         "udp" => Some(PortProtocol::Udp),
         other => PortProtocol::parse(other),
     }
@@ -132,7 +139,7 @@ mod tests {
             (Some("httpx"), None, Unspecified),
             (Some("tcp-db"), Some("http"), Http),
             (Some("web"), Some("kubernetes.io/h2c"), Http2),
-            (Some("redis"), None, Tcp),
+            (Some("redis"), None, Redis),
             (Some("http"), Some("example.com/own"), Http),
             (None, None, Unspecified),
         ];

@@ -149,12 +149,6 @@ fn what_comes_later_is_accepted_with_a_warning() {
         ],
     );
     check_told(
-        seed!("11-gateway-tls"),
-        &[
-            "warning not_honoured 18:17 spec.servers[1].port.protocol: HTTPS servers are not served yet",
-        ],
-    );
-    check_told(
         seed!("12-serviceentry-egress"),
         &[
             "warning not_honoured 5:1 spec: resolution NONE is not honoured yet: no destination leads to these hosts",

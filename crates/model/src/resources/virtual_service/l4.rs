@@ -27,7 +27,7 @@ pub struct TlsMatchAttributes {
     pub at: At,
     /// At least one; each covered by a host of the VirtualService.
     pub sni_hosts: Vec<Located<HostPattern>>,
-    /// Addresses connected to. Sidecars only. Empty: all.
+    /// Addresses connected to. Empty: all.
     pub destination_subnets: Vec<IpNet>,
     /// The listener's port. Absent: all.
     pub port: Option<u16>,
@@ -63,7 +63,7 @@ pub struct L4MatchAttributes {
     pub destination_subnets: Vec<IpNet>,
     /// The listener's port. Absent: all.
     pub port: Option<u16>,
-    /// Addresses of clients. Not honoured, as in Istio.
+    /// Addresses of clients. Absent: all. Istio takes it and does nothing with it; here it counts.
     pub source_subnet: Option<IpNet>,
     /// Labels of the calling workload. Sidecars only.
     pub source_labels: Labels,
