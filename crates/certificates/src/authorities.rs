@@ -1,10 +1,16 @@
 //! Authorities of certificates, and their revocations.
 
-use crate::credential::{certificates, pem_error};
+use crate::credential::{certificates, of_pem, time};
 use rustls::RootCertStore;
+use rustls::server::WebPkiClientVerifier;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, CertificateRevocationListDer};
 use std::sync::Arc;
+use std::time::SystemTime;
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+/// More authorities than any bundle of them has.
+const MAX_AUTHORITIES: usize = 4096;
 
 /// Whose certificates are trusted, and which of these are revoked.
 #[derive(Clone, Debug)]
@@ -15,6 +21,11 @@ pub struct Authorities {
     pub roots: Arc<RootCertStore>,
     /// Lists of revoked certificates. Empty: nothing is known to be revoked.
     pub revocations: Vec<CertificateRevocationListDer<'static>>,
+    /// The subjects, as RFC 4514 writes them about.
+    pub names: Vec<String>,
+    /// When the first of them expires. That it has does not keep it from being trusted: an authority is trusted
+    /// because it is named.
+    pub not_after: SystemTime,
 }
 
 /// Why something is no set of authorities.
@@ -22,10 +33,13 @@ pub struct Authorities {
 pub enum InvalidAuthorities {
     /// No PEM.
     #[error("the authorities cannot be read: {0}")]
-    Pem(String),
+    Pem(&'static str),
     /// PEM without a certificate in it.
     #[error("there is no certificate in it")]
     NoCertificate,
+    /// More than are taken.
+    #[error("there are more than {MAX_AUTHORITIES} certificates in it")]
+    TooMany,
     /// One of them cannot be an authority.
     #[error("certificate {index} cannot be used as an authority: {reason}")]
     Unusable {
@@ -49,23 +63,37 @@ impl Authorities {
         authorities: &[u8],
         revocations: Option<&[u8]>,
     ) -> Result<Self, InvalidAuthorities> {
-        let certificates = certificates(authorities)
-            .map_err(|error| InvalidAuthorities::Pem(pem_error(&error)))?;
-        if certificates.is_empty() {
-            return Err(InvalidAuthorities::NoCertificate);
+        let certificates =
+            certificates(authorities).map_err(|error| InvalidAuthorities::Pem(of_pem(&error)))?;
+        match certificates.len() {
+            0 => return Err(InvalidAuthorities::NoCertificate),
+            1..=MAX_AUTHORITIES => {}
+            _ => return Err(InvalidAuthorities::TooMany),
         }
         let mut roots = RootCertStore::empty();
+        let mut names = Vec::with_capacity(certificates.len());
+        let mut expiries = Vec::with_capacity(certificates.len());
         for (index, certificate) in certificates.iter().enumerate() {
-            let added = roots.add(certificate.clone());
-            added.map_err(|error| InvalidAuthorities::Unusable {
+            let unusable = |reason: String| InvalidAuthorities::Unusable {
                 index: index + 1,
-                reason: error.to_string(),
-            })?;
+                reason,
+            };
+            let added = roots.add(certificate.clone());
+            added.map_err(|error| unusable(error.to_string()))?;
+            let (_, parsed) = X509Certificate::from_der(certificate)
+                .map_err(|error| unusable(error.to_string()))?;
+            names.push(parsed.subject().to_string());
+            expiries.push(time(parsed.validity().not_after.timestamp()));
         }
+        let roots = Arc::new(roots);
+        let revocations = revocations.map(lists).transpose()?.unwrap_or_default();
+        check_revocations(&roots, &revocations)?;
         Ok(Self {
             certificates,
-            roots: Arc::new(roots),
-            revocations: revocations.map(lists).transpose()?.unwrap_or_default(),
+            roots,
+            revocations,
+            names,
+            not_after: expiries.into_iter().min().unwrap_or(SystemTime::UNIX_EPOCH),
         })
     }
 }
@@ -77,6 +105,25 @@ fn lists(pem: &[u8]) -> Result<Vec<CertificateRevocationListDer<'static>>, Inval
             "there is none in it".into(),
         )),
         Ok(lists) => Ok(lists),
-        Err(error) => Err(InvalidAuthorities::Revocations(pem_error(&error))),
+        Err(error) => Err(InvalidAuthorities::Revocations(of_pem(&error).to_owned())),
     }
 }
+
+/// What cannot be verified with would otherwise be noticed by the first client.
+fn check_revocations(
+    roots: &Arc<RootCertStore>,
+    lists: &[CertificateRevocationListDer<'static>],
+) -> Result<(), InvalidAuthorities> {
+    if lists.is_empty() {
+        return Ok(());
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    WebPkiClientVerifier::builder_with_provider(Arc::clone(roots), provider)
+        .with_crls(lists.iter().cloned())
+        .build()
+        .map(drop)
+        .map_err(|error| InvalidAuthorities::Revocations(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests;

@@ -2,14 +2,17 @@
 
 use rustls::crypto::ring::sign::any_supported_type;
 use rustls::sign::CertifiedKey;
+use rustls::{Error, InconsistentKeys};
 use rustls_pki_types::pem::{self, PemObject};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
+use x509_parser::der_parser::asn1_rs::Sequence;
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 /// A certificate chain and its key, which belong together.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Credential {
     /// What TLS signs with.
     pub certified_key: Arc<CertifiedKey>,
@@ -21,33 +24,66 @@ pub struct Credential {
     pub not_after: SystemTime,
 }
 
+/// More certificates than any chain has.
+const MAX_CHAIN: usize = 32;
+
 /// Why a chain and a key are no credential. Never says what is in the key.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum InvalidCredential {
     /// The chain is no PEM.
-    #[error("the certificate is not PEM: {0}")]
-    CertificatePem(String),
+    #[error("the certificate cannot be read: {0}")]
+    CertificatePem(&'static str),
     /// PEM without a certificate in it.
     #[error("there is no certificate in it")]
     NoCertificate,
+    /// More than a chain.
+    #[error("there are more than {MAX_CHAIN} certificates in it")]
+    TooLong,
     /// The leaf cannot be read.
     #[error("the first certificate cannot be read: {0}")]
     Leaf(String),
     /// The key is no PEM, or there is none in it.
     #[error("the private key cannot be read: {0}")]
-    Key(String),
+    Key(&'static str),
+    /// The key can only be read with a passphrase, which nobody is there to type.
+    #[error("the private key is encrypted with a passphrase")]
+    EncryptedKey,
     /// A kind of key that TLS here does not sign with.
-    #[error("the private key is of a kind that is not supported: {0}")]
-    KeyKind(String),
+    #[error("the private key is damaged, or of a kind that is not supported")]
+    KeyKind,
     /// The two do not belong together.
-    #[error("the private key is not that of the first certificate")]
+    #[error("the private key is not that of the certificate")]
     Mismatch,
+    /// They do, but another certificate comes first.
+    #[error("the private key is that of certificate {0}, and the first must be its own")]
+    Order(usize),
+    /// What is to be stapled is no answer of an OCSP server.
+    #[error("the OCSP staple is not a DER sequence")]
+    Staple,
     /// Its time is over.
     #[error("it has expired")]
     Expired,
     /// Its time has not come.
     #[error("it is not valid yet")]
     NotYetValid,
+}
+
+impl fmt::Debug for Credential {
+    /// Without what could lead to the key.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            certified_key,
+            names,
+            not_before,
+            not_after,
+        } = self;
+        f.debug_struct("Credential")
+            .field("certificates", &certified_key.cert.len())
+            .field("names", names)
+            .field("not_before", not_before)
+            .field("not_after", not_after)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Credential {
@@ -59,24 +95,41 @@ impl Credential {
     /// [`Self::check_time`].
     pub fn from_pem(chain: &[u8], key: &[u8]) -> Result<Self, InvalidCredential> {
         let chain = certificates(chain)
-            .map_err(|error| InvalidCredential::CertificatePem(error.to_string()))?;
+            .map_err(|error| InvalidCredential::CertificatePem(of_pem(&error)))?;
         let leaf = chain.first().ok_or(InvalidCredential::NoCertificate)?;
+        if chain.len() > MAX_CHAIN {
+            return Err(InvalidCredential::TooLong);
+        }
         let (_, parsed) = X509Certificate::from_der(leaf)
             .map_err(|error| InvalidCredential::Leaf(error.to_string()))?;
         let (names, validity) = (names(&parsed), parsed.validity().clone());
-        let key = PrivateKeyDer::from_pem_slice(key)
-            .map_err(|error| InvalidCredential::Key(pem_error(&error)))?;
-        let key = any_supported_type(&key)
-            .map_err(|error| InvalidCredential::KeyKind(error.to_string()))?;
+        let key = any_supported_type(&private_key(key)?).map_err(|_| InvalidCredential::KeyKind)?;
         let certified_key = CertifiedKey::new(chain, key);
-        certified_key
-            .keys_match()
-            .map_err(|_| InvalidCredential::Mismatch)?;
+        check_match(&certified_key)?;
         Ok(Self {
             certified_key: Arc::new(certified_key),
             names,
             not_before: time(validity.not_before.timestamp()),
             not_after: time(validity.not_after.timestamp()),
+        })
+    }
+
+    /// The same with an OCSP server's answer, DER, which is shown to clients that ask for it. Whether the
+    /// answer is good and how old it is, clients judge.
+    ///
+    /// # Errors
+    ///
+    /// When it is nothing that such a server says.
+    pub fn with_staple(self, staple: &[u8]) -> Result<Self, InvalidCredential> {
+        let (rest, _) = Sequence::from_der(staple).map_err(|_| InvalidCredential::Staple)?;
+        if !rest.is_empty() {
+            return Err(InvalidCredential::Staple);
+        }
+        let mut certified_key = CertifiedKey::clone(&self.certified_key);
+        certified_key.ocsp = Some(staple.to_vec());
+        Ok(Self {
+            certified_key: Arc::new(certified_key),
+            ..self
         })
     }
 
@@ -101,12 +154,48 @@ pub(crate) fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, p
     CertificateDer::pem_slice_iter(pem).collect()
 }
 
-/// A PEM error without the text it is about, which may be a key.
-pub(crate) fn pem_error(error: &pem::Error) -> String {
+/// What is wrong with a PEM text, without the text, which may be a key.
+pub(crate) fn of_pem(error: &pem::Error) -> &'static str {
     match error {
-        pem::Error::NoItemsFound => "there is none in it".to_owned(),
-        _ => "it is not PEM".to_owned(),
+        pem::Error::NoItemsFound => "there is none in it",
+        pem::Error::MissingSectionEnd { .. } => "it is cut off",
+        pem::Error::Base64Decode(_) => "it is not valid Base64",
+        _ => "it is not PEM",
     }
+}
+
+fn private_key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, InvalidCredential> {
+    PrivateKeyDer::from_pem_slice(pem).map_err(|error| match error {
+        _ if is_encrypted(pem) => InvalidCredential::EncryptedKey,
+        error => InvalidCredential::Key(of_pem(&error)),
+    })
+}
+
+/// Source: RFC 5958 (`ENCRYPTED PRIVATE KEY`), RFC 1421 (`Proc-Type`).
+fn is_encrypted(pem: &[u8]) -> bool {
+    let holds = |needle: &[u8]| pem.windows(needle.len()).any(|window| window == needle);
+    holds(b"-----BEGIN ENCRYPTED PRIVATE KEY-----") || holds(b"Proc-Type: 4,ENCRYPTED")
+}
+
+fn check_match(certified_key: &CertifiedKey) -> Result<(), InvalidCredential> {
+    match certified_key.keys_match() {
+        Ok(()) => Ok(()),
+        Err(Error::InconsistentKeys(InconsistentKeys::KeyMismatch)) => {
+            Err(place_of_leaf(certified_key)
+                .map_or(InvalidCredential::Mismatch, InvalidCredential::Order))
+        }
+        Err(error) => Err(InvalidCredential::Leaf(error.to_string())),
+    }
+}
+
+/// Which certificate of the chain the key belongs to, counted from 1.
+fn place_of_leaf(certified_key: &CertifiedKey) -> Option<usize> {
+    let belongs = |certificate: &CertificateDer<'static>| {
+        let alone = CertifiedKey::new(vec![certificate.clone()], certified_key.key.clone());
+        alone.keys_match().is_ok()
+    };
+    let place = certified_key.cert.iter().position(belongs)?;
+    Some(place + 1)
 }
 
 fn names(leaf: &X509Certificate<'_>) -> Vec<String> {
@@ -136,6 +225,9 @@ fn address(bytes: &[u8]) -> Option<String> {
 }
 
 /// Seconds of the Unix epoch; what lies before it is the epoch.
-fn time(seconds: i64) -> SystemTime {
+pub(crate) fn time(seconds: i64) -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(seconds).unwrap_or(0))
 }
+
+#[cfg(test)]
+mod tests;

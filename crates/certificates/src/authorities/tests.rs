@@ -1,0 +1,121 @@
+use super::*;
+use proptest::prelude::*;
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType, IsCa, Issuer,
+    KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams,
+};
+use std::time::Duration;
+
+/// An authority and a list of what it revoked, PEM.
+fn authority(name: &str) -> (String, String) {
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    params.not_after = rcgen::date_time_ymd(2030, 1, 1);
+    let certificate = params.self_signed(&key).unwrap();
+    let revoked = RevokedCertParams {
+        serial_number: 7u64.into(),
+        revocation_time: rcgen::date_time_ymd(2026, 1, 1),
+        reason_code: None,
+        invalidity_date: None,
+    };
+    let list = CertificateRevocationListParams {
+        this_update: rcgen::date_time_ymd(2026, 1, 1),
+        next_update: rcgen::date_time_ymd(2030, 1, 1),
+        crl_number: 1u64.into(),
+        issuing_distribution_point: None,
+        revoked_certs: vec![revoked],
+        key_identifier_method: KeyIdMethod::Sha256,
+    };
+    let issuer = Issuer::new(params, key);
+    let list = list.signed_by(&issuer).unwrap().pem().unwrap();
+    (certificate.pem(), list)
+}
+
+#[test]
+fn several_authorities_and_their_revocations_are_read() {
+    let (one, list) = authority("one");
+    let (two, other_list) = authority("two");
+    let all = Authorities::from_pem(
+        (one + &two).as_bytes(),
+        Some((list + &other_list).as_bytes()),
+    )
+    .unwrap();
+    assert_eq!(
+        (
+            all.certificates.len(),
+            all.roots.len(),
+            all.revocations.len()
+        ),
+        (2, 2, 2)
+    );
+    assert!(
+        all.names[0].contains("CN=one") && all.names[1].contains("CN=two"),
+        "{:?}",
+        all.names
+    );
+    let years = all
+        .not_after
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap();
+    assert_eq!(years, Duration::from_secs(1_893_456_000));
+}
+
+#[test]
+fn what_is_no_authority_is_refused_and_says_why() {
+    let (good, list) = authority("one");
+    let broken = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    for (text, want) in [
+        (String::new(), "there is no certificate in it"),
+        (list, "there is no certificate in it"),
+        (
+            good[..200].to_owned(),
+            "the authorities cannot be read: it is cut off",
+        ),
+        (
+            good + broken,
+            "certificate 2 cannot be used as an authority: ",
+        ),
+    ] {
+        let refused = Authorities::from_pem(text.as_bytes(), None)
+            .unwrap_err()
+            .to_string();
+        assert!(refused.starts_with(want), "{refused}");
+    }
+}
+
+#[test]
+fn what_is_no_revocation_list_is_refused_and_says_why() {
+    let (good, list) = authority("one");
+    let broken = "-----BEGIN X509 CRL-----\nAAAA\n-----END X509 CRL-----\n";
+    for (text, want) in [
+        ("", "the revocations cannot be read: there is none in it"),
+        (&good, "the revocations cannot be read: there is none in it"),
+        (
+            &list[..200],
+            "the revocations cannot be read: it is cut off",
+        ),
+        (broken, "the revocations cannot be read: "),
+    ] {
+        let refused = Authorities::from_pem(good.as_bytes(), Some(text.as_bytes()));
+        let refused = refused.unwrap_err().to_string();
+        assert!(refused.starts_with(want), "{refused}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn junk_never_panics(authorities in any::<Vec<u8>>(), lists in any::<Vec<u8>>()) {
+        let _ = Authorities::from_pem(&authorities, Some(&lists));
+    }
+
+    #[test]
+    fn junk_in_pem_never_panics(junk in "[A-Za-z0-9+/]{0,200}") {
+        let certificate = format!("-----BEGIN CERTIFICATE-----\n{junk}\n-----END CERTIFICATE-----\n");
+        let list = format!("-----BEGIN X509 CRL-----\n{junk}\n-----END X509 CRL-----\n");
+        let _ = Authorities::from_pem(certificate.as_bytes(), None);
+        let _ = lists(list.as_bytes());
+    }
+}
