@@ -57,7 +57,7 @@ pub struct Cluster {
     pub namespace: Arc<str>,
     /// The service's short name, for metrics labels (a ServiceEntry's: its host).
     pub service_name: Arc<str>,
-    /// What the upstream speaks.
+    /// What requests are sent in. Connections are passed on as they are, whatever stands here.
     pub protocol: UpstreamProtocol,
     /// Only endpoints with these labels. Empty: all.
     pub subset_labels: BTreeMap<String, String>,
@@ -80,6 +80,8 @@ pub enum UpstreamProtocol {
     Http2,
     /// What the client spoke: `useClientProtocol` of a DestinationRule.
     AsClient,
+    /// Nothing that is begun here: the port is in TLS. Only connections lead to it, no requests.
+    Tcp,
 }
 
 /// How an endpoint is chosen.

@@ -95,3 +95,98 @@ pub struct Route {
     /// The VirtualService's rule.
     pub origin: Arc<Origin>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::TlsAction;
+    use crate::testing::origin;
+
+    /// A listener with a server of each domain.
+    fn tls(domains: &[&str]) -> Listener {
+        let mut servers = HostMap::default();
+        for domain in domains {
+            let server = TlsServer {
+                name: (*domain).into(),
+                action: TlsAction::Passthrough(TcpRoutes::default()),
+                origin: origin(),
+            };
+            servers.add(domain, Arc::new(server));
+        }
+        listener(Serves::Tls(servers))
+    }
+
+    fn listener(serves: Serves) -> Listener {
+        let key = ListenerKey {
+            bind: None,
+            port: 443,
+        };
+        Listener {
+            key,
+            serves,
+            origins: Vec::new(),
+        }
+    }
+
+    #[track_caller]
+    fn check(domains: &[&str], cases: &[(Option<&str>, Option<&str>)]) {
+        let listener = tls(domains);
+        for (sni, want) in cases {
+            let found = listener.tls_server(*sni).map(|server| &*server.name);
+            assert_eq!(found, *want, "{sni:?}");
+        }
+    }
+
+    #[test]
+    fn the_most_specific_server_takes_a_name_in_any_case() {
+        check(
+            &["a.test", "*.test", "*.b.test"],
+            &[
+                (Some("A.Test"), Some("a.test")),
+                (Some("x.TEST"), Some("*.test")),
+                (Some("x.y.b.test"), Some("*.b.test")),
+                (Some("b.test"), Some("*.test")),
+                (Some("test"), None),
+                (Some("other"), None),
+            ],
+        );
+    }
+
+    #[test]
+    fn who_names_nobody_is_served_by_the_star_only() {
+        check(&["a.test", "*.test"], &[(None, None), (Some(""), None)]);
+        check(
+            &["a.test", "*"],
+            &[
+                (None, Some("*")),
+                (Some(""), Some("*")),
+                (Some("other"), Some("*")),
+                (Some("a.test"), Some("a.test")),
+            ],
+        );
+    }
+
+    #[test]
+    fn a_thousand_names_are_told_apart() {
+        let domains: Vec<String> = (0..1000).map(|number| format!("s{number}.test")).collect();
+        let domains: Vec<&str> = domains.iter().map(String::as_str).collect();
+        let cases: Vec<_> = domains
+            .iter()
+            .map(|name| (Some(*name), Some(*name)))
+            .collect();
+        check(&domains, &cases);
+        check(&domains, &[(Some("s1000.test"), None), (None, None)]);
+    }
+
+    #[test]
+    fn only_a_tls_port_has_tls_servers() {
+        let in_clear = [
+            Serves::Http(VirtualHosts::default()),
+            Serves::Tcp(TcpRoutes::default()),
+        ];
+        for serves in in_clear {
+            assert!(listener(serves).tls_server(Some("a.test")).is_none());
+        }
+        assert!(tls(&["*"]).virtual_hosts().is_none());
+    }
+}

@@ -1,7 +1,7 @@
 //! TLS servers: what a Gateway server does with connections that begin with a ClientHello.
 
 use crate::{ClusterTarget, HostMap, TcpRoutes, VirtualHosts};
-use model::{Origin, TlsVersion};
+use model::{Origin, ServerTlsMode, TlsVersion};
 use std::fmt;
 use std::sync::Arc;
 
@@ -44,6 +44,21 @@ pub enum TlsAction {
 }
 
 impl TlsServer {
+    /// Istio's name for what it does.
+    pub fn mode(&self) -> ServerTlsMode {
+        let tls = match &self.action {
+            TlsAction::Passthrough(_) => return ServerTlsMode::Passthrough,
+            TlsAction::AutoPassthrough(_) => return ServerTlsMode::AutoPassthrough,
+            TlsAction::Https { tls, .. } | TlsAction::Tcp { tls, .. } => tls,
+        };
+        match tls.client.mode {
+            _ if tls.certificates.contains(&CredentialRef::Workload) => ServerTlsMode::IstioMutual,
+            ClientCertificate::Ignored => ServerTlsMode::Simple,
+            ClientCertificate::Optional => ServerTlsMode::OptionalMutual,
+            ClientCertificate::Required | ClientCertificate::Unverified => ServerTlsMode::Mutual,
+        }
+    }
+
     /// How TLS ends here. Absent: it goes through.
     pub fn termination(&self) -> Option<&Arc<TlsTermination>> {
         match &self.action {
@@ -97,7 +112,7 @@ pub enum ClientCertificate {
     Optional,
     /// Asked for; no connection without.
     Required,
-    /// Asked for, and not verified.
+    /// No connection without, whoever signed it.
     Unverified,
 }
 

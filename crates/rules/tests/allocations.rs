@@ -3,10 +3,10 @@
 use http::{HeaderMap, HeaderName, HeaderValue};
 use model::{Origin, ResourceRef};
 use rules::{
-    Action, ClusterKey, ClusterTarget, ForwardAction, HeaderKey, HeaderMatch, HeaderOps,
+    Action, ClusterKey, ClusterTarget, ForwardAction, HeaderKey, HeaderMatch, HeaderOps, HostMap,
     MissingCluster, Outcome, PathMatch, Pattern, Predicate, QueryMatch, RequestHead, RetryPolicy,
-    Route, RouteSet, TextMatch, VirtualHost, VirtualHosts, WeightedDestination,
-    WrittenDestinations,
+    Route, RouteSet, TcpDestination, TcpRoute, TcpRoutes, TextMatch, TlsAction, TlsServer,
+    VirtualHost, VirtualHosts, WeightedDestination, WrittenDestinations,
 };
 use std::sync::Arc;
 
@@ -138,4 +138,44 @@ fn forwarding_allocates_nothing() {
         let counted = allocation_counter::measure(|| assert!(decide()));
         assert_eq!(counted.count_total, 0, "{path}");
     }
+}
+
+#[test]
+fn choosing_a_tls_server_and_the_route_of_a_connection_allocates_nothing() {
+    let cluster = ClusterTarget::Missing(MissingCluster {
+        key: ClusterKey {
+            host: "".into(),
+            subset: None,
+            port: 80,
+        },
+        reason: "".into(),
+    });
+    let destination = TcpDestination {
+        weight: 1,
+        cluster,
+        origin: origin(),
+    };
+    let route = TcpRoute {
+        matches: Vec::new(),
+        destinations: vec![destination.clone(), destination],
+        total_weight: 2,
+        origin: origin(),
+    };
+    let server = TlsServer {
+        name: "".into(),
+        action: TlsAction::Passthrough(TcpRoutes(vec![Arc::new(route)])),
+        origin: origin(),
+    };
+    let mut servers = HostMap::default();
+    servers.add("*.shop.test", Arc::new(server));
+    let counted = allocation_counter::measure(|| {
+        let server = servers.lookup("A.Shop.test").expect("it has this name");
+        let TlsAction::Passthrough(routes) = &server.action else {
+            panic!("TLS goes through");
+        };
+        let address = [127, 0, 0, 1].into();
+        let route = routes.route(address, address).expect("it takes everything");
+        route.draw(&mut |_: u32| 1);
+    });
+    assert_eq!(counted.count_total, 0);
 }

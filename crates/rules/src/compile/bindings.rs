@@ -4,23 +4,64 @@ use super::CompileOptions;
 use super::delegates::delegates_of;
 use super::diagnostics::{Help, warning};
 use super::gateways::ServerHosts;
-use ahash::{HashMap, HashMapExt, HashSet};
+use super::part::Layer;
+use ahash::{HashMap, HashSet};
 use model::{
-    Diagnostic, ExportTo, Gateway, GatewayRef, ObjectKey, Resources, Server, ServerKind, Timestamp,
-    VirtualService,
+    At, Diagnostic, ExportTo, Gateway, GatewayRef, HostPattern, Located, ObjectKey, Resources,
+    Server, ServerKind, Timestamp, VirtualService,
 };
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// The VirtualServices of each of the proxy's Gateways, in the order in which their rules are tried.
 #[derive(Default)]
 pub(crate) struct Bindings {
-    by_gateway: HashMap<ObjectKey, Vec<Arc<VirtualService>>>,
+    by_gateway: HashMap<ObjectKey, BoundServices>,
+}
+
+/// VirtualServices in order, and which of them may have a host in common with a server.
+#[derive(Default)]
+struct BoundServices {
+    services: Vec<Arc<VirtualService>>,
+    /// Those with an exact host, by it.
+    exact: HashMap<Arc<str>, Vec<usize>>,
+    /// Those with a wildcard.
+    wildcard: Vec<usize>,
 }
 
 impl Bindings {
-    /// Those of one Gateway.
-    pub(crate) fn of(&self, gateway: &ObjectKey) -> &[Arc<VirtualService>] {
-        self.by_gateway.get(gateway).map_or(&[], Vec::as_slice)
+    /// Those of a Gateway that may have a host in common with a server of it.
+    pub(crate) fn of(&self, gateway: &ObjectKey, server: &Server) -> Vec<&Arc<VirtualService>> {
+        let Some(bound) = self.by_gateway.get(gateway) else {
+            return Vec::new();
+        };
+        if server.hosts.iter().any(|host| host.host.is_wildcard()) {
+            return bound.services.iter().collect();
+        }
+        let hosts = server.hosts.iter().map(|host| host.host.as_str());
+        let exact = hosts.filter_map(|host| bound.exact.get(host)).flatten();
+        let places: BTreeSet<usize> = exact.chain(&bound.wildcard).copied().collect();
+        places.iter().map(|place| &bound.services[*place]).collect()
+    }
+}
+
+impl BoundServices {
+    fn new(mut services: Vec<Arc<VirtualService>>, options: &CompileOptions) -> Self {
+        services.sort_by(|one, other| rank(one, options).cmp(&rank(other, options)));
+        let mut bound = Self::default();
+        for (place, service) in services.iter().enumerate() {
+            for host in &service.hosts {
+                if host.value.is_wildcard() {
+                    bound.wildcard.push(place);
+                    continue;
+                }
+                let namespace = service.meta.namespace();
+                let host = host.value.expand(namespace, &options.mesh.domain_suffix);
+                bound.exact.entry(host.shared()).or_default().push(place);
+            }
+        }
+        bound.services = services;
+        bound
     }
 }
 
@@ -32,7 +73,7 @@ pub(crate) fn bind(
     diagnostics: &mut Vec<Diagnostic>,
 ) -> Bindings {
     let own = OwnGateways::new(gateways);
-    let mut bindings = Bindings::default();
+    let mut by_gateway: HashMap<ObjectKey, Vec<_>> = HashMap::default();
     for service in resources
         .virtual_services
         .values()
@@ -48,18 +89,16 @@ pub(crate) fn bind(
         }
         own.check_hosts(service, &bound, options, diagnostics);
         for gateway in bound {
-            bindings
-                .by_gateway
-                .entry(gateway)
-                .or_default()
-                .push(service.clone());
+            by_gateway.entry(gateway).or_default().push(service.clone());
         }
     }
-    for services in bindings.by_gateway.values_mut() {
-        services.sort_by(|one, other| rank(one, options).cmp(&rank(other, options)));
-    }
     diagnostics.extend(unused_delegates(resources));
-    bindings
+    let bound = by_gateway.into_iter();
+    Bindings {
+        by_gateway: bound
+            .map(|(gateway, services)| (gateway, BoundServices::new(services, options)))
+            .collect(),
+    }
 }
 
 /// Private ones of the proxy's namespace first, then those exported to it by name, then public ones; the oldest first.
@@ -81,26 +120,50 @@ fn rank<'v>(
     )
 }
 
-/// The Gateways that select the proxy, with the hosts on which they serve HTTP, also inside TLS.
+/// The Gateways that select the proxy, with the hosts that they serve.
 struct OwnGateways<'g> {
-    hosts: HashMap<ObjectKey, ServerHosts<'g>>,
+    hosts: HashMap<ObjectKey, LayerHosts<'g>>,
+}
+
+/// The hosts of a Gateway, by which rules they are for.
+#[derive(Default)]
+struct LayerHosts<'g> {
+    http: ServerHosts<'g>,
+    tls: ServerHosts<'g>,
+    tcp: ServerHosts<'g>,
+}
+
+impl<'g> LayerHosts<'g> {
+    fn new(gateway: &'g Gateway) -> Self {
+        let mut hosts = Self::default();
+        for server in &gateway.servers {
+            match server.kind() {
+                ServerKind::Http | ServerKind::Https => hosts.http.add(server),
+                ServerKind::TlsPassthrough => hosts.tls.add(server),
+                ServerKind::TlsTerminated | ServerKind::Tcp => hosts.tcp.add(server),
+            }
+        }
+        hosts
+    }
+
+    fn of(&self, layer: Layer) -> &ServerHosts<'g> {
+        match layer {
+            Layer::Http => &self.http,
+            Layer::Tls => &self.tls,
+            Layer::Tcp => &self.tcp,
+        }
+    }
 }
 
 impl<'g> OwnGateways<'g> {
     fn new(gateways: &'g [Arc<Gateway>]) -> Self {
-        let mut hosts = HashMap::with_capacity(gateways.len());
-        for gateway in gateways {
-            let mut of_gateway = ServerHosts::default();
-            let http =
-                |server: &&Server| matches!(server.kind(), ServerKind::Http | ServerKind::Https);
-            gateway
-                .servers
-                .iter()
-                .filter(http)
-                .for_each(|server| of_gateway.add(server));
-            hosts.insert(ObjectKey::from(&gateway.meta.reference), of_gateway);
+        let keyed = gateways.iter().map(|gateway| {
+            let key = ObjectKey::from(&gateway.meta.reference);
+            (key, LayerHosts::new(gateway))
+        });
+        Self {
+            hosts: keyed.collect(),
         }
-        Self { hosts }
     }
 
     /// Those that a VirtualService names. One that does not exist at all is told.
@@ -139,7 +202,8 @@ impl<'g> OwnGateways<'g> {
         named
     }
 
-    /// Tells hosts that the Gateways do not serve, of a VirtualService for HTTP.
+    /// Tells hosts that the Gateways do not serve for the kinds of rules that a VirtualService has, and names
+    /// in its `tls` rules that none lets through.
     fn check_hosts(
         &self,
         service: &VirtualService,
@@ -147,34 +211,106 @@ impl<'g> OwnGateways<'g> {
         options: &CompileOptions,
         diagnostics: &mut Vec<Diagnostic>,
     ) {
-        if !service.tls.is_empty() || !service.tcp.is_empty() {
-            return;
-        }
+        let bound = Bound {
+            service,
+            names: bound,
+            gateways: bound.iter().filter_map(|key| self.hosts.get(key)).collect(),
+        };
+        let layers = layers_of(service);
         let namespace = service.meta.namespace();
         for (index, host) in service.hosts.iter().enumerate() {
             let pattern = host.value.expand(namespace, &options.mesh.domain_suffix);
-            let gateways = || bound.iter().filter_map(|gateway| self.hosts.get(gateway));
-            if gateways().any(|hosts| hosts.serve(&pattern, namespace)) {
-                continue;
+            let served = |hosts: &ServerHosts<'_>| hosts.serve(&pattern, namespace);
+            if !bound.hosts(&layers).any(served) {
+                let path = format!("spec.hosts[{index}]");
+                diagnostics.push(bound.unserved(&layers, (&pattern, host.at), path));
             }
-            let names: Vec<_> = bound
-                .iter()
-                .map(|key| format!("{}/{}", key.namespace, key.name))
-                .collect();
-            let message = format!(
-                "no server of Gateway {} serves host {:?}",
-                names.join(" or "),
-                pattern.as_str()
-            );
-            let path = format!("spec.hosts[{index}]");
-            let diagnostic = warning(&service.meta, "host_not_on_gateway", path, host.at, message);
-            let listed: Vec<_> = gateways()
-                .flat_map(ServerHosts::first)
-                .map(ToString::to_string)
-                .collect();
-            diagnostics.push(diagnostic.help(format!("hosts served there: {}", listed.join(", "))));
+        }
+        for (path, sni) in sni_hosts(service) {
+            let served = |hosts: &ServerHosts<'_>| hosts.cover(&sni.value, namespace);
+            let overlaps = |hosts: &ServerHosts<'_>| hosts.serve(&sni.value, namespace);
+            // What is not served at all was told of the VirtualService's own host.
+            if bound.hosts(&[Layer::Tls]).any(overlaps) && !bound.hosts(&[Layer::Tls]).any(served) {
+                diagnostics.push(bound.unserved(&[Layer::Tls], (&sni.value, sni.at), path));
+            }
         }
     }
+}
+
+/// A VirtualService with the Gateways that it is bound to.
+struct Bound<'b> {
+    service: &'b VirtualService,
+    names: &'b [ObjectKey],
+    gateways: Vec<&'b LayerHosts<'b>>,
+}
+
+impl<'b> Bound<'b> {
+    fn hosts(&self, layers: &[Layer]) -> impl Iterator<Item = &'b ServerHosts<'b>> {
+        let all = self
+            .gateways
+            .iter()
+            .flat_map(|of| layers.iter().map(|layer| of.of(*layer)));
+        all.filter(|hosts| !hosts.is_empty())
+    }
+
+    fn unserved(
+        &self,
+        layers: &[Layer],
+        (host, at): (&HostPattern, At),
+        path: String,
+    ) -> Diagnostic {
+        let names = self.names.iter();
+        let names: Vec<_> = names
+            .map(|key| format!("{}/{}", key.namespace, key.name))
+            .collect();
+        let message = format!(
+            "no server of Gateway {} serves host {:?}",
+            names.join(" or "),
+            host.as_str()
+        );
+        let diagnostic = warning(&self.service.meta, "host_not_on_gateway", path, at, message);
+        let listed = self.hosts(layers).flat_map(ServerHosts::first);
+        let listed: Vec<_> = listed.map(ToString::to_string).collect();
+        if listed.is_empty() {
+            return diagnostic.help(wanted_servers(layers));
+        }
+        diagnostic.help(format!("hosts served there: {}", listed.join(", ")))
+    }
+}
+
+/// The kinds of rules that a VirtualService has.
+fn layers_of(service: &VirtualService) -> Vec<Layer> {
+    let others = !service.tls.is_empty() || !service.tcp.is_empty();
+    [
+        (Layer::Http, !service.http.is_empty() || !others),
+        (Layer::Tls, !service.tls.is_empty()),
+        (Layer::Tcp, !service.tcp.is_empty()),
+    ]
+    .into_iter()
+    .filter_map(|(layer, there)| there.then_some(layer))
+    .collect()
+}
+
+fn wanted_servers(layers: &[Layer]) -> String {
+    let wanted = layers.iter().map(|layer| match layer {
+        Layer::Http => "`http` rules need a server of protocol HTTP, or of HTTPS that ends TLS",
+        Layer::Tls => "`tls` rules need a server with TLS of mode PASSTHROUGH",
+        Layer::Tcp => "`tcp` rules need a server of protocol TCP, or of TLS that ends TLS",
+    });
+    wanted.collect::<Vec<_>>().join("; ")
+}
+
+/// The names in `tls` rules, with their paths.
+fn sni_hosts(service: &VirtualService) -> impl Iterator<Item = (String, &Located<HostPattern>)> {
+    let rules = service.tls.iter().enumerate();
+    let matches = rules.flat_map(|(rule, of)| {
+        let matches = of.matches.iter().enumerate();
+        matches.map(move |(index, one)| (format!("spec.tls[{rule}].match[{index}]"), one))
+    });
+    matches.flat_map(|(path, one)| {
+        let names = one.sni_hosts.iter().enumerate();
+        names.map(move |(index, sni)| (format!("{path}.sniHosts[{index}]"), sni))
+    })
 }
 
 /// A Gateway of this name in another namespace.
@@ -192,7 +328,7 @@ fn not_exported(service: &VirtualService, options: &CompileOptions) -> Diagnosti
         &service.meta,
         "not_exported",
         "spec.exportTo",
-        model::At::default(),
+        At::default(),
         message,
     )
 }
@@ -221,7 +357,7 @@ fn unused_delegates(resources: &Resources) -> Vec<Diagnostic> {
                 &service.meta,
                 "unused_delegate",
                 "spec",
-                model::At::default(),
+                At::default(),
                 message,
             )
         })

@@ -30,17 +30,18 @@ impl Clusters {
         }
     }
 
-    /// The cluster of a port and subset of `resolved`, or why there is none.
+    /// The cluster of a port and subset of `resolved` for some traffic, or why there is none.
     pub(crate) fn find(
         &mut self,
         key: ClusterKey,
+        traffic: Traffic,
         resolved: &Resolved,
         mesh: &Mesh,
     ) -> Result<Arc<Cluster>, NoCluster> {
         let service = resolved.service.as_ref().ok_or(NoCluster::Service)?;
         let port = service.port(key.port).ok_or(NoCluster::Port)?;
         let shape = Shape::of(&key, resolved.rule.as_ref()).ok_or(NoCluster::Subset)?;
-        shape.refuse_tls(port)?;
+        shape.refuse_tls(traffic, port)?;
         Ok(self.keep(shape.cluster(key, service, port, mesh)))
     }
 
@@ -66,6 +67,17 @@ impl Clusters {
         self.known.insert(cluster.key.clone(), cluster.clone());
         cluster
     }
+}
+
+/// What is sent to a cluster, by which it depends whether TLS is missing around it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Traffic {
+    /// Requests: in clear, so none may go to a port that speaks TLS.
+    Http,
+    /// What clients send, as they send it.
+    Bytes,
+    /// As [`Self::Bytes`], in the mesh's TLS already, so that no DestinationRule adds any.
+    MeshTls,
 }
 
 /// Why there is no such cluster.
@@ -126,14 +138,15 @@ impl<'r> Shape<'r> {
         EffectivePolicy::of(self.service_policy, self.subset_policy, port)
     }
 
-    /// Upstreams are spoken to in clear text, so none may be that wants TLS.
-    fn refuse_tls(&self, port: &PortView) -> Result<(), NoCluster> {
-        if let Some((rule, tls)) = self.policy(port.number).tls
+    /// No TLS is begun here, so nothing may be sent that needs it.
+    fn refuse_tls(&self, traffic: Traffic, port: &PortView) -> Result<(), NoCluster> {
+        if traffic != Traffic::MeshTls
+            && let Some((rule, tls)) = self.policy(port.number).tls
             && tls.mode != ClientTlsMode::Disable
         {
             return Err(NoCluster::RuleTls(tls.mode, rule.clone()));
         }
-        if port.protocol.is_tls() {
+        if traffic == Traffic::Http && port.protocol.is_tls() {
             return Err(NoCluster::PortTls(port.protocol));
         }
         Ok(())
@@ -166,6 +179,9 @@ impl<'r> Shape<'r> {
 }
 
 fn protocol(port: &PortView, http: Option<&HttpSettings>, mesh: &Mesh) -> UpstreamProtocol {
+    if port.protocol.is_tls() {
+        return UpstreamProtocol::Tcp;
+    }
     if http.is_some_and(|http| http.use_client_protocol) {
         return UpstreamProtocol::AsClient;
     }

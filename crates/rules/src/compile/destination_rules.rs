@@ -4,6 +4,7 @@ use super::services::same_objects;
 use super::{Mesh, Proxy};
 use ahash::{HashMap, HashMapExt};
 use model::{DestinationRule, HostPattern, Objects, Resources, Subset, TrafficPolicy, selects};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// The DestinationRules in force, by namespace.
@@ -40,6 +41,13 @@ impl MergedRule {
             let index = rule.subsets.iter().position(|subset| subset.name == name)?;
             Some((rule, index, &rule.subsets[index]))
         })
+    }
+
+    /// The names of all subsets, each once.
+    pub(crate) fn subset_names(&self) -> impl Iterator<Item = &str> {
+        let all = self.rules.iter().flat_map(|rule| &rule.subsets);
+        let names: BTreeSet<_> = all.map(|subset| subset.name.as_str()).collect();
+        names.into_iter()
     }
 
     /// The policy for the whole service: of several the first.

@@ -1,9 +1,9 @@
 //! Istio's `Destination` to a cluster.
 
 use super::Scope;
-use super::clusters::NoCluster;
+use super::clusters::{NoCluster, Traffic};
 use super::diagnostics::{Help, warning};
-use super::part::Part;
+use super::part::{Layer, Part};
 use super::policy::EffectivePolicy;
 use super::resolve::Resolved;
 use super::services::Source;
@@ -36,11 +36,16 @@ impl Scope<'_> {
             port: self.port_of(destination, &resolved),
         };
         part.use_host(&resolved);
+        let traffic = match self.layer {
+            Layer::Http => Traffic::Http,
+            Layer::Tls | Layer::Tcp => Traffic::Bytes,
+        };
         let found = self
             .clusters
-            .find(key.clone(), &resolved, &self.options.mesh);
+            .find(key.clone(), traffic, &resolved, &self.options.mesh);
         let site = Site {
             destination,
+            traffic,
             owner,
             path,
             key: &key,
@@ -79,6 +84,7 @@ impl Scope<'_> {
 /// A destination where it stands, and what is known of it.
 struct Site<'s> {
     destination: &'s Destination,
+    traffic: Traffic,
     owner: &'s VirtualService,
     path: &'s str,
     key: &'s ClusterKey,
@@ -124,7 +130,7 @@ impl Site<'_> {
             );
             return diagnostic.help(help);
         }
-        diagnostic.help("requests are answered 503 until it exists")
+        diagnostic.help(format!("{} until it exists", self.consequence()))
     }
 
     fn no_port(&self) -> Diagnostic {
@@ -167,7 +173,15 @@ impl Site<'_> {
         let message =
             format!("{what} is not supported yet, and nothing is sent in clear text instead");
         self.warning("upstream_tls", "", message)
-            .help("requests are answered 503")
+            .help(self.consequence())
+    }
+
+    /// What becomes of what would be sent there.
+    fn consequence(&self) -> &'static str {
+        match self.traffic {
+            Traffic::Http => "requests are answered 503",
+            Traffic::Bytes | Traffic::MeshTls => "connections are closed",
+        }
     }
 
     /// A service whose endpoints are not found out yet.

@@ -2,7 +2,7 @@
 
 use super::HostKey;
 use super::diagnostics::warning;
-use super::part::{Part, PartKey};
+use super::part::{Layer, Part, PartKey};
 use super::virtual_hosts::CompiledHost;
 use ahash::{HashMap, HashMapExt, HashSet};
 use model::{Diagnostic, ObjectKey};
@@ -10,22 +10,22 @@ use std::sync::Arc;
 
 /// What was noticed of each VirtualService, on all its ports together.
 pub(super) fn of_parts(parts: &HashMap<PartKey, Arc<Part>>) -> Vec<Diagnostic> {
-    let mut by_service: HashMap<&ObjectKey, Vec<&Part>> = HashMap::new();
+    let mut by_service: HashMap<(&ObjectKey, Layer), Vec<&Part>> = HashMap::new();
     for (key, part) in parts {
         by_service
-            .entry(&key.virtual_service)
+            .entry((&key.virtual_service, key.layer))
             .or_default()
             .push(part);
     }
     let mut all = Vec::new();
-    for parts in by_service.values() {
+    for ((_, layer), parts) in &by_service {
         all.extend(
             parts
                 .iter()
                 .flat_map(|part| part.diagnostics.iter().cloned()),
         );
         all.extend(never_reached(parts));
-        all.extend(no_effect(parts));
+        all.extend(no_effect(parts, *layer));
     }
     all.sort_by(|one, other| {
         (&one.resource, &one.position, &one.path).cmp(&(
@@ -45,12 +45,13 @@ fn never_reached(parts: &[&Part]) -> Vec<Diagnostic> {
     }
     let reached: HashSet<_> = parts
         .iter()
-        .filter(|part| !part.routes.is_empty())
+        .filter(|part| !part.is_empty())
         .flat_map(|part| {
             let hidden: HashSet<_> = part.shadowed.iter().map(|one| one.path.as_str()).collect();
-            part.routes
-                .iter()
-                .map(|route| route.origin.path.as_str())
+            let of_requests = part.routes.iter().map(|route| route.origin.path.as_str());
+            let of_connections = part.connections.iter().map(|one| one.path.as_str());
+            of_requests
+                .chain(of_connections)
                 .filter(move |path| !hidden.contains(path))
         })
         // A match that is reached makes its rule be reached.
@@ -66,8 +67,13 @@ fn never_reached(parts: &[&Part]) -> Vec<Diagnostic> {
 }
 
 /// A VirtualService none of whose rules applies anywhere, though nothing is wrong with any of them.
-fn no_effect(parts: &[&Part]) -> Option<Diagnostic> {
-    let nothing = |part: &&Part| part.routes.is_empty() && part.diagnostics.is_empty();
+fn no_effect(parts: &[&Part], layer: Layer) -> Option<Diagnostic> {
+    let nothing = |part: &&Part| part.is_empty() && part.diagnostics.is_empty();
+    let path = match layer {
+        Layer::Http => "spec.http",
+        Layer::Tls => "spec.tls",
+        Layer::Tcp => "spec.tcp",
+    };
     let service = &parts.first()?.virtual_service;
     parts.iter().all(nothing).then(|| {
         let message =
@@ -75,7 +81,7 @@ fn no_effect(parts: &[&Part]) -> Option<Diagnostic> {
         warning(
             &service.meta,
             "no_effect",
-            "spec.http",
+            path,
             model::At::default(),
             message,
         )

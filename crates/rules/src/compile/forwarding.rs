@@ -12,7 +12,7 @@ use crate::{
     WrittenDestinations,
 };
 use http::HeaderValue;
-use model::{HttpRewrite, HttpRouteDestination, Percent};
+use model::{At, Diagnostic, HttpRewrite, HttpRouteDestination, Meta, Percent};
 use std::sync::Arc;
 
 impl Scope<'_> {
@@ -69,7 +69,10 @@ impl Scope<'_> {
     ) -> Option<Vec<WeightedDestination>> {
         let only = WrittenDestinations::of(destinations.len()) == WrittenDestinations::One;
         if !only {
-            part.diagnostics.extend(uneven_weights(route, destinations));
+            let at = destinations.first().map_or(route.at, |first| first.at);
+            let place = (&route.owner.meta, format!("{}.route", route.path), at);
+            let weights = destinations.iter().map(|one| one.weight);
+            part.diagnostics.extend(uneven_weights(place, weights));
         }
         let mut weighted = Vec::with_capacity(destinations.len());
         for (index, destination) in destinations.iter().enumerate() {
@@ -152,19 +155,15 @@ impl Scope<'_> {
     }
 }
 
-fn uneven_weights(
-    route: &FlatRoute<'_>,
-    destinations: &[HttpRouteDestination],
-) -> Option<model::Diagnostic> {
-    let sum: u64 = destinations
-        .iter()
-        .map(|one| u64::from(one.weight.unwrap_or(0)))
-        .sum();
-    let path = format!("{}.route", route.path);
-    let at = destinations.first().map_or(route.at, |first| first.at);
-    let of = |message: String| warning(&route.owner.meta, "weights", path.clone(), at, message);
+/// A warning about weights that are no percentages.
+pub(super) fn uneven_weights(
+    (meta, path, at): (&Meta, String, At),
+    weights: impl Iterator<Item = Option<u32>>,
+) -> Option<Diagnostic> {
+    let sum: u64 = weights.map(|weight| u64::from(weight.unwrap_or(0))).sum();
+    let message = format!("the weights add up to {sum}, not 100");
     (sum != 100).then(|| {
-        of(format!("the weights add up to {sum}, not 100"))
+        warning(meta, "weights", path, at, message)
             .help("each share is its weight divided by the sum")
     })
 }

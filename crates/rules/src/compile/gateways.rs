@@ -6,7 +6,7 @@ use crate::ListenerKey;
 use ahash::{HashMap, HashMapExt};
 use model::{
     Bind, Diagnostic, Gateway, GatewayHost, ObjectKey, Origin, Resources, Server, ServerKind,
-    selects,
+    ServerTlsMode, selects,
 };
 use std::sync::Arc;
 
@@ -34,12 +34,12 @@ fn age(gateway: &Gateway) -> (Option<model::Timestamp>, &str, &str) {
 pub(crate) struct PlannedListener {
     /// Its identity.
     pub(crate) key: ListenerKey,
-    /// HTTP in clear all of them.
+    /// At least one; the first decides what the port speaks.
     pub(crate) servers: Vec<PlannedServer>,
 }
 
 /// A server of a Gateway.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(crate) struct PlannedServer {
     gateway: Arc<Gateway>,
     index: usize,
@@ -54,6 +54,24 @@ impl PlannedServer {
     /// The identity of its Gateway.
     pub(crate) fn gateway(&self) -> ObjectKey {
         ObjectKey::from(&self.gateway.meta.reference)
+    }
+
+    /// `namespace/gateway/port-name`
+    pub(crate) fn name(&self) -> Arc<str> {
+        let meta = &self.gateway.meta;
+        let port = &self.server().port.name;
+        format!("{}/{}/{port}", meta.namespace(), meta.name()).into()
+    }
+
+    /// What it does with TLS.
+    pub(crate) fn mode(&self) -> ServerTlsMode {
+        let tls = self.server().tls.as_ref();
+        tls.map(|tls| tls.mode).unwrap_or_default()
+    }
+
+    /// Whether it is the same, unchanged.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        self.index == other.index && Arc::ptr_eq(&self.gateway, &other.gateway)
     }
 
     /// Where it stands.
@@ -73,6 +91,18 @@ impl PlannedServer {
             self.server().at,
             message,
         )
+    }
+
+    /// A warning about one of its hosts.
+    pub(crate) fn host_warning(
+        &self,
+        index: usize,
+        code: &'static str,
+        message: String,
+    ) -> Diagnostic {
+        let at = self.server().hosts[index].at;
+        let path = format!("{}.hosts[{index}]", self.path());
+        warning(&self.gateway.meta, code, path, at, message)
     }
 }
 
@@ -174,21 +204,49 @@ fn planned(
             return None;
         }
     };
-    if first.kind() != ServerKind::Http {
-        diagnostics.extend(servers.iter().map(|server| {
-            let protocol = server.server().port.protocol;
-            server.warning(
-                "not_yet_served",
-                format!("{protocol} servers are not served yet"),
-            )
-        }));
-        return None;
-    }
     let key = ListenerKey {
         bind,
         port: first.port.number,
     };
+    let servers = match first.kind() {
+        ServerKind::Http | ServerKind::Tcp => servers,
+        _ => without_repeated_hosts(servers, diagnostics),
+    };
     Some(PlannedListener { key, servers })
+}
+
+/// Leaves out servers of a TLS port that name a host, spelt the same, of an earlier one.
+fn without_repeated_hosts(
+    servers: Vec<PlannedServer>,
+    diagnostics: &mut Vec<Diagnostic>,
+) -> Vec<PlannedServer> {
+    let mut named: HashMap<String, PlannedServer> = HashMap::new();
+    let mut kept = Vec::with_capacity(servers.len());
+    for server in servers {
+        let hosts = &server.server().hosts;
+        let repeated = hosts
+            .iter()
+            .find_map(|host| Some((host, named.get(&host.to_string())?)));
+        if let Some((host, earlier)) = repeated {
+            diagnostics.push(repeats(&server, host, earlier));
+            continue;
+        }
+        named.extend((hosts.iter()).map(|host| (host.to_string(), server.clone())));
+        kept.push(server);
+    }
+    kept
+}
+
+fn repeats(later: &PlannedServer, host: &GatewayHost, earlier: &PlannedServer) -> Diagnostic {
+    let message = format!(
+        "port {} already serves host {:?} for {}, so this server is left out",
+        later.server().port.number,
+        host.to_string(),
+        earlier.origin(),
+    );
+    later
+        .warning("server_conflict", message)
+        .help("name each host in one server of the port only")
 }
 
 /// The hosts of some servers, to be intersected with those of VirtualServices.
@@ -208,6 +266,18 @@ impl<'s> ServerHosts<'s> {
                 self.exact.entry(host.host.as_str()).or_default().push(host);
             }
         }
+    }
+
+    /// Whether they are none.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.exact.is_empty() && self.wildcards.is_empty()
+    }
+
+    /// Whether one of them stands for all that `host` stands for, for a VirtualService of `namespace`.
+    pub(crate) fn cover(&self, host: &model::HostPattern, namespace: &str) -> bool {
+        let same = self.exact.get(host.as_str()).into_iter().flatten();
+        let covering = (self.wildcards.iter()).filter(|server| server.host.covers(host));
+        same.chain(covering).any(|server| server.admits(namespace))
     }
 
     /// Whether a VirtualService of `namespace` is served on one of the hosts that `host` stands for.
@@ -249,12 +319,7 @@ impl<'s> ServerHosts<'s> {
                 });
             return;
         }
-        let same = self.exact.get(host.as_str()).into_iter().flatten();
-        let covering = self
-            .wildcards
-            .iter()
-            .filter(|server| server.host.covers(host));
-        if same.chain(covering).any(|server| server.admits(namespace)) {
+        if self.cover(host, namespace) {
             found(host);
         }
     }

@@ -5,7 +5,8 @@ use crate::{
     HeaderKey, HeaderMatch, InvalidHeaderKey, InvalidPattern, PathMatch, Pattern, Predicate,
     QueryMatch, TextMatch,
 };
-use model::{ClaimMatch, GatewayRef, HttpMatchRequest, StringMatch, selects};
+use model::{ClaimMatch, GatewayRef, HttpMatchRequest, Labels, Located, StringMatch, selects};
+use std::sync::Arc;
 
 /// A criterion that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -84,24 +85,45 @@ fn claim_key(claim: &ClaimMatch) -> HeaderKey {
     HeaderKey::Claim(format!("@request.auth.claims.{}", claim.path.join(".")))
 }
 
+/// The criteria of any match that do not depend on the request or connection.
+pub(crate) struct StaticCriteria<'m> {
+    /// The listener's port. Absent: all.
+    pub(crate) port: Option<u16>,
+    /// The Gateways. Empty: those of the VirtualService.
+    pub(crate) gateways: &'m [Located<GatewayRef>],
+    /// Labels of the calling workload, which a gateway is itself.
+    pub(crate) source_labels: &'m Labels,
+    /// The calling workload's namespace.
+    pub(crate) source_namespace: Option<&'m Arc<str>>,
+}
+
 impl Scope<'_> {
     /// Whether the criteria hold that do not depend on the request: port, Gateways, and the proxy itself.
     pub(super) fn admits(&self, request: &HttpMatchRequest) -> bool {
-        let this_port = request.port.is_none_or(|port| port == self.port);
-        this_port && self.admits_source(request)
+        self.admits_statically(&StaticCriteria {
+            port: request.port,
+            gateways: &request.gateways,
+            source_labels: &request.source_labels,
+            source_namespace: request.source_namespace.as_ref(),
+        })
+    }
+
+    /// Whether the criteria hold.
+    pub(super) fn admits_statically(&self, criteria: &StaticCriteria<'_>) -> bool {
+        criteria.port.is_none_or(|port| port == self.port) && self.admits_source(criteria)
     }
 
     /// A match that names Gateways says nothing about where requests come from.
-    fn admits_source(&self, request: &HttpMatchRequest) -> bool {
-        if !request.gateways.is_empty() {
-            return request
+    fn admits_source(&self, criteria: &StaticCriteria<'_>) -> bool {
+        if !criteria.gateways.is_empty() {
+            return criteria
                 .gateways
                 .iter()
                 .any(|gateway| self.is_gateway(&gateway.value));
         }
         let proxy = &self.options.proxy;
-        let namespace = request.source_namespace.as_ref();
-        selects(&request.source_labels, &proxy.labels)
+        let namespace = criteria.source_namespace;
+        selects(criteria.source_labels, &proxy.labels)
             && namespace.is_none_or(|name| *name == proxy.namespace)
     }
 

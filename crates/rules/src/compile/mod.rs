@@ -1,12 +1,13 @@
 //! Resources to a [`Table`], incrementally: what did not change is compiled once.
 //!
-//! The unit is one VirtualService on one port (a part). Parts make virtual hosts, and these listeners; each of
-//! them is kept, by the identity of what it was made of, until that changes. Nothing fails as a whole:
-//! what cannot be obeyed is left out and told.
+//! The unit is one VirtualService on one port (a part). Parts make virtual hosts and TLS servers, and these
+//! listeners; each of them is kept, by the identity of what it was made of, until that changes. Nothing fails
+//! as a whole: what cannot be obeyed is left out and told.
 
 mod answers;
 mod bindings;
 mod clusters;
+mod connections;
 mod delegates;
 mod destination_rules;
 mod destinations;
@@ -23,8 +24,12 @@ mod policies;
 mod policy;
 mod resolve;
 mod routes;
+mod run;
+mod secure;
 mod services;
 mod shadow;
+mod spelled;
+mod termination;
 mod virtual_hosts;
 
 #[cfg(test)]
@@ -34,20 +39,19 @@ pub(crate) use diagnostics::warning;
 pub use mesh::{CompileOptions, Mesh, Proxy};
 pub(crate) use services::{Registry, Source};
 
-use crate::{
-    Endpoints, Listener, ListenerKey, Serves, Table, VirtualHost, VirtualHosts, endpoints,
-};
+use crate::{Endpoints, Listener, ListenerKey, Table, endpoints};
 use ahash::{HashMap, HashMapExt};
-use bindings::Bindings;
 use clusters::Clusters;
 use diagnostics::distinct;
 use findings::{of_hosts, of_parts};
-use gateways::{PlannedListener, PlannedServer, ServerHosts, domain_of};
-use model::{Diagnostic, ObjectKey, Resources, VirtualService};
-use part::{Part, PartKey, asks_for_gateways};
+use model::{Diagnostic, ObjectKey, Resources};
+use part::{Layer, Part, PartKey};
 use resolve::{Resolved, Resolver};
+use run::Run;
+use secure::{CompiledServer, ServerKey};
+use spelled::SpelledClusters;
 use std::sync::Arc;
-use virtual_hosts::{CompiledHost, HostPlans, Indexes};
+use virtual_hosts::CompiledHost;
 
 /// Compiles generation after generation, and keeps what the next may share with the last.
 #[derive(Debug)]
@@ -58,11 +62,20 @@ pub struct Compiler {
     clusters: Clusters,
     parts: HashMap<PartKey, Arc<Part>>,
     hosts: HashMap<HostKey, CompiledHost>,
+    servers: HashMap<ServerKey, CompiledServer>,
+    spelled: HashMap<ServerKey, Arc<SpelledClusters>>,
     listeners: HashMap<ListenerKey, Arc<Listener>>,
     endpoints: Endpoints,
 }
 
-type HostKey = (ListenerKey, Arc<str>);
+/// The identity of a virtual host between compilations.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+struct HostKey {
+    listener: ListenerKey,
+    /// The TLS server whose it is. Absent: the listener's own, in clear.
+    server: Option<Arc<str>>,
+    domain: Arc<str>,
+}
 
 /// What the rules of one VirtualService are compiled in.
 struct Scope<'c> {
@@ -70,6 +83,8 @@ struct Scope<'c> {
     resources: &'c Resources,
     resolver: &'c mut Resolver,
     clusters: &'c mut Clusters,
+    /// Which of the rules.
+    layer: Layer,
     /// The listener's port.
     port: u16,
     /// The Gateway that leads to them.
@@ -93,6 +108,8 @@ impl Compiler {
             clusters: Clusters::new(),
             parts: HashMap::new(),
             hosts: HashMap::new(),
+            servers: HashMap::new(),
+            spelled: HashMap::new(),
             listeners: HashMap::new(),
             endpoints: Endpoints::default(),
         }
@@ -120,20 +137,32 @@ impl Compiler {
             .iter()
             .map(|planned| run.listener(planned, &bindings))
             .collect();
-        let Run { parts, hosts, .. } = run;
+        let Run {
+            parts,
+            hosts,
+            servers,
+            spelled,
+            findings,
+            ..
+        } = run;
 
+        diagnostics.extend(findings);
         diagnostics.extend(of_parts(&parts));
         diagnostics.extend(of_hosts(&hosts));
-        let clusters = parts.values().flat_map(|part| &part.clusters);
+        let of_parts = parts.values().flat_map(|part| &part.clusters);
+        let of_names = spelled.values().flat_map(|names| &names.clusters);
         let table = Table {
             generation: self.generation,
-            clusters: clusters
+            clusters: of_parts
+                .chain(of_names)
                 .map(|cluster| (cluster.key.clone(), cluster.clone()))
                 .collect(),
             listeners,
         };
         self.parts = parts;
         self.hosts = hosts;
+        self.servers = servers;
+        self.spelled = spelled;
         self.listeners = table.listeners.clone();
         self.resolver.forget_unused();
         self.clusters.forget_unused();
@@ -149,168 +178,4 @@ impl Compiler {
         self.endpoints = endpoints.clone();
         (endpoints, distinct(diagnostics))
     }
-}
-
-/// One compilation: what is used of the last one, and what is new.
-struct Run<'c> {
-    before: &'c mut Compiler,
-    resources: &'c Resources,
-    parts: HashMap<PartKey, Arc<Part>>,
-    hosts: HashMap<HostKey, CompiledHost>,
-    indexes: Indexes,
-}
-
-impl<'c> Run<'c> {
-    fn new(before: &'c mut Compiler, resources: &'c Resources) -> Self {
-        Self {
-            before,
-            resources,
-            parts: HashMap::new(),
-            hosts: HashMap::new(),
-            indexes: Indexes::default(),
-        }
-    }
-
-    fn listener(
-        &mut self,
-        planned: &PlannedListener,
-        bindings: &Bindings,
-    ) -> (ListenerKey, Arc<Listener>) {
-        let mut plans = HostPlans::new();
-        for server in &planned.servers {
-            self.plan_server(server, planned.key.port, bindings, &mut plans);
-        }
-        let hosts = self.hosts(planned.key, plans);
-        let origins: Vec<_> = planned
-            .servers
-            .iter()
-            .map(|server| Arc::new(server.origin()))
-            .collect();
-        let unchanged =
-            |listener: &&Arc<Listener>| listener.origins == origins && same_hosts(listener, &hosts);
-        let listener = match self.before.listeners.get(&planned.key).filter(unchanged) {
-            Some(listener) => listener.clone(),
-            None => Arc::new(Listener {
-                key: planned.key,
-                serves: Serves::Http(VirtualHosts::new(hosts)),
-                origins,
-            }),
-        };
-        (planned.key, listener)
-    }
-
-    /// Adds the rules of the VirtualServices of a server's Gateway to the hosts they have in common.
-    fn plan_server(
-        &mut self,
-        server: &PlannedServer,
-        port: u16,
-        bindings: &Bindings,
-        plans: &mut HostPlans,
-    ) {
-        let gateway = server.gateway();
-        let mut served = ServerHosts::default();
-        served.add(server.server());
-        let redirects = server.server().redirects_to_https();
-        let https_redirect = redirects.then(|| Arc::new(server.origin()));
-        for service in bindings.of(&gateway) {
-            let domains = self.domains(service, &served);
-            if domains.is_empty() || service.http.is_empty() {
-                continue;
-            }
-            let part = self.part(service, port, &gateway);
-            if part.routes.is_empty() {
-                continue;
-            }
-            for domain in domains {
-                let plan = plans.entry(domain).or_default();
-                plan.add(&part);
-                plan.redirect(https_redirect.as_ref());
-            }
-        }
-        if redirects {
-            for host in &server.server().hosts {
-                let plan = plans.entry(domain_of(&host.host)).or_default();
-                plan.redirect(https_redirect.as_ref());
-            }
-        }
-    }
-
-    fn domains(&self, service: &VirtualService, served: &ServerHosts<'_>) -> Vec<Arc<str>> {
-        let namespace = service.meta.namespace();
-        let mut domains = Vec::new();
-        for host in &service.hosts {
-            let host = host
-                .value
-                .expand(namespace, &self.before.options.mesh.domain_suffix);
-            served.each(&host, namespace, &mut |common| {
-                domains.push(domain_of(common))
-            });
-        }
-        domains
-    }
-
-    fn part(&mut self, service: &Arc<VirtualService>, port: u16, gateway: &ObjectKey) -> Arc<Part> {
-        let asks = asks_for_gateways(service, self.resources);
-        let key = PartKey {
-            virtual_service: ObjectKey::from(&service.meta.reference),
-            port,
-            gateway: asks.then(|| gateway.clone()),
-        };
-        if let Some(part) = self.parts.get(&key) {
-            return part.clone();
-        }
-        let mut scope = Scope {
-            options: &self.before.options,
-            resources: self.resources,
-            resolver: &mut self.before.resolver,
-            clusters: &mut self.before.clusters,
-            port,
-            gateway,
-        };
-        let part = match self.before.parts.get(&key) {
-            Some(part) if part.is_current(service, &mut scope) => part.clone(),
-            _ => Arc::new(Part::compile(service, &mut scope)),
-        };
-        self.parts.insert(key, part.clone());
-        part
-    }
-
-    /// The virtual hosts of a listener by domain, those that did not change as they were.
-    fn hosts(&mut self, listener: ListenerKey, plans: HostPlans) -> Vec<Arc<VirtualHost>> {
-        let mut virtual_hosts = Vec::with_capacity(plans.len());
-        let mut changed = Vec::new();
-        for (domain, plan) in plans {
-            let key = (listener, domain);
-            match self
-                .before
-                .hosts
-                .remove(&key)
-                .filter(|host| host.is_current(&plan))
-            {
-                Some(host) => {
-                    self.indexes.keep(host.index());
-                    virtual_hosts.push(host.host.clone());
-                    self.hosts.insert(key, host);
-                }
-                None => changed.push((key.1, plan)),
-            }
-        }
-        for (domain, plan) in changed {
-            let host = CompiledHost::compile(listener, &domain, plan, &mut self.indexes);
-            virtual_hosts.push(host.host.clone());
-            self.hosts.insert((listener, domain), host);
-        }
-        virtual_hosts
-    }
-}
-
-fn same_hosts(listener: &Listener, hosts: &[Arc<VirtualHost>]) -> bool {
-    let Some(held) = listener.virtual_hosts() else {
-        return false;
-    };
-    let same = |host: &Arc<VirtualHost>| {
-        held.lookup(&host.domain)
-            .is_some_and(|one| Arc::ptr_eq(one, host))
-    };
-    held.len() == hosts.len() && hosts.iter().all(same)
 }

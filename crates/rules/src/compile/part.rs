@@ -1,12 +1,39 @@
-//! The unit of incremental compilation: one VirtualService on one port.
+//! The unit of incremental compilation: the rules of one kind of one VirtualService on one port.
 
 use super::Scope;
 use super::delegates::{delegates_of, flatten};
 use super::resolve::Resolved;
 use super::shadow::Shadows;
-use crate::{Cluster, Route};
-use model::{Diagnostic, HttpAction, ObjectKey, Resources, VirtualService};
+use crate::{Cluster, Route, TcpRoute};
+use model::{
+    At, Diagnostic, GatewayRef, HostPattern, HttpAction, Located, ObjectKey, Resources,
+    VirtualService,
+};
 use std::sync::Arc;
+
+/// Which of the rules of a VirtualService.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub(crate) enum Layer {
+    /// `http`
+    Http,
+    /// `tls`: connections whose TLS goes through.
+    Tls,
+    /// `tcp`: all other connections.
+    Tcp,
+}
+
+/// A rule for connections.
+#[derive(Debug)]
+pub(crate) struct ConnectionRoute {
+    /// The name that a client asks for. Absent: whatever it asks for.
+    pub(crate) sni: Option<HostPattern>,
+    /// The rule.
+    pub(crate) route: Arc<TcpRoute>,
+    /// Where the name or the match stands: `spec.tls[0].match[1].sniHosts[2]`.
+    pub(crate) path: String,
+    /// Its place in the file.
+    pub(crate) at: At,
+}
 
 /// The routes of one VirtualService on one port, and what they were made of.
 #[derive(Debug)]
@@ -19,6 +46,8 @@ pub(crate) struct Part {
     pub(crate) clusters: Vec<Arc<Cluster>>,
     /// In the order in which they are tried.
     pub(crate) routes: Vec<Arc<Route>>,
+    /// Those of `tls` or `tcp`, in the order in which they are tried.
+    pub(crate) connections: Vec<ConnectionRoute>,
     /// What was noticed.
     pub(crate) diagnostics: Vec<Diagnostic>,
     /// Rules that are never reached on this port; worth telling if they are on no other either.
@@ -30,6 +59,8 @@ pub(crate) struct Part {
 pub(crate) struct PartKey {
     /// The VirtualService.
     pub(crate) virtual_service: ObjectKey,
+    /// Which of its rules.
+    pub(crate) layer: Layer,
     /// The listener's port.
     pub(crate) port: u16,
     /// The Gateway, when a match asks for Gateways.
@@ -39,25 +70,39 @@ pub(crate) struct PartKey {
 impl Part {
     /// Compiles the rules of `virtual_service` for the port and Gateway of `scope`.
     pub(super) fn compile(virtual_service: &Arc<VirtualService>, scope: &mut Scope<'_>) -> Self {
-        let resources = scope.resources;
-        let delegates = delegates_of(virtual_service, resources);
         let mut part = Self {
             virtual_service: virtual_service.clone(),
-            delegates: delegates
-                .map(|(key, found)| (key, found.cloned()))
-                .collect(),
+            delegates: Vec::new(),
             hosts: Vec::new(),
             clusters: Vec::new(),
             routes: Vec::new(),
+            connections: Vec::new(),
             diagnostics: Vec::new(),
             shadowed: Vec::new(),
         };
-        let flat = flatten(virtual_service, resources, &mut part);
-        let mut shadows = Shadows::default();
-        for route in &flat {
-            scope.add_routes(route, &mut shadows, &mut part);
+        match scope.layer {
+            Layer::Http => part.add_http(virtual_service, scope),
+            Layer::Tls => scope.add_tls_rules(virtual_service, &mut part),
+            Layer::Tcp => scope.add_tcp_rules(virtual_service, &mut part),
         }
         part
+    }
+
+    fn add_http(&mut self, virtual_service: &VirtualService, scope: &mut Scope<'_>) {
+        let resources = scope.resources;
+        self.delegates = delegates_of(virtual_service, resources)
+            .map(|(key, found)| (key, found.cloned()))
+            .collect();
+        let flat = flatten(virtual_service, resources, self);
+        let mut shadows = Shadows::default();
+        for route in &flat {
+            scope.add_routes(route, &mut shadows, self);
+        }
+    }
+
+    /// Whether none of its rules applies.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.routes.is_empty() && self.connections.is_empty()
     }
 
     /// Whether it was made of what `scope` has now.
@@ -104,12 +149,37 @@ impl Part {
 }
 
 /// Whether the routes of a VirtualService depend on the Gateway, and not on the port alone.
-pub(crate) fn asks_for_gateways(virtual_service: &VirtualService, resources: &Resources) -> bool {
+pub(crate) fn asks_for_gateways(
+    virtual_service: &VirtualService,
+    layer: Layer,
+    resources: &Resources,
+) -> bool {
+    match layer {
+        Layer::Http => http_asks(virtual_service, resources),
+        Layer::Tls => any_named(
+            (virtual_service.tls.iter())
+                .flat_map(|rule| &rule.matches)
+                .map(|one| &one.gateways),
+        ),
+        Layer::Tcp => any_named(
+            (virtual_service.tcp.iter())
+                .flat_map(|rule| &rule.matches)
+                .map(|one| &one.gateways),
+        ),
+    }
+}
+
+fn any_named<'m>(mut gateways: impl Iterator<Item = &'m Vec<Located<GatewayRef>>>) -> bool {
+    gateways.any(|gateways| !gateways.is_empty())
+}
+
+fn http_asks(virtual_service: &VirtualService, resources: &Resources) -> bool {
     let asks = |of: &VirtualService| {
-        of.http
-            .iter()
-            .flat_map(|route| &route.matches)
-            .any(|one| !one.gateways.is_empty())
+        any_named(
+            (of.http.iter())
+                .flat_map(|route| &route.matches)
+                .map(|one| &one.gateways),
+        )
     };
     let delegates = virtual_service
         .http

@@ -44,6 +44,8 @@ pub(crate) struct Resolver {
     known: HashMap<Arc<str>, Arc<Resolved>>,
     /// Answers from before the last change, good for comparison only.
     stale: HashMap<Arc<str>, Arc<Resolved>>,
+    /// Counts changes.
+    revision: u64,
 }
 
 impl Resolver {
@@ -52,7 +54,13 @@ impl Resolver {
         let services_changed = self.services.update(proxy, mesh, resources);
         if self.rules.update(proxy, mesh, resources) || services_changed {
             self.stale.extend(std::mem::take(&mut self.known));
+            self.revision += 1;
         }
+    }
+
+    /// As long as it is the same, so is every answer.
+    pub(crate) fn revision(&self) -> u64 {
+        self.revision
     }
 
     /// The services that the proxy sees.

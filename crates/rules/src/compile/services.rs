@@ -58,8 +58,7 @@ impl ServiceView {
 }
 
 impl PortView {
-    /// What is spoken to its endpoints when no DestinationRule says otherwise. Nobody asks for ports under
-    /// TLS, which no cluster is made of yet.
+    /// What is spoken to its endpoints when no DestinationRule says otherwise.
     pub(crate) fn upstream(&self) -> UpstreamProtocol {
         if self.protocol.is_http2() {
             UpstreamProtocol::Http2

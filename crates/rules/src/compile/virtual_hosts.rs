@@ -3,7 +3,7 @@
 use super::part::Part;
 use super::routes::shadowed;
 use super::shadow::Shadows;
-use crate::{ListenerKey, Route, RouteSet, VirtualHost};
+use crate::{Route, RouteSet, VirtualHost};
 use ahash::{HashMap, HashMapExt};
 use model::{Diagnostic, Meta, Origin};
 use std::collections::BTreeMap;
@@ -55,13 +55,13 @@ impl CompiledHost {
 
     /// Indexes the rules of `plan`. Hosts with the same rules share one index.
     pub(crate) fn compile(
-        key: ListenerKey,
+        port: u16,
         domain: &Arc<str>,
         plan: HostPlan,
         indexes: &mut Indexes,
     ) -> Self {
         let host = VirtualHost {
-            name: format!("{domain}:{}", key.port).into(),
+            name: format!("{domain}:{port}").into(),
             domain: domain.clone(),
             https_redirect: plan.https_redirect,
             routes: indexes.of(&plan.parts),

@@ -1,16 +1,20 @@
-//! What becomes of a request and why, for a person to read.
+//! What becomes of a request or connection and why, for a person to read.
 //!
 //! The decision is the one that serves requests, so the explanation cannot disagree with it. Chance is shown
 //! as it most likely falls: every destination with its weight, and an injected fault only when it always hits.
 
+mod connection;
 mod observer;
 mod reply;
 
 #[cfg(test)]
 mod tests;
 
-use crate::{Answer, Decision, Endpoints, Listener, Outcome, Reason, RequestHead, Table};
-use http::HeaderMap;
+use crate::{
+    Answer, Decision, Endpoints, Listener, Outcome, Reason, RequestHead, Serves, Table,
+    VirtualHosts,
+};
+use http::{HeaderMap, StatusCode};
 use observer::Tried;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,8 +26,10 @@ pub struct ExplainRequest {
     pub port: u16,
     /// `GET`
     pub method: String,
-    /// `http` or `https`
+    /// `http` or `https`; `tcp` or `tls` for a connection that is none of HTTP.
     pub scheme: String,
+    /// The name that the client asks for when it begins TLS (SNI). Absent: none, as when it knows an address only.
+    pub sni: Option<String>,
     /// As a client sends it in `Host`, with a port if the URL has one.
     pub authority: String,
     /// Normalised, without query.
@@ -32,6 +38,8 @@ pub struct ExplainRequest {
     pub query: Option<String>,
     /// All others.
     pub headers: HeaderMap,
+    /// The answer to a request for a host that the TLS server of its SNI does not serve: 421, or 404 as Istio's.
+    pub misdirected: StatusCode,
 }
 
 impl ExplainRequest {
@@ -111,6 +119,8 @@ pub struct Explanation {
     pub status: Option<u16>,
     /// `0.0.0.0:80`, or `80` for all addresses.
     pub listener: Option<String>,
+    /// The Gateway's server that the client's SNI chose. Absent: none did, or the port is in clear.
+    pub server: Option<ExplainedServer>,
     /// Name of the virtual host.
     pub virtual_host: Option<String>,
     /// Name of the route, empty for an unnamed one.
@@ -123,8 +133,21 @@ pub struct Explanation {
     pub tried: Vec<TriedRule>,
     /// Headers of an answer, such as `location`.
     pub headers: Vec<(String, String)>,
-    /// What is sent upstream.
+    /// What is sent upstream. Absent: nothing, or the bytes of a connection as they are.
     pub upstream: Option<ExplainedUpstream>,
+    /// Why the request or connection came no further, where no rule is to blame.
+    pub reason: Option<String>,
+}
+
+/// A server of a TLS port.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ExplainedServer {
+    /// `namespace/gateway/port-name`
+    pub name: String,
+    /// `SIMPLE`, `PASSTHROUGH`…
+    pub mode: &'static str,
+    /// Where it stands.
+    pub place: Place,
 }
 
 /// One place a request can go.
@@ -181,16 +204,32 @@ pub fn explain(table: &Table, endpoints: &Endpoints, request: &ExplainRequest) -
     let Some(listener) = listener_on(table, request.port) else {
         return nothing(ExplainedOutcome::NoListener);
     };
-    let Some(hosts) = listener.virtual_hosts() else {
-        return nothing(ExplainedOutcome::NoHost);
+    let explanation = match &listener.serves {
+        Serves::Http(_) if matches!(request.scheme.as_str(), "tcp" | "tls") => {
+            connection::on_http_port()
+        }
+        Serves::Http(hosts) => of_request(hosts, endpoints, request),
+        Serves::Tls(servers) => connection::of_tls(servers, endpoints, request),
+        Serves::Tcp(routes) => connection::of_routes(routes, endpoints),
     };
+    Explanation {
+        listener: Some(name_of(listener)),
+        ..explanation
+    }
+}
+
+/// Explains what becomes of a request among virtual hosts.
+fn of_request(
+    hosts: &VirtualHosts,
+    endpoints: &Endpoints,
+    request: &ExplainRequest,
+) -> Explanation {
     let head = request.head();
     let mut tried = Tried::default();
     // The highest roll: shares of less than everything do not hit.
     let decision =
         hosts.decide_observed(&head, &mut |sides: u32| sides.saturating_sub(1), &mut tried);
     Explanation {
-        listener: Some(name_of(listener)),
         virtual_host: decision.virtual_host.map(|host| host.name.to_string()),
         route: decision.route.map(|route| route.name.to_string()),
         place: place_of(&decision),
@@ -236,6 +275,7 @@ fn nothing(outcome: ExplainedOutcome) -> Explanation {
         outcome,
         status: None,
         listener: None,
+        server: None,
         virtual_host: None,
         route: None,
         place: None,
@@ -243,5 +283,6 @@ fn nothing(outcome: ExplainedOutcome) -> Explanation {
         tried: Vec::new(),
         headers: Vec::new(),
         upstream: None,
+        reason: None,
     }
 }

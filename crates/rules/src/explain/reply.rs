@@ -102,7 +102,12 @@ fn authority(action: &ForwardAction, head: &RequestHead<'_>) -> String {
     }
 }
 
-fn cluster(target: &ClusterTarget, weight: u32, endpoints: &Endpoints) -> ExplainedCluster {
+/// Where a destination leads.
+pub(super) fn cluster(
+    target: &ClusterTarget,
+    weight: u32,
+    endpoints: &Endpoints,
+) -> ExplainedCluster {
     let (key, addresses, missing) = match target {
         ClusterTarget::Cluster(cluster) => (&cluster.key, addresses(cluster, endpoints), None),
         ClusterTarget::Missing(missing) => {

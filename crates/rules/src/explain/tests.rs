@@ -1,3 +1,5 @@
+mod connection;
+
 use super::*;
 use crate::{CompileOptions, Compiler, Proxy};
 use model::{Defaults, Resources};
@@ -66,7 +68,34 @@ spec:
 "#;
 
 fn explained(port: u16, authority: &str, path: &str) -> Explanation {
-    let parsed = model::parse(&"shop.yaml".into(), RESOURCES, &Defaults::default());
+    explained_of(
+        RESOURCES,
+        &ExplainRequest {
+            port,
+            authority: authority.into(),
+            path: path.into(),
+            ..request()
+        },
+    )
+}
+
+/// `GET http://shop.test/?q=1` on port 80
+fn request() -> ExplainRequest {
+    ExplainRequest {
+        port: 80,
+        method: "GET".into(),
+        scheme: "http".into(),
+        sni: None,
+        authority: "shop.test".into(),
+        path: "/".into(),
+        query: Some("q=1".into()),
+        headers: HeaderMap::new(),
+        misdirected: StatusCode::MISDIRECTED_REQUEST,
+    }
+}
+
+fn explained_of(resources: &str, request: &ExplainRequest) -> Explanation {
+    let parsed = model::parse(&"shop.yaml".into(), resources, &Defaults::default());
     let accepted = parsed
         .objects
         .iter()
@@ -82,16 +111,7 @@ fn explained(port: u16, authority: &str, path: &str) -> Explanation {
     });
     let (table, _) = compiler.compile(&resources);
     let (endpoints, _) = compiler.endpoints(&resources);
-    let request = ExplainRequest {
-        port,
-        method: "GET".into(),
-        scheme: "http".into(),
-        authority: authority.into(),
-        path: path.into(),
-        query: Some("q=1".into()),
-        headers: HeaderMap::new(),
-    };
-    explain(&table, &endpoints, &request)
+    explain(&table, &endpoints, request)
 }
 
 #[test]

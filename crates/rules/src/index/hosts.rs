@@ -3,6 +3,7 @@
 use crate::{VirtualHost, host_of};
 use ahash::{HashMap, HashMapExt};
 use smallvec::SmallVec;
+use std::borrow::Cow;
 use std::sync::Arc;
 
 /// The longest name looked up; DNS knows none longer. It bounds the work a client can cause.
@@ -106,6 +107,17 @@ impl<T> HostMap<T> {
             .chain(&self.any)
     }
 
+    /// All domains with their values, in no particular order.
+    pub fn entries(&self) -> impl Iterator<Item = (Cow<'_, str>, &Arc<T>)> {
+        let exact = (self.exact.iter()).map(|(name, one)| (String::from_utf8_lossy(name), one));
+        let wildcards = self.wildcards.iter().map(|(suffix, one)| {
+            let domain = format!("*{}", String::from_utf8_lossy(suffix));
+            (Cow::Owned(domain), one)
+        });
+        let any = (self.any.iter()).map(|one| (Cow::Borrowed("*"), one));
+        exact.chain(wildcards).chain(any)
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.exact.len() + self.wildcards.len() + usize::from(self.any.is_some())
@@ -198,6 +210,21 @@ mod tests {
                 .is_some_and(|found| Arc::ptr_eq(found, &first))
         );
         assert_eq!(hosts.len(), 1);
+    }
+
+    #[test]
+    fn all_domains_are_listed_as_they_were_added() {
+        let domains = ["*", "*.shop.test", "a.shop.test"];
+        let hosts = hosts(&domains);
+        let mut listed: Vec<_> = hosts
+            .entries()
+            .map(|(domain, host)| {
+                assert_eq!(domain, *host.domain);
+                domain.into_owned()
+            })
+            .collect();
+        listed.sort();
+        assert_eq!(listed, domains);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use serde::Deserialize;
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 /// The document `_calls`.
 #[derive(Debug, Deserialize)]
@@ -46,6 +47,14 @@ pub(crate) struct Call {
     options: Option<String>,
     /// For other methods: `PUT http://…`.
     request: Option<String>,
+    /// For connections that are none of HTTP: `tls://SNI:443`, `tls://:443` without a name, `tcp://:3306`.
+    connect: Option<String>,
+    /// The name asked for in TLS when it is not the URL's.
+    sni: Option<String>,
+    /// Where the client is. Default `192.0.2.1`.
+    pub(crate) peer: Option<IpAddr>,
+    /// Where it connects to. Default `192.0.2.2`.
+    pub(crate) local: Option<IpAddr>,
     /// The listener's port when it is not the URL's.
     pub(crate) port: Option<u16>,
     #[serde(default)]
@@ -126,6 +135,19 @@ pub(crate) struct Want {
     /// Part of the reason for a missing cluster.
     pub(crate) reason: Option<String>,
     pub(crate) connect_timeout: Option<String>,
+    /// The TLS server: `default/gw/https`
+    pub(crate) server: Option<String>,
+    /// `SIMPLE`…
+    pub(crate) mode: Option<String>,
+    pub(crate) certificates: Option<Vec<String>>,
+    /// `ignored`, `optional`…
+    pub(crate) client: Option<String>,
+    /// `none`, or who they are.
+    pub(crate) authorities: Option<String>,
+    /// `V1_2-V1_3`
+    pub(crate) versions: Option<String>,
+    pub(crate) cipher_suites: Option<Vec<String>>,
+    pub(crate) alpn: Option<Vec<String>>,
 }
 
 /// A URL in its parts.
@@ -136,6 +158,8 @@ pub(crate) struct Target {
     pub(crate) port: u16,
     pub(crate) path: String,
     pub(crate) query: Option<String>,
+    /// Absent: in clear, or without a name.
+    pub(crate) sni: Option<String>,
 }
 
 impl Call {
@@ -146,6 +170,8 @@ impl Call {
             ("POST", url.as_str())
         } else if let Some(url) = &self.options {
             ("OPTIONS", url.as_str())
+        } else if let Some(url) = &self.connect {
+            ("", url.as_str())
         } else {
             self.request
                 .as_deref()
@@ -163,8 +189,11 @@ impl Call {
         };
         let host = rules::host_of(authority);
         let own_port = authority[host.len()..].trim_start_matches(':').parse().ok();
-        let default = if scheme == "https" { 443 } else { 80 };
+        let is_tls = matches!(scheme, "https" | "tls");
+        let default = if is_tls { 443 } else { 80 };
+        let named = (is_tls && !host.is_empty()).then(|| host.to_owned());
         Target {
+            sni: self.sni.clone().or(named),
             method: method.into(),
             scheme: scheme.into(),
             authority: authority.into(),

@@ -1,12 +1,19 @@
 //! What became of a request, compared with what was wanted.
 
-use crate::case::{Call, Want};
+use crate::case::{Call, Target, Want};
 use http::{HeaderMap, HeaderName, HeaderValue};
+use model::Origin;
 use rules::{
     Answer, Cluster, ClusterKey, ClusterTarget, Decision, Endpoints, Forward, HeadFacts,
-    ListenerKey, RequestHead, ServicePort, Table,
+    ListenerKey, RequestHead, Serves, ServicePort, Table, TcpRoutes, TlsAction, TlsServer,
+    TlsTermination, VirtualHosts,
 };
 use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+const PEER: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
+const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 2));
 
 /// What became of a request, in the words of `want`.
 pub(crate) struct Outcome {
@@ -25,6 +32,108 @@ impl Outcome {
             response_headers: BTreeMap::new(),
         };
         let target = call.target();
+        let listener = table.listeners.get(&ListenerKey {
+            bind: None,
+            port: target.port,
+        });
+        match listener.map(|listener| &listener.serves) {
+            None => outcome.fails("no_listener"),
+            Some(Serves::Http(hosts)) => outcome.record_request(hosts, call, &target, endpoints),
+            Some(Serves::Tcp(routes)) => outcome.record_connection(routes, call, endpoints),
+            Some(Serves::Tls(_)) => {
+                let server = listener.and_then(|one| one.tls_server(target.sni.as_deref()));
+                outcome.record_tls(server, call, &target, endpoints);
+            }
+        }
+        outcome
+    }
+
+    fn fails(&mut self, why: &str) {
+        self.got.insert("error", why.into());
+    }
+
+    fn record_tls(
+        &mut self,
+        server: Option<&Arc<TlsServer>>,
+        call: &Call,
+        target: &Target,
+        endpoints: &Endpoints,
+    ) {
+        let Some(server) = server else {
+            return self.fails("no_server");
+        };
+        self.got.insert("server", server.name.to_string());
+        self.got.insert("mode", server.mode().to_string());
+        if let Some(tls) = server.termination() {
+            self.record_termination(tls);
+        }
+        match &server.action {
+            TlsAction::Https {
+                virtual_hosts,
+                hosts,
+                ..
+            } => match hosts.lookup(&target.authority) {
+                _ if target.method.is_empty() => {}
+                Some(_) => self.record_request(virtual_hosts, call, target, endpoints),
+                None => self.fails("misdirected"),
+            },
+            TlsAction::Tcp { routes, .. } | TlsAction::Passthrough(routes) => {
+                self.record_connection(routes, call, endpoints);
+            }
+            TlsAction::AutoPassthrough(clusters) => {
+                let sni = target.sni.as_deref().unwrap();
+                self.record_target(clusters.lookup(sni).unwrap(), endpoints);
+            }
+        }
+    }
+
+    fn record_termination(&mut self, tls: &TlsTermination) {
+        let authorities = tls.client.authorities.as_ref();
+        let certificates = tls.certificates.iter().map(ToString::to_string);
+        let got = [
+            (
+                "certificates",
+                format!("{:?}", certificates.collect::<Vec<_>>()),
+            ),
+            ("client", snake(&format!("{:?}", tls.client.mode))),
+            (
+                "authorities",
+                authorities.map_or_else(|| "none".to_owned(), ToString::to_string),
+            ),
+            (
+                "versions",
+                format!("{:?}-{:?}", tls.min_version, tls.max_version),
+            ),
+            ("cipher_suites", format!("{:?}", tls.cipher_suites)),
+            ("alpn", format!("{:?}", tls.alpn)),
+        ];
+        self.got.extend(got);
+    }
+
+    fn record_connection(&mut self, routes: &TcpRoutes, call: &Call, endpoints: &Endpoints) {
+        let peer = call.peer.unwrap_or(PEER);
+        let local = call.local.unwrap_or(LOCAL);
+        let Some(route) = routes.route(peer, local) else {
+            return self.fails("no_route");
+        };
+        self.record_origin(&route.origin);
+        let drawn = route.draw(&mut call.draw.dice());
+        self.record_target(&drawn.cluster, endpoints);
+    }
+
+    fn record_origin(&mut self, origin: &Origin) {
+        let resource = &origin.resource;
+        let rule = format!("{}/{} {}", resource.namespace, resource.name, origin.path);
+        self.got.insert("rule", rule);
+    }
+
+    fn record_request(
+        &mut self,
+        hosts: &VirtualHosts,
+        call: &Call,
+        target: &Target,
+        endpoints: &Endpoints,
+    ) {
         let mut headers = HeaderMap::new();
         for (name, value) in &call.headers {
             headers.append(
@@ -40,17 +149,8 @@ impl Outcome {
             query: target.query.as_deref(),
             headers: &headers,
         };
-        let listener = table.listeners.get(&ListenerKey {
-            bind: None,
-            port: target.port,
-        });
-        let Some(hosts) = listener.and_then(|listener| listener.virtual_hosts()) else {
-            outcome.got.insert("error", "no_listener".into());
-            return outcome;
-        };
         let decision = hosts.decide(&head, &mut call.draw.dice());
-        outcome.record(&decision, &head, endpoints);
-        outcome
+        self.record(&decision, &head, endpoints);
     }
 
     fn record(&mut self, decision: &Decision<'_>, head: &RequestHead<'_>, endpoints: &Endpoints) {
@@ -58,13 +158,8 @@ impl Outcome {
             self.got.insert("virtual_host", host.name.to_string());
         }
         if let Some(route) = decision.route {
-            let origin = &route.origin;
-            let resource = &origin.resource;
             self.got.insert("route", route.name.to_string());
-            self.got.insert(
-                "rule",
-                format!("{}/{} {}", resource.namespace, resource.name, origin.path),
-            );
+            self.record_origin(&route.origin);
         }
         if let Some(delay) = decision.delay {
             self.got.insert("delay", format!("{delay:?}"));
@@ -97,14 +192,7 @@ impl Outcome {
         endpoints: &Endpoints,
     ) {
         let action = forward.action;
-        match &action.destinations[forward.destination].cluster {
-            ClusterTarget::Cluster(cluster) => self.record_cluster(cluster, endpoints),
-            ClusterTarget::Missing(missing) => {
-                self.got.insert("error", "no_cluster".into());
-                self.got.insert("cluster", short(&missing.key));
-                self.got.insert("reason", missing.reason.to_string());
-            }
-        }
+        self.record_target(&action.destinations[forward.destination].cluster, endpoints);
         let unchanged = || match head.query {
             Some(query) => format!("{}?{query}", head.path),
             None => head.path.to_owned(),
@@ -136,6 +224,17 @@ impl Outcome {
         self.got
             .insert("mirrors", format!("{:?}", mirrors.collect::<Vec<_>>()));
         self.record_headers(forward, head);
+    }
+
+    fn record_target(&mut self, target: &ClusterTarget, endpoints: &Endpoints) {
+        match target {
+            ClusterTarget::Cluster(cluster) => self.record_cluster(cluster, endpoints),
+            ClusterTarget::Missing(missing) => {
+                self.fails("no_cluster");
+                self.got.insert("cluster", short(&missing.key));
+                self.got.insert("reason", missing.reason.to_string());
+            }
+        }
     }
 
     fn record_cluster(&mut self, cluster: &Cluster, endpoints: &Endpoints) {
@@ -213,6 +312,14 @@ impl Outcome {
                 want.grpc_status.map(|status| status.to_string()),
             ),
             ("connect_timeout", want.connect_timeout.clone()),
+            ("server", want.server.clone()),
+            ("mode", want.mode.clone()),
+            ("certificates", list(&want.certificates)),
+            ("client", want.client.clone()),
+            ("authorities", want.authorities.clone()),
+            ("versions", want.versions.clone()),
+            ("cipher_suites", list(&want.cipher_suites)),
+            ("alpn", list(&want.alpn)),
         ];
         let mut differences = Vec::new();
         for (name, wanted) in wanted

@@ -1,5 +1,7 @@
 //! What is compiled again after a change, and what is not. What is compiled is told by the golden cases.
 
+mod secure;
+
 use super::*;
 use crate::{Action, ClusterTarget, VirtualHost};
 use model::{Defaults, Resource};
