@@ -1,6 +1,7 @@
 //! What the watcher noticed and nobody has looked at yet.
 
 use ahash::HashMap;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -55,6 +56,8 @@ pub(crate) struct Due {
     pub(crate) everything: bool,
     /// All files, even where the file system says that nothing changed.
     pub(crate) reread: bool,
+    /// Exactly these files of certificates are of interest now. Absent: the same as before.
+    pub(crate) follow: Option<BTreeSet<PathBuf>>,
     /// Nobody needs the answer any more.
     pub(crate) stop: bool,
 }
@@ -71,6 +74,7 @@ struct State {
     touched: HashMap<PathBuf, Waiting>,
     everything: Option<Waiting>,
     reread: bool,
+    follow: Option<BTreeSet<PathBuf>>,
     stop: bool,
 }
 
@@ -125,6 +129,13 @@ impl Inbox {
         self.changed.notify_one();
     }
 
+    /// Asks for exactly these files of certificates.
+    pub(crate) fn follow(&self, files: BTreeSet<PathBuf>) {
+        let mut state = self.lock();
+        state.follow = Some(files);
+        self.changed.notify_one();
+    }
+
     /// Ends the watching.
     pub(crate) fn stop(&self) {
         self.lock().stop = true;
@@ -172,6 +183,7 @@ impl State {
             paths,
             everything,
             reread,
+            follow: self.follow.take(),
             stop: self.stop,
         }
     }

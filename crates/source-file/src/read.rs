@@ -1,15 +1,20 @@
 //! Reading one file, within bounds.
 
-use config::Content;
+use config::{CertificateFile, Content, FileContent};
+use model::SecretBytes;
 use std::fs::{File, Metadata};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Greatest size of a file in bytes. A larger one is refused without being read.
 pub const MAX_FILE_BYTES: u64 = 8 * 1024 * 1024;
+
+/// Greatest size of a file of certificates, keys or revocations in bytes. A larger one is refused without being read.
+pub const MAX_CERTIFICATE_BYTES: u64 = 4 * 1024 * 1024;
 
 /// How old a change must be before an equal stamp proves an equal content. Clocks of file systems tick slowly.
 const STAMP_TRUST: Duration = Duration::from_secs(2);
@@ -70,13 +75,77 @@ impl Reading {
 
 /// Reads a file of at most `limit` bytes.
 pub(crate) fn read(path: &Path, limit: u64) -> Reading {
+    let Raw {
+        stamp,
+        torn,
+        content,
+    } = read_raw(path, limit);
+    let content = match content {
+        Ok(Some((bytes, _))) => text_of(bytes),
+        Ok(None) => Content::Gone,
+        Err(reason) => Content::Unreadable(reason),
+    };
+    Reading {
+        stamp,
+        torn,
+        content,
+    }
+}
+
+/// A file of certificates as it was read.
+pub(crate) struct CertificateReading {
+    /// As of [`Reading`].
+    pub(crate) stamp: Option<Stamp>,
+    /// As of [`Reading`].
+    pub(crate) torn: bool,
+    /// What was in it.
+    pub(crate) content: FileContent,
+}
+
+/// Reads a file of certificates or a key.
+pub(crate) fn read_certificate(path: &Path) -> CertificateReading {
+    let Raw {
+        stamp,
+        torn,
+        content,
+    } = read_raw(path, MAX_CERTIFICATE_BYTES);
+    let content = match content {
+        Ok(Some((bytes, mode))) => FileContent::Bytes {
+            bytes: SecretBytes::new(bytes),
+            mode,
+        },
+        Ok(None) => FileContent::Absent,
+        Err(reason) => FileContent::Unreadable(reason),
+    };
+    CertificateReading {
+        stamp,
+        torn,
+        content,
+    }
+}
+
+/// Reads files of certificates and keys, once.
+pub fn read_certificates<'p>(paths: impl IntoIterator<Item = &'p Path>) -> Vec<CertificateFile> {
+    let files = paths.into_iter().map(|path| CertificateFile {
+        path: path.to_path_buf(),
+        content: read_certificate(path).content,
+    });
+    files.collect()
+}
+
+/// A file as it was read, whatever it is for.
+struct Raw {
+    stamp: Option<Stamp>,
+    torn: bool,
+    /// Its bytes and permissions; absent when it is not there, or why it cannot be read.
+    content: Result<Option<(Vec<u8>, u32)>, String>,
+}
+
+fn read_raw(path: &Path, limit: u64) -> Raw {
     match try_read(path, limit) {
-        Ok(reading) => reading,
-        Err(error) if is_absent(&error) => whole(None, Content::Gone),
-        Err(error) => whole(
-            None,
-            Content::Unreadable(format!("cannot be read: {error}")),
-        ),
+        Ok(raw) => raw,
+        Err(error) if is_absent(&error) => whole(None, Ok(None)),
+        Err(error) => whole(None, Err(format!("cannot be read: {error}"))),
     }
 }
 
@@ -88,51 +157,43 @@ pub(crate) fn is_absent(error: &io::Error) -> bool {
     )
 }
 
-fn whole(stamp: Option<Stamp>, content: Content) -> Reading {
-    Reading {
+fn whole(stamp: Option<Stamp>, content: Result<Option<(Vec<u8>, u32)>, String>) -> Raw {
+    Raw {
         stamp,
         torn: false,
         content,
     }
 }
 
-fn try_read(path: &Path, limit: u64) -> io::Result<Reading> {
+fn try_read(path: &Path, limit: u64) -> io::Result<Raw> {
     let before = std::fs::metadata(path)?;
     let stamp = Stamp::of(&before);
     if !before.is_file() {
-        return Ok(whole(
-            Some(stamp),
-            Content::Unreadable("is not a regular file".into()),
-        ));
+        return Ok(whole(Some(stamp), Err("is not a regular file".into())));
     }
     if before.len() > limit {
-        return Ok(whole(
-            Some(stamp),
-            Content::Unreadable(too_large(before.len(), limit)),
-        ));
+        return Ok(whole(Some(stamp), Err(too_large(before.len(), limit))));
     }
     let mut file = match File::open(path) {
         Ok(file) => file,
         Err(error) if is_absent(&error) => return Err(error),
         Err(error) => {
-            return Ok(whole(
-                Some(stamp),
-                Content::Unreadable(format!("cannot be read: {error}")),
-            ));
+            let reason = format!("cannot be read: {error}");
+            return Ok(whole(Some(stamp), Err(reason)));
         }
     };
     let mut bytes = Vec::with_capacity(usize::try_from(before.len()).unwrap_or(0) + 1);
     // One byte beyond the limit, so that a file that grew meanwhile is noticed.
     (&mut file).take(limit + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > limit {
-        let content = Content::Unreadable(too_large(bytes.len() as u64, limit));
-        return Ok(whole(Some(stamp), content));
+        let reason = too_large(bytes.len() as u64, limit);
+        return Ok(whole(Some(stamp), Err(reason)));
     }
-    let torn = Stamp::of(&file.metadata()?) != stamp;
-    Ok(Reading {
+    let after = file.metadata()?;
+    Ok(Raw {
         stamp: Some(stamp),
-        torn,
-        content: text_of(bytes),
+        torn: Stamp::of(&after) != stamp,
+        content: Ok(Some((bytes, after.permissions().mode()))),
     })
 }
 

@@ -1,11 +1,12 @@
 //! The watching itself: a thread that reads again what was touched, and tells what differs.
 
+use crate::followed::Followed;
 use crate::inbox::{Due, Inbox, Touch};
 use crate::read::{MAX_FILE_BYTES, Reading, Stamp, read};
 use crate::walk::{Root, Walk, is_resource_name, name_of};
 use crate::watches::Watches;
 use ahash::{HashMap, HashSet};
-use config::{Change, Content, Message};
+use config::{CertificateFile, Change, Content, Message};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -100,6 +101,7 @@ impl FileSource {
             targets: BTreeMap::new(),
             missing: BTreeSet::new(),
             seen: BTreeSet::new(),
+            followed: Followed::default(),
         };
         std::thread::Builder::new()
             .name("source-file".into())
@@ -111,6 +113,32 @@ impl FileSource {
     /// Reads every file again, as on SIGHUP.
     pub fn rescan(&self) {
         self.inbox.reread();
+    }
+
+    /// Tells how exactly these files of certificates and keys stand, each once and then whenever it changes, as
+    /// [`Message::Certificates`]. They need not exist. Does not block.
+    pub fn follow(&self, files: BTreeSet<PathBuf>) {
+        self.inbox.follow(files);
+    }
+
+    /// The same for others to ask.
+    pub fn follower(&self) -> Follower {
+        Follower {
+            inbox: Arc::clone(&self.inbox),
+        }
+    }
+}
+
+/// Asks a [`FileSource`] for files of certificates.
+#[derive(Clone, Debug)]
+pub struct Follower {
+    inbox: Arc<Inbox>,
+}
+
+impl Follower {
+    /// See [`FileSource::follow`].
+    pub fn follow(&self, files: BTreeSet<PathBuf>) {
+        self.inbox.follow(files);
     }
 }
 
@@ -174,6 +202,8 @@ struct FileWatcher {
     missing: BTreeSet<PathBuf>,
     /// The roots that were there once. What they held stays when they go (promise 5).
     seen: BTreeSet<PathBuf>,
+    /// Files of certificates.
+    followed: Followed,
 }
 
 /// What was told of a file.
@@ -194,13 +224,25 @@ impl FileWatcher {
                 return Ok(());
             }
             let unsettled = due.paths.iter().any(|path| self.unsettles(path));
+            let follow = due.follow.take();
+            let is_other = follow.is_some();
+            if let Some(files) = follow {
+                self.followed.replace(files);
+            }
+            let certificates = self.followed.concerned(&due.paths);
+            let have_moved = self.followed.have_moved(&certificates);
+            if is_other || have_moved || due.everything {
+                self.followed.refresh();
+            }
             let links = due.paths.iter().filter_map(|path| self.targets.get(path));
             let links: Vec<PathBuf> = links.flatten().cloned().collect();
             due.paths.extend(links);
-            if due.everything || due.reread || unsettled {
+            if due.everything || due.reread || unsettled || is_other || have_moved {
                 self.sweep(&due, sender)?;
+                self.sweep_followed(&due, &certificates, sender)?;
             } else {
                 self.look(&due.paths, sender)?;
+                self.look_at_followed(&certificates, sender)?;
             }
         }
     }
@@ -279,14 +321,44 @@ impl FileWatcher {
         tell(sender, changes)
     }
 
+    /// Reads the touched ones of the followed files again, and all that may have changed.
+    fn sweep_followed(
+        &mut self,
+        due: &Due,
+        touched: &BTreeSet<PathBuf>,
+        sender: &Sender<Message>,
+    ) -> Result<(), Unheard> {
+        let mut files = match due.reread {
+            true => self.followed.all(),
+            false => self.followed.changed(&self.inbox),
+        };
+        files.extend(touched.iter().cloned());
+        self.look_at_followed(&files, sender)
+    }
+
+    fn look_at_followed(
+        &mut self,
+        files: &BTreeSet<PathBuf>,
+        sender: &Sender<Message>,
+    ) -> Result<(), Unheard> {
+        let news: Vec<CertificateFile> = self.followed.reread(files, &self.inbox);
+        if news.is_empty() {
+            return Ok(());
+        }
+        send(sender, Message::Certificates(news))
+    }
+
     fn walk(&mut self) -> Walk {
         let mut walk = Walk::over(&self.roots);
         for _ in 0..WATCH_ROUNDS {
-            if !self.watches.follow(&walk.folders) {
+            let mut folders = walk.folders.clone();
+            self.followed.add_folders(&mut folders);
+            if !self.watches.follow(&folders) {
                 break;
             }
             // What was put into a folder before the watch on it is seen by walking once more.
             walk = Walk::over(&self.roots);
+            self.followed.refresh();
         }
         for root in walk.missing.difference(&self.missing) {
             tracing::warn!(path = %name_of(&self.roots, root), "does not exist, waiting for it");

@@ -1,5 +1,7 @@
+mod followed;
+
 use crate::{FileSource, Options, Watching, read_once};
-use config::{Change, Content, Message};
+use config::{CertificateFile, Change, Content, FileContent, Message};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
@@ -19,6 +21,7 @@ struct Watched {
     receiver: Receiver<Message>,
     files: BTreeMap<String, Content>,
     told: usize,
+    certificates: BTreeMap<PathBuf, FileContent>,
 }
 
 impl Watched {
@@ -37,6 +40,7 @@ impl Watched {
             receiver,
             files: BTreeMap::new(),
             told: 0,
+            certificates: BTreeMap::new(),
         };
         watched.until("everything is told once", |_, synced| synced);
         watched
@@ -67,6 +71,7 @@ impl Watched {
             match self.receiver.try_recv() {
                 Ok(Message::Synced) => synced = true,
                 Ok(Message::Changes(changes)) => self.take(changes),
+                Ok(Message::Certificates(files)) => self.take_certificates(files),
                 Err(TryRecvError::Empty) => std::thread::yield_now(),
                 Err(TryRecvError::Disconnected) => panic!("the source ended"),
             }
@@ -87,6 +92,13 @@ impl Watched {
                 Content::Gone => self.files.remove(&name),
                 content => self.files.insert(name, content),
             };
+        }
+    }
+
+    fn take_certificates(&mut self, files: Vec<CertificateFile>) {
+        for CertificateFile { path, content } in files {
+            let path = path.strip_prefix(self.folder.path()).unwrap();
+            self.certificates.insert(path.to_path_buf(), content);
         }
     }
 
