@@ -1,5 +1,6 @@
 //! What sources say to the [`Controller`](crate::Controller).
 
+use crate::CertificateFile;
 use std::sync::Arc;
 
 /// How many messages of sources may wait for the controller; a source that is faster waits.
@@ -10,6 +11,8 @@ pub const QUEUE: usize = 16;
 pub enum Message {
     /// These files are new, different or gone. Everything in one message takes effect at once.
     Changes(Vec<Change>),
+    /// How files stand that the configuration asked for. Everything in one message takes effect at once.
+    Certificates(Vec<CertificateFile>),
     /// Everything that exists has been told once: what the first configuration waits for.
     Synced,
 }

@@ -1,5 +1,6 @@
 //! From changed files to a table: the objects in force, and the older versions that stand in for refused ones.
 
+use crate::credentials::{CertificateFile, CredentialKeeper, CredentialSettings, CredentialStatus};
 use crate::last_good::LastGood;
 use crate::store::say_that_the_older_stays;
 use crate::{Change, ChangeKind, ObjectChange, Published, Receipt, Store};
@@ -23,6 +24,8 @@ pub struct Settings {
     pub compile: CompileOptions,
     /// Where the last good version of every object is kept for the next start. Absent: nowhere.
     pub last_good: Option<PathBuf>,
+    /// Where certificates lie.
+    pub credentials: CredentialSettings,
 }
 
 /// All objects and what they compile to. Takes changes in one by one; costs what changed.
@@ -33,6 +36,10 @@ pub struct Configuration {
     generation: u64,
     /// What changed since the last compilation.
     pending: BTreeMap<ResourceRef, ChangeKind>,
+    /// What was compiled since the last publication.
+    unpublished: BTreeMap<ResourceRef, ChangeKind>,
+    /// Whether anything was.
+    is_compiled: bool,
     /// What changed or moved since it was last remembered on disk.
     unremembered: BTreeSet<ResourceRef>,
     /// What the table was compiled of.
@@ -44,7 +51,10 @@ pub struct Configuration {
     recovered: BTreeSet<ResourceRef>,
     table: Arc<Table>,
     endpoints: Arc<Endpoints>,
+    keeper: CredentialKeeper,
+    /// As they were published last.
     credentials: Arc<Credentials>,
+    status: Arc<[CredentialStatus]>,
     table_diagnostics: Vec<Diagnostic>,
     endpoint_diagnostics: Vec<Diagnostic>,
     diagnostics: Arc<[Diagnostic]>,
@@ -55,24 +65,35 @@ pub struct Configuration {
 struct Concern {
     routes: bool,
     endpoints: bool,
+    credentials: bool,
 }
 
 impl Concern {
     fn of(kind: &str) -> Self {
+        let nothing = Self::default();
         match kind {
             "EndpointSlice" | "Pod" | "WorkloadEntry" => Self {
-                routes: false,
                 endpoints: true,
+                ..nothing
             },
             "Service" | "ServiceEntry" => Self {
                 routes: true,
                 endpoints: true,
+                ..nothing
+            },
+            "Secret" => Self {
+                credentials: true,
+                ..nothing
             },
             _ => Self {
                 routes: true,
-                endpoints: false,
+                ..nothing
             },
         }
+    }
+
+    fn is_any(self) -> bool {
+        self.routes || self.endpoints || self.credentials
     }
 }
 
@@ -83,7 +104,9 @@ impl Configuration {
             defaults,
             compile,
             last_good,
+            credentials,
         } = settings;
+        let namespace = Arc::clone(&compile.proxy.namespace);
         let last_good = last_good.and_then(|folder| open(&folder, &defaults));
         Self {
             store: Store::new(defaults),
@@ -91,6 +114,8 @@ impl Configuration {
             last_good,
             generation: 0,
             pending: BTreeMap::new(),
+            unpublished: BTreeMap::new(),
+            is_compiled: false,
             unremembered: BTreeSet::new(),
             in_force: Arc::default(),
             refused: BTreeSet::new(),
@@ -98,7 +123,9 @@ impl Configuration {
             recovered: BTreeSet::new(),
             table: Arc::default(),
             endpoints: Arc::default(),
+            keeper: CredentialKeeper::new(credentials, namespace),
             credentials: Arc::default(),
+            status: Arc::from([]),
             table_diagnostics: Vec::new(),
             endpoint_diagnostics: Vec::new(),
             diagnostics: Arc::from([]),
@@ -117,13 +144,50 @@ impl Configuration {
         }
     }
 
+    /// Takes in what a source told of [`Self::wanted_files`]. Takes effect with [`Self::compile`].
+    pub fn apply_files(&mut self, files: Vec<CertificateFile>) {
+        self.keeper.apply(files);
+    }
+
     /// Compiles what changed. Absent: nothing is different from the last time.
     pub fn compile(&mut self, received_at: SystemTime) -> Option<Published> {
-        let first = self.generation == 0;
-        let concern = self.concern(first);
+        self.prepare(received_at);
+        let diagnostics = self.collect_diagnostics();
+        let is_same = *diagnostics == *self.diagnostics
+            && !self.is_compiled
+            && Arc::ptr_eq(self.keeper.credentials(), &self.credentials)
+            && Arc::ptr_eq(self.keeper.status(), &self.status);
+        self.diagnostics = diagnostics.into();
+        (!is_same).then(|| self.publish(received_at))
+    }
+
+    /// The files of certificates and keys that the servers need, as of the last compilation.
+    pub fn wanted_files(&self) -> &BTreeSet<PathBuf> {
+        self.keeper.wanted_files()
+    }
+
+    /// Until when files of certificates are to be waited for before anything is published: nobody shall fail
+    /// for want of a certificate that is there. Absent: not any more.
+    pub(crate) fn waits_until(&self, now: SystemTime) -> Option<SystemTime> {
+        self.keeper.waits_until(now)
+    }
+
+    /// When [`Self::compile`] can be different although nothing changed: a certificate expires. Absent: never.
+    pub(crate) fn due(&self) -> Option<SystemTime> {
+        self.keeper.due()
+    }
+
+    /// Compiles what changed and does not publish it.
+    pub(crate) fn prepare(&mut self, now: SystemTime) {
+        let concern = self.concern();
+        for (reference, kind) in std::mem::take(&mut self.pending) {
+            let kind = combined(self.unpublished.remove(&reference), kind);
+            self.unpublished.extend(kind.map(|kind| (reference, kind)));
+        }
+        self.is_compiled |= concern.is_any();
         if concern.routes {
             self.compile_routes();
-        } else if concern.endpoints {
+        } else if concern.is_any() {
             self.in_force = Arc::new(self.wanted_with(&self.outdated_versions()));
         }
         if concern.endpoints {
@@ -131,10 +195,13 @@ impl Configuration {
             self.endpoints = Arc::new(endpoints);
             self.endpoint_diagnostics = diagnostics;
         }
-        let diagnostics = self.collect_diagnostics();
-        let is_same = *diagnostics == *self.diagnostics && !concern.routes && !concern.endpoints;
-        self.diagnostics = diagnostics.into();
-        (!is_same).then(|| self.publish(received_at))
+        if concern.routes {
+            self.keeper.follow(&self.table, now);
+        }
+        if concern.credentials {
+            self.keeper.note_secrets();
+        }
+        self.keeper.look(&self.in_force, now);
     }
 
     /// The folder of last good versions is brought up to date with what was compiled last.
@@ -171,16 +238,19 @@ impl Configuration {
         }
     }
 
-    fn concern(&self, first: bool) -> Concern {
+    fn concern(&self) -> Concern {
+        let first = self.generation == 0;
         let all = Concern {
             routes: first,
             endpoints: first,
+            credentials: first,
         };
         self.pending.keys().fold(all, |concern, reference| {
             let other = Concern::of(&reference.kind);
             Concern {
                 routes: concern.routes || other.routes,
                 endpoints: concern.endpoints || other.endpoints,
+                credentials: concern.credentials || other.credentials,
             }
         })
     }
@@ -258,6 +328,7 @@ impl Configuration {
         let mut all = self.store.diagnostics();
         all.extend(self.table_diagnostics.iter().cloned());
         all.extend(self.endpoint_diagnostics.iter().cloned());
+        all.extend(self.keeper.diagnostics().iter().cloned());
         all.sort_by(|one, other| {
             (&one.position, &one.resource).cmp(&(&other.position, &other.resource))
         });
@@ -266,10 +337,14 @@ impl Configuration {
     }
 
     fn publish(&mut self, received_at: SystemTime) -> Published {
-        let changes = std::mem::take(&mut self.pending).into_iter();
+        self.is_compiled = false;
+        self.credentials = Arc::clone(self.keeper.credentials());
+        self.status = Arc::clone(self.keeper.status());
+        let changes = std::mem::take(&mut self.unpublished).into_iter();
         // A version that was held back changed nothing; its errors are counted below.
         let held_back = |of: &ResourceRef| self.refused.contains(of) || self.outdated.contains(of);
         let changes = changes.filter(|(of, kind)| *kind != ChangeKind::Moved && !held_back(of));
+        let changes: Vec<_> = changes.chain(self.keeper.take_changes()).collect();
         let count = |severity| {
             self.diagnostics
                 .iter()
@@ -279,6 +354,7 @@ impl Configuration {
         let receipt = Receipt {
             generation: self.generation,
             changes: changes
+                .into_iter()
                 .map(|(resource, kind)| ObjectChange { resource, kind })
                 .collect(),
             changes_more: 0,
@@ -293,6 +369,7 @@ impl Configuration {
             table: Arc::clone(&self.table),
             endpoints: Arc::clone(&self.endpoints),
             credentials: Arc::clone(&self.credentials),
+            credential_status: Arc::clone(&self.status),
             resources: Arc::clone(&self.in_force),
             diagnostics: Arc::clone(&self.diagnostics),
             receipt: Arc::new(receipt),

@@ -1,21 +1,35 @@
 //! The loop between sources and the data plane.
 
-use crate::{Change, Configuration, Message, Published, QUEUE};
+use crate::{CertificateFile, Change, Configuration, Message, Published, QUEUE};
 use model::{Diagnostic, Severity};
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::SystemTime;
-use tokio::sync::{mpsc, watch};
+use std::time::{Duration, SystemTime};
+use tokio::runtime::Runtime;
+use tokio::sync::mpsc::Receiver;
+use tokio::sync::watch;
+
+/// How often certificates are looked at although nothing was told, at least: the clock may have been set.
+const LOOK_EVERY: Duration = Duration::from_secs(60 * 60);
+
+/// So that what fails at every look is not looked at all the time.
+const SHORTEST_WAIT: Duration = Duration::from_millis(20);
+
+/// Asks a source to tell how these files of certificates stand, now and whenever they change, as
+/// [`Message::Certificates`]. Files that it was asked for before and are not among them are of no interest
+/// any more. Must not block.
+pub type Follow = Box<dyn Fn(&BTreeSet<PathBuf>) + Send>;
 
 /// The newest configuration. `None` until all sources have told everything once.
 pub type Publications = watch::Receiver<Option<Arc<Published>>>;
 
 /// Starts a thread that compiles what sources tell and publishes it.
 ///
-/// Nothing is published until each of `sources` has said [`Message::Synced`]. The thread ends when all
-/// senders are dropped.
+/// Nothing is published until each of `sources` has said [`Message::Synced`], and `follow`'s has told of the
+/// files of certificates. Absent `follow`: there are none. The thread ends when all senders are dropped.
 ///
 /// # Errors
 ///
@@ -23,7 +37,8 @@ pub type Publications = watch::Receiver<Option<Arc<Published>>>;
 pub fn start(
     configuration: Configuration,
     sources: usize,
-    receiver: mpsc::Receiver<Message>,
+    follow: Option<Follow>,
+    receiver: Receiver<Message>,
 ) -> io::Result<Publications> {
     let (publish, publications) = watch::channel(None);
     let controller = Controller {
@@ -31,10 +46,17 @@ pub fn start(
         awaited: sources,
         publish,
         told: HashSet::new(),
+        follow,
+        followed: BTreeSet::new(),
+        starting: true,
+        is_held_back: false,
     };
+    let clock = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()?;
     std::thread::Builder::new()
         .name("config".into())
-        .spawn(move || controller.run(receiver))?;
+        .spawn(move || controller.run(receiver, &clock))?;
     Ok(publications)
 }
 
@@ -45,18 +67,44 @@ struct Controller {
     publish: watch::Sender<Option<Arc<Published>>>,
     /// What has been logged, so that a reload does not repeat it.
     told: HashSet<String>,
+    /// Has files of certificates read.
+    follow: Option<Follow>,
+    /// What it was asked for.
+    followed: BTreeSet<PathBuf>,
+    /// Whether nothing was published yet.
+    starting: bool,
+    /// Whether something is not published yet for want of files.
+    is_held_back: bool,
+}
+
+/// What sources told.
+#[derive(Default)]
+struct News {
+    changes: Vec<Change>,
+    files: Vec<CertificateFile>,
+}
+
+/// What ends a wait for sources.
+enum Wake {
+    Told(Message),
+    /// It is time to look at the certificates.
+    Due,
+    /// All sources are gone.
+    Over,
 }
 
 impl Controller {
-    fn run(mut self, mut receiver: mpsc::Receiver<Message>) {
-        while let Some(message) = receiver.blocking_recv() {
+    fn run(mut self, mut receiver: Receiver<Message>, clock: &Runtime) {
+        loop {
+            let wake = clock.block_on(self.wait(&mut receiver));
             let received_at = SystemTime::now();
-            let starting = self.awaited > 0;
-            let changes = self.gather(message, &mut receiver);
+            let news = match wake {
+                Wake::Told(message) => self.gather(message, &mut receiver),
+                Wake::Due => News::default(),
+                Wake::Over => return,
+            };
             // A bug must cost the change that met it, and not the ability to change.
-            let outcome = catch_unwind(AssertUnwindSafe(|| {
-                self.take(changes, starting, received_at)
-            }));
+            let outcome = catch_unwind(AssertUnwindSafe(|| self.take(news, received_at)));
             if outcome.is_err() {
                 tracing::error!(
                     "a change of the configuration could not be compiled, the former one stays"
@@ -65,29 +113,58 @@ impl Controller {
         }
     }
 
+    async fn wait(&self, receiver: &mut Receiver<Message>) -> Wake {
+        let told = tokio::time::timeout(self.patience(), receiver.recv()).await;
+        match told {
+            Ok(Some(message)) => Wake::Told(message),
+            Ok(None) => Wake::Over,
+            Err(_) => Wake::Due,
+        }
+    }
+
+    /// How long nothing need be done unless a source tells something.
+    fn patience(&self) -> Duration {
+        let now = SystemTime::now();
+        let held_until = self.configuration.waits_until(now).unwrap_or(now);
+        let held_until = self.is_held_back.then_some(held_until);
+        let due = [held_until, self.configuration.due()].into_iter().flatten();
+        let left = due.map(|due| due.duration_since(now).unwrap_or_default());
+        let left = left.min().unwrap_or(LOOK_EVERY);
+        left.clamp(SHORTEST_WAIT, LOOK_EVERY)
+    }
+
     /// A message and all that wait behind it, so that a burst is compiled once.
-    fn gather(&mut self, first: Message, receiver: &mut mpsc::Receiver<Message>) -> Vec<Change> {
-        let mut changes = Vec::new();
-        self.note(first, &mut changes);
+    fn gather(&mut self, first: Message, receiver: &mut Receiver<Message>) -> News {
+        let mut news = News::default();
+        self.note(first, &mut news);
         for _ in 0..QUEUE {
             let Ok(message) = receiver.try_recv() else {
                 break;
             };
-            self.note(message, &mut changes);
+            self.note(message, &mut news);
         }
-        changes
+        news
     }
 
-    fn note(&mut self, message: Message, changes: &mut Vec<Change>) {
+    fn note(&mut self, message: Message, news: &mut News) {
         match message {
-            Message::Changes(more) => changes.extend(more),
+            Message::Changes(more) => news.changes.extend(more),
+            Message::Certificates(more) => news.files.extend(more),
             Message::Synced => self.awaited = self.awaited.saturating_sub(1),
         }
     }
 
-    fn take(&mut self, changes: Vec<Change>, starting: bool, received_at: SystemTime) {
-        self.configuration.apply(changes);
+    fn take(&mut self, news: News, received_at: SystemTime) {
+        self.configuration.apply(news.changes);
+        self.configuration.apply_files(news.files);
         if self.awaited > 0 {
+            return;
+        }
+        self.configuration.prepare(received_at);
+        self.follow_wanted();
+        let waits = self.configuration.waits_until(received_at).is_some();
+        self.is_held_back = waits && self.follow.is_some();
+        if self.is_held_back {
             return;
         }
         let Some(mut published) = self.configuration.compile(received_at) else {
@@ -101,8 +178,18 @@ impl Controller {
             *newest = Some(Arc::new(published));
         });
         self.configuration.remember();
-        if starting {
+        if std::mem::take(&mut self.starting) {
             self.configuration.forget_others();
+        }
+    }
+
+    fn follow_wanted(&mut self) {
+        let wanted = self.configuration.wanted_files();
+        if let Some(follow) = &self.follow
+            && *wanted != self.followed
+        {
+            follow(wanted);
+            self.followed.clone_from(wanted);
         }
     }
 

@@ -6,13 +6,18 @@
 mod change;
 mod configuration;
 mod controller;
+mod credentials;
 mod last_good;
 mod receipt;
 mod store;
 
 pub use change::*;
 pub use configuration::{Configuration, Settings};
-pub use controller::{Publications, start};
+pub use controller::{Follow, Publications, start};
+pub use credentials::{
+    CertificateFile, CredentialSettings, CredentialState, CredentialStatus, FileContent,
+    OrderedCredentials,
+};
 pub use receipt::{ObjectChange, Published, Receipt};
 pub use store::{ChangeKind, Store};
 

@@ -1,6 +1,7 @@
 //! What is published, and the receipt that goes with it.
 
 use crate::ChangeKind;
+use crate::CredentialStatus;
 use crate::configuration::combined;
 use certificates::Credentials;
 use model::{Diagnostic, ResourceRef, Resources};
@@ -19,6 +20,8 @@ pub struct Published {
     pub endpoints: Arc<Endpoints>,
     /// The certificates, which change without either.
     pub credentials: Arc<Credentials>,
+    /// How each of these stands, the missing ones included.
+    pub credential_status: Arc<[CredentialStatus]>,
     /// The objects that both were made of, for the configuration dump.
     pub resources: Arc<Resources>,
     /// What is wrong with the present objects, refused ones included.
@@ -53,7 +56,7 @@ const MAX_CHANGES: usize = 1024;
 pub struct Receipt {
     /// The table's generation. A change of endpoints alone leaves it.
     pub generation: u64,
-    /// The objects that changed; those that only moved within their file are not among them.
+    /// The objects and certificates that changed; those that only moved within their file are not among them.
     pub changes: Vec<ObjectChange>,
     /// How many more there are, where publications that nobody took changed too much to be named.
     pub changes_more: usize,

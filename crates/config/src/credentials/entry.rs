@@ -1,0 +1,239 @@
+//! One reference: what was good, and what is wrong with what lies there now.
+
+use super::find::{Bytes, Finder, Material};
+use super::problem::{Meanwhile, Problem};
+use super::{CredentialState, CredentialStatus};
+use crate::ChangeKind;
+use certificates::{Authorities, Credential};
+use model::Origin;
+use rules::CredentialRef;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+/// How long a good certificate is left alone when its files do not fit: two that are replaced are replaced one
+/// after the other.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// A reference, and what is known of it.
+pub(super) struct Entry {
+    /// The servers that need it.
+    pub(super) origins: Vec<Arc<Origin>>,
+    pub(super) good: Option<Good>,
+    /// What is wrong with what lies there now.
+    trouble: Option<Trouble>,
+    /// How many are read, when this is one too many.
+    pub(super) surplus: Option<usize>,
+}
+
+/// What was good.
+pub(super) struct Good {
+    fingerprint: u64,
+    source: String,
+    pub(super) value: Value,
+}
+
+#[derive(Clone)]
+pub(super) enum Value {
+    Certificate(Arc<Credential>),
+    Authorities(Arc<Authorities>),
+}
+
+pub(super) struct Trouble {
+    pub(super) problem: Problem,
+    /// Not told before: it may pass.
+    told_from: SystemTime,
+    /// Whether what lies there is what is served, for want of a better one.
+    is_served: bool,
+}
+
+impl Entry {
+    pub(super) fn new() -> Self {
+        Self {
+            origins: Vec::new(),
+            good: None,
+            trouble: None,
+            surplus: None,
+        }
+    }
+
+    /// Looks at what lies there. Returns what became of what is served.
+    pub(super) fn look(
+        &mut self,
+        reference: &CredentialRef,
+        finder: &Finder<'_>,
+        now: SystemTime,
+    ) -> Option<ChangeKind> {
+        let found = match self.surplus {
+            Some(most) => Err(Problem::TooMany(most)),
+            None => finder.find(reference),
+        };
+        match found.and_then(|material| self.judge(&material, now)) {
+            // Nothing is known that was not known before.
+            Err(Problem::NotTold) => None,
+            Err(problem) => {
+                let may_pass = problem.may_pass() && !finder.is_of_secret(reference);
+                self.note(problem, may_pass, now);
+                None
+            }
+            Ok(better) => {
+                let kind = better.map(|better| self.replace(better));
+                self.note_time(now);
+                kind
+            }
+        }
+    }
+
+    /// What is better than what is served. Absent: it is what is served.
+    fn judge(&mut self, material: &Material<'_>, now: SystemTime) -> Result<Option<Good>, Problem> {
+        let mut hasher = DefaultHasher::new();
+        material.bytes.hash(&mut hasher);
+        let fingerprint = hasher.finish();
+        if let Some(same) = self
+            .good
+            .as_mut()
+            .filter(|good| good.fingerprint == fingerprint)
+        {
+            // Perhaps from elsewhere.
+            same.source.clone_from(&material.source);
+            return Ok(None);
+        }
+        let good = Good {
+            fingerprint,
+            source: material.source.clone(),
+            value: parsed(material)?,
+        };
+        match (good.out_of_time(now), &self.good) {
+            (Some(problem), Some(served)) if served.out_of_time(now).is_none() => Err(problem),
+            _ => Ok(Some(good)),
+        }
+    }
+
+    fn replace(&mut self, better: Good) -> ChangeKind {
+        match self.good.replace(better) {
+            None => ChangeKind::Added,
+            Some(_) => ChangeKind::Changed,
+        }
+    }
+
+    fn note(&mut self, problem: Problem, may_pass: bool, now: SystemTime) {
+        let told_from = match may_pass && self.good.is_some() {
+            true => now + GRACE,
+            false => now,
+        };
+        let former = self.trouble.as_ref().filter(|former| !former.is_served);
+        self.trouble = Some(Trouble {
+            problem,
+            told_from: former.map_or(told_from, |former| former.told_from.min(told_from)),
+            is_served: false,
+        });
+    }
+
+    fn note_time(&mut self, now: SystemTime) {
+        let problem = self.good.as_ref().and_then(|good| good.out_of_time(now));
+        self.trouble = problem.map(|problem| Trouble {
+            problem,
+            told_from: now,
+            is_served: true,
+        });
+    }
+
+    /// What is wrong and will not pass by itself.
+    pub(super) fn told(&self, now: SystemTime) -> Option<&Trouble> {
+        self.trouble
+            .as_ref()
+            .filter(|trouble| trouble.told_from <= now)
+    }
+
+    pub(super) fn meanwhile(&self, trouble: &Trouble) -> Meanwhile {
+        match (&self.good, trouble.is_served) {
+            (None, _) => Meanwhile::Nothing,
+            (Some(_), true) => Meanwhile::Itself,
+            (Some(_), false) => Meanwhile::LastGood,
+        }
+    }
+
+    /// When this looks different although nothing changed.
+    pub(super) fn due(&self, now: SystemTime) -> Option<SystemTime> {
+        let told_from = self.trouble.as_ref().map(|trouble| trouble.told_from);
+        let times = self.good.as_ref().and_then(Good::times);
+        // The last second is within the time.
+        let times = times.map(|(from, until)| [from, until + Duration::from_secs(1)]);
+        let all = told_from.into_iter().chain(times.into_iter().flatten());
+        all.filter(|time| *time > now).min()
+    }
+
+    pub(super) fn status(&self, reference: &CredentialRef, now: SystemTime) -> CredentialStatus {
+        let told = self.told(now);
+        let good = self.good.as_ref();
+        let state = match (good, told) {
+            (None, _) => CredentialState::Missing,
+            (Some(good), _) if good.out_of_time(now).is_some() => CredentialState::OutOfTime,
+            (Some(_), Some(_)) => CredentialState::LastGood,
+            (Some(_), None) => CredentialState::Served,
+        };
+        let (names, not_before, not_after) = match good.map(|good| &good.value) {
+            Some(Value::Certificate(one)) => {
+                (one.names.clone(), Some(one.not_before), Some(one.not_after))
+            }
+            Some(Value::Authorities(all)) => (all.names.clone(), None, Some(all.not_after)),
+            None => (Vec::new(), None, None),
+        };
+        CredentialStatus {
+            reference: reference.clone(),
+            source: good.map(|good| good.source.clone()),
+            names,
+            not_before,
+            not_after,
+            state,
+            problem: told.map(|trouble| trouble.problem.message(reference)),
+        }
+    }
+}
+
+impl Good {
+    /// From when until when a certificate is valid. Authorities are trusted at any time.
+    fn times(&self) -> Option<(SystemTime, SystemTime)> {
+        match &self.value {
+            Value::Certificate(one) => Some((one.not_before, one.not_after)),
+            Value::Authorities(_) => None,
+        }
+    }
+
+    fn out_of_time(&self, now: SystemTime) -> Option<Problem> {
+        let Value::Certificate(credential) = &self.value else {
+            return None;
+        };
+        let error = credential.check_time(now).err()?;
+        Some(Problem::OutOfTime {
+            source: self.source.clone(),
+            reason: error.to_string(),
+        })
+    }
+}
+
+fn parsed(material: &Material<'_>) -> Result<Value, Problem> {
+    let invalid = |reason: String| Problem::Invalid {
+        source: material.source.clone(),
+        reason,
+    };
+    match material.bytes {
+        Bytes::Certificate { chain, key, staple } => {
+            let credential = Credential::from_pem(chain, key);
+            let credential = credential.and_then(|credential| match staple {
+                Some(staple) => credential.with_staple(staple),
+                None => Ok(credential),
+            });
+            let credential = credential.map_err(|error| invalid(error.to_string()))?;
+            Ok(Value::Certificate(Arc::new(credential)))
+        }
+        Bytes::Authorities {
+            authorities,
+            revocations,
+        } => {
+            let authorities = Authorities::from_pem(authorities, revocations)
+                .map_err(|error| invalid(error.to_string()))?;
+            Ok(Value::Authorities(Arc::new(authorities)))
+        }
+    }
+}

@@ -1,0 +1,23 @@
+//! Certificates: from where they lie to what is published beside the table.
+//!
+//! Every reference of the table is resolved on its own. What is good is kept until something better is there:
+//! a broken, mismatched, expired or missing certificate is told and changes nothing (promise 8), and no other
+//! server notices (promise 9).
+
+mod entry;
+mod file;
+mod find;
+mod keeper;
+mod place;
+mod problem;
+mod references;
+mod settings;
+mod status;
+
+pub use file::{CertificateFile, FileContent};
+pub(crate) use keeper::CredentialKeeper;
+pub use settings::{CredentialSettings, OrderedCredentials};
+pub use status::{CredentialState, CredentialStatus};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,180 @@
+//! What is wrong with a credential, and how that is told.
+
+use model::{Diagnostic, Origin, Severity};
+use rules::CredentialRef;
+use std::path::PathBuf;
+
+/// What keeps what lies there from being served.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) enum Problem {
+    /// The files were not read yet, which is nobody's fault.
+    NotTold,
+    /// It is nowhere.
+    Missing {
+        /// Where it could be.
+        places: Vec<String>,
+        /// Whether it is ordered, and will come by itself.
+        is_ordered: bool,
+    },
+    /// The proxy has no folder of its identity.
+    NoIdentity,
+    /// One part of it is there and another is not.
+    Incomplete {
+        /// The Secret or the folder.
+        place: String,
+        /// What it lacks.
+        lacks: &'static str,
+    },
+    /// A file is there and cannot be read.
+    Unreadable {
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// Others than its owner can read the key.
+    OpenKey {
+        /// The file.
+        file: PathBuf,
+        /// Its permissions.
+        mode: u32,
+    },
+    /// It was read, and is no good.
+    Invalid {
+        /// Where it was read.
+        source: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// It is good, and its time is over or has not come.
+    OutOfTime {
+        /// Where it was read.
+        source: String,
+        /// Which of the two.
+        reason: String,
+    },
+    /// There are too many.
+    TooMany(usize),
+}
+
+/// What becomes of handshakes meanwhile.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Meanwhile {
+    /// What was good before is served.
+    LastGood,
+    /// What is wrong is served, since nothing better is there.
+    Itself,
+    /// Nothing is.
+    Nothing,
+}
+
+impl Problem {
+    /// Whether it may be a moment of a change: of two files that are replaced, one is first.
+    pub(super) fn may_pass(&self) -> bool {
+        !matches!(self, Self::OutOfTime { .. } | Self::TooMany(_))
+    }
+
+    /// A warning where somebody who is not at fault may be about to bring it.
+    fn severity(&self) -> Severity {
+        match self {
+            Self::Missing { .. } | Self::NoIdentity | Self::NotTold => Severity::Warning,
+            _ => Severity::Error,
+        }
+    }
+
+    fn code(&self) -> &'static str {
+        match self {
+            Self::NotTold => "unread_certificate",
+            Self::Missing { .. } | Self::NoIdentity => "missing_certificate",
+            Self::Incomplete { .. } => "incomplete_certificate",
+            Self::Unreadable { .. } => "unreadable_certificate",
+            Self::OpenKey { .. } => "readable_key",
+            Self::Invalid { .. } => "invalid_certificate",
+            Self::OutOfTime { .. } => "certificate_out_of_time",
+            Self::TooMany(_) => "too_many_certificates",
+        }
+    }
+
+    /// What is wrong, after the name of what it is wrong with.
+    fn text(&self) -> String {
+        match self {
+            Self::NotTold => "was not read yet".to_owned(),
+            Self::Missing { places, .. } => format!("is missing, there is no {}", either(places)),
+            Self::NoIdentity => {
+                "is missing, the bootstrap file names no `[tls] identity`".to_owned()
+            }
+            Self::Incomplete { place, lacks } => format!("is incomplete, {place} has no {lacks}"),
+            Self::Unreadable { file, reason } => {
+                format!("cannot be read: {} {reason}", file.display())
+            }
+            Self::OpenKey { file, mode } => format!(
+                "is refused, others than its owner can read the key {} (mode {:04o})",
+                file.display(),
+                mode & 0o7777
+            ),
+            Self::Invalid { source, reason } => format!("is refused, {reason} ({source})"),
+            Self::OutOfTime { source, reason } => {
+                format!("is out of its time, {reason} ({source})")
+            }
+            Self::TooMany(most) => format!("is one too many, at most {most} are read"),
+        }
+    }
+
+    fn help(&self) -> String {
+        match self {
+            Self::NotTold => "wait a moment".to_owned(),
+            Self::Missing {
+                is_ordered: true, ..
+            } => "it is ordered, and comes by itself unless the log says otherwise".to_owned(),
+            Self::Missing { .. } => "put it there; it is taken up at once".to_owned(),
+            Self::NoIdentity => {
+                "name the folder that holds cert-chain.pem, key.pem and root-cert.pem".to_owned()
+            }
+            Self::Incomplete { lacks, .. } => format!("add {lacks}"),
+            Self::Unreadable { .. } => "let the gateway's user read it".to_owned(),
+            Self::OpenKey { file, .. } => format!(
+                "`chmod 600 {}`, or set `allow-readable-keys = true` in `[tls]`",
+                file.display()
+            ),
+            Self::Invalid { .. } => "replace it with one that is good".to_owned(),
+            Self::OutOfTime { .. } => "renew it".to_owned(),
+            Self::TooMany(_) => "let servers share certificates".to_owned(),
+        }
+    }
+
+    /// The diagnostic at the field that names it.
+    pub(super) fn told(
+        &self,
+        reference: &CredentialRef,
+        place: &Origin,
+        meanwhile: Meanwhile,
+    ) -> Diagnostic {
+        let meanwhile = match meanwhile {
+            Meanwhile::LastGood => "until then the last good one stays",
+            Meanwhile::Itself => "until then it is served all the same",
+            Meanwhile::Nothing => "until then handshakes that need it fail",
+        };
+        Diagnostic {
+            severity: self.severity(),
+            code: self.code(),
+            resource: Some(place.resource.clone()),
+            path: place.path.clone(),
+            message: self.message(reference),
+            help: Some(format!("{}; {meanwhile}", self.help())),
+            position: place.position.clone(),
+        }
+    }
+
+    /// One line.
+    pub(super) fn message(&self, reference: &CredentialRef) -> String {
+        format!("{reference}: {}", self.text())
+    }
+}
+
+fn either(places: &[String]) -> String {
+    match places {
+        [] => "place for it".to_owned(),
+        [one] => one.clone(),
+        [first @ .., last] => format!("{} or {last}", first.join(", ")),
+    }
+}

@@ -1,0 +1,58 @@
+//! Where certificates lie.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+/// Where certificates lie, and what is demanded of the files.
+#[derive(Clone, Debug, Default)]
+pub struct CredentialSettings {
+    /// The folder with a folder for each credential name. Absent: Secrets alone have names.
+    pub certificates: Option<PathBuf>,
+    /// Credentials that are ordered. Their folders come after those above.
+    pub ordered: Option<OrderedCredentials>,
+    /// The folder of the proxy's identity in the mesh: `cert-chain.pem`, `key.pem`, `root-cert.pem`.
+    pub identity: Option<PathBuf>,
+    /// What paths that a Gateway names are relative to.
+    pub relative_to: PathBuf,
+    /// Whether files of keys may be readable by others than their owner, as in volumes of Kubernetes.
+    pub allow_readable_keys: bool,
+}
+
+/// Credentials that are ordered from a certificate authority, and stored by whoever orders them.
+#[derive(Clone, Debug, Default)]
+pub struct OrderedCredentials {
+    /// The folder with a folder for each.
+    pub storage: PathBuf,
+    /// Their names.
+    pub names: BTreeSet<String>,
+}
+
+impl CredentialSettings {
+    /// The folders in which a name can be, the first counts.
+    pub(super) fn folders_of(&self, name: &str) -> impl Iterator<Item = PathBuf> {
+        // A name with a slash in it would lead elsewhere.
+        let is_folder = !matches!(name, "" | "." | "..") && !name.contains(['/', '\0']);
+        let ordered = self.ordered.as_ref();
+        let storage = ordered.filter(|ordered| ordered.names.contains(name));
+        let parents = [
+            self.certificates.as_deref(),
+            storage.map(|ordered| &*ordered.storage),
+        ];
+        let parents = parents.into_iter().flatten().filter(move |_| is_folder);
+        parents
+            .map(|parent| parent.join(name))
+            .collect::<Vec<_>>()
+            .into_iter()
+    }
+
+    /// Whether certificates of this name are ordered.
+    pub(super) fn orders(&self, name: &str) -> bool {
+        let ordered = self.ordered.as_ref();
+        ordered.is_some_and(|ordered| ordered.names.contains(name))
+    }
+
+    /// A path of a Gateway.
+    pub(super) fn path(&self, written: &str) -> PathBuf {
+        self.relative_to.join(Path::new(written))
+    }
+}
