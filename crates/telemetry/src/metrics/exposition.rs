@@ -3,8 +3,9 @@
 //! Istio's metrics are written directly, in Istio's order of labels, and piece by piece: with 25
 //! labels, a thousand series are some 60 MB of text, which must not all be in memory at once.
 
-use super::RequestSeries;
+use super::cache::Series;
 use super::series::{BOUNDS, Totals};
+use super::{RequestSeries, TcpSeries};
 use bytes::Bytes;
 use prometheus::{Encoder, Registry, TextEncoder};
 use std::io::Write as _;
@@ -16,25 +17,57 @@ pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// A chunk is handed out when it is longer than this.
 const CHUNK: usize = 64 << 10;
 
-/// A metric of requests: its name, its comment, its type, and how a series is written.
-struct Family {
+/// One of Istio's metrics: its name, its comment, its type, and how a series is written.
+struct Family<S: 'static> {
     name: &'static str,
     help: &'static str,
     kind: &'static str,
-    write: fn(&str, &RequestSeries, &mut Vec<u8>),
+    write: fn(&str, &S, &mut Vec<u8>),
 }
 
-const FAMILIES: [Family; 4] = [
+/// A counter of connections.
+const fn counter(
+    name: &'static str,
+    help: &'static str,
+    write: fn(&str, &TcpSeries, &mut Vec<u8>),
+) -> Family<TcpSeries> {
+    Family {
+        name,
+        help,
+        kind: "counter",
+        write,
+    }
+}
+
+static CONNECTIONS: [Family<TcpSeries>; 4] = [
+    counter(
+        "istio_tcp_connections_opened_total",
+        "TCP connections that began.",
+        |name, series, out| write_counter(name, series.labels(), series.totals().opened, out),
+    ),
+    counter(
+        "istio_tcp_connections_closed_total",
+        "TCP connections that ended.",
+        |name, series, out| write_counter(name, series.labels(), series.totals().closed, out),
+    ),
+    counter(
+        "istio_tcp_received_bytes_total",
+        "Bytes received from the clients of TCP connections.",
+        |name, series, out| write_counter(name, series.labels(), series.totals().received, out),
+    ),
+    counter(
+        "istio_tcp_sent_bytes_total",
+        "Bytes sent to the clients of TCP connections.",
+        |name, series, out| write_counter(name, series.labels(), series.totals().sent, out),
+    ),
+];
+
+static REQUESTS: [Family<RequestSeries>; 4] = [
     Family {
         name: "istio_requests_total",
         help: "Requests that are finished.",
         kind: "counter",
-        write: |name, series, out| {
-            write(
-                format_args!("{name}{{{}}} {}\n", series.labels(), series.count()),
-                out,
-            );
-        },
+        write: |name, series, out| write_counter(name, series.labels(), series.count(), out),
     },
     Family {
         name: "istio_request_duration_milliseconds",
@@ -71,13 +104,22 @@ const FAMILIES: [Family; 4] = [
     },
 ];
 
-/// First what is in the registry, then the four metrics of requests.
+/// First what is in the registry, then the metrics of requests, then those of connections.
 pub(super) fn chunks(
     registry: &Registry,
-    series: Vec<Arc<RequestSeries>>,
+    requests: Vec<Arc<RequestSeries>>,
+    connections: Vec<Arc<TcpSeries>>,
 ) -> impl Iterator<Item = Bytes> + Send + use<> {
-    let own = encode(registry);
-    let pieces = FAMILIES.iter().flat_map(move |family| {
+    std::iter::once(encode(registry))
+        .chain(chunks_of(&REQUESTS, requests))
+        .chain(chunks_of(&CONNECTIONS, connections))
+}
+
+fn chunks_of<S: Send + Sync>(
+    families: &'static [Family<S>],
+    series: Vec<Arc<S>>,
+) -> impl Iterator<Item = Bytes> + Send {
+    let pieces = families.iter().flat_map(move |family| {
         let series = series.clone();
         let head = if series.is_empty() {
             None
@@ -90,9 +132,9 @@ pub(super) fn chunks(
                 .map(move |series| Piece::Series(family, series)),
         )
     });
-    std::iter::once(own).chain(Chunks {
+    Chunks {
         pieces: pieces.fuse(),
-    })
+    }
 }
 
 fn encode(registry: &Registry) -> Bytes {
@@ -103,12 +145,12 @@ fn encode(registry: &Registry) -> Bytes {
     out.into()
 }
 
-enum Piece {
-    Head(&'static Family),
-    Series(&'static Family, Arc<RequestSeries>),
+enum Piece<S: 'static> {
+    Head(&'static Family<S>),
+    Series(&'static Family<S>, Arc<S>),
 }
 
-impl Piece {
+impl<S> Piece<S> {
     fn write(&self, out: &mut Vec<u8>) {
         match self {
             Self::Series(family, series) => (family.write)(family.name, series, out),
@@ -129,7 +171,7 @@ struct Chunks<I> {
     pieces: I,
 }
 
-impl<I: Iterator<Item = Piece>> Iterator for Chunks<I> {
+impl<S: 'static, I: Iterator<Item = Piece<S>>> Iterator for Chunks<I> {
     type Item = Bytes;
 
     fn next(&mut self) -> Option<Bytes> {
@@ -146,6 +188,10 @@ impl<I: Iterator<Item = Piece>> Iterator for Chunks<I> {
             Some(out.into())
         }
     }
+}
+
+fn write_counter(name: &str, labels: &str, count: u64, out: &mut Vec<u8>) {
+    write(format_args!("{name}{{{labels}}} {count}\n"), out);
 }
 
 fn write_histogram(name: &str, labels: &str, totals: &Totals, sum: &str, out: &mut Vec<u8>) {

@@ -61,7 +61,7 @@ pub struct Destination {
     pub service_namespace: String,
 }
 
-/// The labels of a request that its configuration decides.
+/// The labels of a request or a connection that its configuration decides.
 #[derive(Clone, Copy, Debug)]
 pub struct RequestLabels<'l> {
     /// Who counts it.
@@ -145,6 +145,17 @@ pub(super) fn render(labels: &RequestLabels<'_>, outcome: RequestOutcome) -> Str
     text.source(labels);
     text.destination(labels.destination);
     text.outcome(outcome);
+    text.plain("connection_security_policy", security(labels.security));
+    text.0
+}
+
+/// The 23 labels of Istio's metrics of TCP connections, like those of requests.
+pub(super) fn render_tcp(labels: &RequestLabels<'_>, flags: ResponseFlags) -> String {
+    let mut text = Text(String::with_capacity(900));
+    text.source(labels);
+    text.destination(labels.destination);
+    text.plain("request_protocol", "tcp");
+    text.plain("response_flags", &flags.to_string());
     text.plain("connection_security_policy", security(labels.security));
     text.0
 }

@@ -9,6 +9,7 @@ mod labels;
 mod own;
 mod process;
 mod series;
+mod tcp;
 
 pub use exposition::CONTENT_TYPE;
 pub use labels::{
@@ -17,9 +18,12 @@ pub use labels::{
 pub use own::{ListenerMetrics, Own, UpstreamMetrics};
 pub(crate) use process::Memory;
 pub use series::{RequestSample, RequestSeries};
+pub use tcp::TcpSeries;
 
+use crate::ResponseFlags;
 use crate::receipts::Receipt;
-use cache::RequestCache;
+use cache::Cache;
+use labels::{render, render_tcp};
 use prometheus::Registry;
 use prometheus::core::Collector;
 use std::sync::Arc;
@@ -27,7 +31,8 @@ use std::sync::Arc;
 /// All metrics of the process.
 pub struct Metrics {
     registry: Registry,
-    requests: RequestCache,
+    requests: Cache<RequestOutcome, RequestSeries>,
+    connections: Cache<ResponseFlags, TcpSeries>,
     own: Own,
 }
 
@@ -39,7 +44,8 @@ impl Metrics {
         process::register(&registry);
         Self {
             registry,
-            requests: RequestCache::new(),
+            requests: Cache::new(),
+            connections: Cache::new(),
             own,
         }
     }
@@ -69,7 +75,9 @@ impl Metrics {
         sample: RequestSample,
         labels: impl FnOnce() -> RequestLabels<'l>,
     ) {
-        self.requests.record(destination, outcome, sample, labels);
+        let labels = || render(&labels(), outcome);
+        self.requests
+            .with(destination, outcome, labels, |series| series.record(sample));
     }
 
     /// The series of these labels, to be kept by the caller. [`record_request`](Self::record_request)
@@ -82,15 +90,31 @@ impl Metrics {
         labels: &RequestLabels<'_>,
         outcome: RequestOutcome,
     ) -> Arc<RequestSeries> {
-        self.requests.series(labels, outcome)
+        self.requests.series(render(labels, outcome))
     }
 
-    /// Forgets the series of requests that nothing was recorded in since the last call and that
+    /// Where a TCP connection is counted, to be kept by it: its bytes are counted while they flow.
+    ///
+    /// `destination` and `labels` are as for [`record_request`](Self::record_request). `flags` are those of
+    /// the connection at the moment.
+    pub fn tcp_series<'l>(
+        &self,
+        destination: u64,
+        flags: ResponseFlags,
+        labels: impl FnOnce() -> RequestLabels<'l>,
+    ) -> Arc<TcpSeries> {
+        let labels = || render_tcp(&labels(), flags);
+        self.connections
+            .with(destination, flags, labels, Arc::clone)
+    }
+
+    /// Forgets the series of requests and connections that nothing was recorded in since the last call and that
     /// nobody holds, so that destinations long gone do not cost memory for ever.
     ///
     /// Called every half an hour or so; counters that disappear are no trouble to Prometheus.
     pub fn forget_idle_series(&self) {
         self.requests.forget_idle();
+        self.connections.forget_idle();
     }
 
     /// Tells of a configuration change.
@@ -100,7 +124,7 @@ impl Metrics {
 
     /// The text format, in chunks of a bounded size that are made when they are asked for.
     pub fn exposition(&self) -> impl Iterator<Item = bytes::Bytes> + Send + use<> {
-        exposition::chunks(&self.registry, self.requests.all())
+        exposition::chunks(&self.registry, self.requests.all(), self.connections.all())
     }
 
     /// The text format as one string, for tests and tools.

@@ -3,7 +3,8 @@
 use crate::receipts::Receipt;
 use prometheus::core::Collector;
 use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
-use std::time::UNIX_EPOCH;
+use std::collections::BTreeSet;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Tidegate's own metrics, and `istio_build`.
 pub struct Own {
@@ -11,12 +12,15 @@ pub struct Own {
     config_live: IntGauge,
     config_reloads: IntCounterVec,
     config_diagnostics: IntGaugeVec,
+    certificate_expiry: IntGaugeVec,
     listener_up: IntGaugeVec,
     connections: IntGaugeVec,
     connections_total: IntCounterVec,
     connections_refused: IntCounterVec,
     requests_refused: IntCounterVec,
+    tls_failures: IntCounterVec,
     mirrors: IntCounterVec,
+    acme_orders: IntCounterVec,
     upstream: UpstreamMetrics,
     access_log_dropped: IntCounter,
 }
@@ -81,6 +85,11 @@ impl Own {
                 "What is wrong with the configuration in force.",
                 &["severity"],
             ),
+            certificate_expiry: new.gauges(
+                "tidegate_certificate_expiry_timestamp_seconds",
+                "When the certificate that is served expires.",
+                &["name"],
+            ),
             listener_up: new.gauges(
                 "tidegate_listener_up",
                 "Whether the listener accepts connections.",
@@ -106,10 +115,20 @@ impl Own {
                 "Requests refused because of a limit or a broken protocol.",
                 &["reason"],
             ),
+            tls_failures: new.counters(
+                "tidegate_tls_handshake_failures_total",
+                "Connections from downstream that did not get through their TLS handshake.",
+                &["reason"],
+            ),
             mirrors: new.counters(
                 "tidegate_mirror_total",
                 "Mirrored requests, by what became of them.",
                 &["result"],
+            ),
+            acme_orders: new.counters(
+                "tidegate_acme_orders_total",
+                "Certificates ordered from an ACME server, by what came of it.",
+                &["credential", "result"],
             ),
             upstream: UpstreamMetrics::register(&new),
             access_log_dropped: new.counter(
@@ -139,6 +158,23 @@ impl Own {
         self.forget_refusals(name);
     }
 
+    /// `tidegate_certificate_expiry_timestamp_seconds`: exactly these certificates, and when each expires.
+    pub fn certificate_expiries<'n>(&self, all: impl Iterator<Item = (&'n str, SystemTime)>) {
+        let mut former: BTreeSet<String> = (self.certificate_expiry.collect().iter())
+            .flat_map(|family| family.get_metric())
+            .filter_map(|metric| label(metric, "name").map(str::to_owned))
+            .collect();
+        for (name, expiry) in all {
+            let seconds = expiry.duration_since(UNIX_EPOCH).unwrap_or_default();
+            let gauge = self.certificate_expiry.with_label_values(&[name]);
+            gauge.set(count(seconds.as_secs()));
+            former.remove(name);
+        }
+        for name in former {
+            let _ = self.certificate_expiry.remove_label_values(&[&name]);
+        }
+    }
+
     fn forget_refusals(&self, listener: &str) {
         let reasons: Vec<String> = (self.connections_refused.collect().iter())
             .flat_map(|family| family.get_metric())
@@ -159,9 +195,21 @@ impl Own {
         self.requests_refused.with_label_values(&[reason])
     }
 
+    /// `tidegate_tls_handshake_failures_total`: connections that did not get through their TLS handshake.
+    ///
+    /// `reason` is a fixed word: `unknown_server`, `timeout`.
+    pub fn tls_failures(&self, reason: &'static str) -> IntCounter {
+        self.tls_failures.with_label_values(&[reason])
+    }
+
     /// `tidegate_mirror_total`: mirrored requests, by a fixed word: `sent`, `failed`, `dropped`.
     pub fn mirrors(&self, result: &'static str) -> IntCounter {
         self.mirrors.with_label_values(&[result])
+    }
+
+    /// `tidegate_acme_orders_total`: orders of a configured credential, by a fixed word: `success`, `failure`.
+    pub fn acme_orders(&self, credential: &str, result: &'static str) -> IntCounter {
+        self.acme_orders.with_label_values(&[credential, result])
     }
 
     /// Counters of the way upstream.

@@ -4,6 +4,7 @@
 //! fight for a cache line; a scrape sums the copies up. The number of requests is not counted by
 //! itself: each stands in exactly one bucket of the durations.
 
+use super::cache::Series;
 use std::array;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -48,7 +49,7 @@ const MICROSECOND_BOUNDS: [u64; BUCKETS - 1] = [
 pub(super) const BUCKETS: usize = 20;
 
 /// Copies of the numbers of a series.
-const SHARDS: usize = 4;
+pub(super) const SHARDS: usize = 4;
 
 /// One finished request, as numbers.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -83,13 +84,6 @@ struct Histogram {
 }
 
 impl RequestSeries {
-    pub(super) fn new(labels: Arc<str>) -> Self {
-        Self {
-            labels,
-            shards: array::from_fn(|_| Shard::default()),
-        }
-    }
-
     /// Counts one finished request.
     pub fn record(&self, sample: RequestSample) {
         let microseconds = u64::try_from(sample.duration.as_micros()).unwrap_or(u64::MAX);
@@ -104,10 +98,6 @@ impl RequestSeries {
     /// How many requests were counted.
     pub fn count(&self) -> u64 {
         self.totals(|shard| &shard.microseconds).count()
-    }
-
-    pub(super) fn labels(&self) -> &Arc<str> {
-        &self.labels
     }
 
     pub(super) fn microseconds(&self) -> Totals {
@@ -136,6 +126,23 @@ impl RequestSeries {
     }
 }
 
+impl Series for RequestSeries {
+    fn new(labels: Arc<str>) -> Self {
+        Self {
+            labels,
+            shards: array::from_fn(|_| Shard::default()),
+        }
+    }
+
+    fn labels(&self) -> &Arc<str> {
+        &self.labels
+    }
+
+    fn activity(&self) -> u64 {
+        self.count()
+    }
+}
+
 impl Histogram {
     fn add(&self, value: u64, bounds: &[u64; BUCKETS - 1]) {
         let bucket = bounds.partition_point(|&bound| bound < value);
@@ -159,7 +166,7 @@ impl Totals {
 }
 
 /// Threads take turns with the shards.
-fn shard_of_thread() -> usize {
+pub(super) fn shard_of_thread() -> usize {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     thread_local! {
         static SHARD: usize = NEXT.fetch_add(1, Ordering::Relaxed) % SHARDS;

@@ -1,10 +1,10 @@
 //! What a scrape shows.
 
-use super::cache::{REST, SERIES_LIMIT};
+use super::cache::{REST, SERIES_LIMIT, Series};
 use super::series::BOUNDS;
 use super::*;
 use crate::ResponseFlags;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 fn gateway() -> Workload {
     Workload {
@@ -357,6 +357,25 @@ fn a_listener_that_is_gone_is_gone_from_the_scrape() {
 }
 
 #[test]
+fn exactly_the_certificates_that_are_served_are_told_with_their_expiry() {
+    let metrics = Metrics::new("0.1.0");
+    let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+    let told = || {
+        let text = metrics.text();
+        let lines = lines(&text, "tidegate_certificate_expiry_timestamp_seconds");
+        lines.into_iter().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let own = metrics.own();
+    own.certificate_expiries([("a", at(7)), ("b", at(8))].into_iter());
+    assert_eq!(told().len(), 2);
+    own.certificate_expiries([("b", at(9))].into_iter());
+    assert_eq!(
+        told(),
+        [r#"tidegate_certificate_expiry_timestamp_seconds{name="b"} 9"#]
+    );
+}
+
+#[test]
 fn tidegates_own_metrics_are_there_from_the_start() {
     let metrics = Metrics::new("0.1.0");
     metrics.own().upstream().retries.inc();
@@ -388,4 +407,68 @@ fn another_crate_registers_a_metric_once() {
     assert!(metrics.register(ejections.clone()).is_ok());
     assert!(metrics.register(ejections).is_err());
     assert!(metrics.text().contains("tidegate_ejected_endpoints 0\n"));
+}
+
+fn connection(metrics: &Metrics, flags: ResponseFlags) -> Arc<TcpSeries> {
+    let (source, reviews) = (gateway(), reviews());
+    metrics.tcp_series(1, flags, || labels(&source, &reviews))
+}
+
+#[test]
+fn connections_have_istios_names_and_labels() {
+    let metrics = Metrics::new("0.1.0");
+    let series = connection(&metrics, ResponseFlags::empty());
+    series.opened();
+    series.received(10);
+    series.sent(20);
+    series.sent(5);
+    connection(&metrics, ResponseFlags::UF | ResponseFlags::URX).closed();
+    let text = metrics.text();
+    let own = concat!(
+        r#"{reporter="source",source_workload="istio-ingressgateway","#,
+        r#"source_canonical_service="istio-ingressgateway",source_canonical_revision="latest","#,
+        r#"source_workload_namespace="istio-system",source_principal="unknown","#,
+        r#"source_app="istio-ingressgateway",source_version="unknown",source_cluster="unknown","#,
+        r#"destination_workload="unknown",destination_workload_namespace="unknown","#,
+        r#"destination_principal="unknown",destination_app="unknown",destination_version="v2","#,
+        r#"destination_service="reviews.default.svc.cluster.local","#,
+        r#"destination_canonical_service="unknown",destination_canonical_revision="latest","#,
+        r#"destination_service_name="reviews",destination_service_namespace="default","#,
+        r#"destination_cluster="unknown",request_protocol="tcp","#,
+        r#"response_flags="-",connection_security_policy="unknown"}"#,
+    );
+    assert_eq!(own.matches("=\"").count(), 23);
+    for (name, count) in [
+        ("istio_tcp_connections_opened_total", 1),
+        ("istio_tcp_connections_closed_total", 0),
+        ("istio_tcp_received_bytes_total", 10),
+        ("istio_tcp_sent_bytes_total", 25),
+    ] {
+        let lines = lines(&text, name);
+        assert_eq!(lines.len(), 2, "{text}");
+        assert_eq!(lines[0], format!("{name}{own} {count}"));
+        assert_eq!(value(lines[1], "response_flags"), "URX,UF");
+        assert!(text.contains(&format!("# TYPE {name} counter\n")), "{text}");
+    }
+    assert!(!text.contains("istio_requests_total"), "{text}");
+}
+
+/// Promise 17, and an open connection is still there to be counted in.
+#[test]
+fn connections_long_gone_are_forgotten_and_open_ones_are_not() {
+    let metrics = Metrics::new("0.1.0");
+    connection(&metrics, ResponseFlags::UH).closed();
+    let open = connection(&metrics, ResponseFlags::empty());
+    open.opened();
+    for _ in 0..3 {
+        metrics.forget_idle_series();
+    }
+    open.sent(7);
+    let text = metrics.text();
+    assert_eq!(
+        lines(&text, "istio_tcp_sent_bytes_total").len(),
+        1,
+        "{text}"
+    );
+    assert!(lines(&text, "istio_tcp_sent_bytes_total")[0].ends_with(" 7"));
 }
