@@ -2,6 +2,7 @@
 
 use crate::http::address_value;
 use crate::net::ConnectionState;
+use crate::tls::TlsFacts;
 use http::HeaderValue;
 use rules::ListenerKey;
 use std::net::SocketAddr;
@@ -18,6 +19,8 @@ pub struct ConnectionInfo {
     pub peer: SocketAddr,
     /// Counters and phase.
     pub state: Arc<ConnectionState>,
+    /// What TLS tells, where it ended here. Absent: the connection is in clear, or TLS goes through.
+    pub tls: Option<Arc<TlsFacts>>,
 }
 
 impl ConnectionInfo {

@@ -4,15 +4,20 @@
 //! keeps what outlives one: the state of clusters and endpoints. This crate reads no file and no
 //! resource; a compiled table and the endpoints beside it are handed to [`Shared::publish`].
 
+mod challenges;
 mod connection;
 mod http;
 pub mod net;
 mod settings;
 mod shared;
+mod tcp;
+mod tls;
 pub mod upstream;
 
+pub use challenges::{ChallengeGuard, Challenges};
 pub use connection::ConnectionInfo;
 pub use http::GatewayApp;
-pub use settings::Settings;
+pub use settings::{ForwardClientCert, Misdirected, Settings};
 pub use shared::Shared;
+pub use tls::{ClientCertificate, TlsFacts};
 pub use upstream::Snapshot;

@@ -20,6 +20,9 @@ pub struct Settings {
     pub stream_idle_timeout: Duration,
     /// How long the rest of a body that nobody wants is read, so that the connection can be kept. Default 5 s.
     pub drain_timeout: Duration,
+    /// How long nothing may move on a connection whose bytes are forwarded (TCP, TLS that goes through).
+    /// Absent: for ever. Default 1 h, as Istio.
+    pub tcp_idle_timeout: Option<Duration>,
     /// How long an HTTP/2 connection without streams is kept. Default 1 h, as Istio.
     pub http2_idle_timeout: Duration,
     /// Streams of one downstream HTTP/2 connection at a time. Default 100.
@@ -37,6 +40,10 @@ pub struct Settings {
     ///
     /// Source: Istio `gatewayTopology.numTrustedProxies`.
     pub num_trusted_proxies: usize,
+    /// What becomes of `x-forwarded-client-cert`. Default `SanitizeSet`, as an Istio gateway.
+    pub forward_client_cert: ForwardClientCert,
+    /// The answer to a request for a host that the TLS server of its connection does not serve. Default 421.
+    pub misdirected: Misdirected,
     /// Whether a mirrored request's host gets `-shadow` appended, as Istio did before 1.28. Default: no.
     pub shadow_host_suffix: bool,
     /// Mirrored requests in flight at most; more are dropped and counted. Default 256.
@@ -47,6 +54,35 @@ pub struct Settings {
     pub workload: Workload,
 }
 
+/// What becomes of `x-forwarded-client-cert`. A connection counts as mutual when its client was verified.
+///
+/// Source: Istio `gatewayTopology.forwardClientCertDetails`.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum ForwardClientCert {
+    /// It is set from the client's certificate on mutual connections. On others it is removed, unless a hop
+    /// that is believed has sent it.
+    #[default]
+    SanitizeSet,
+    /// It is removed.
+    Sanitize,
+    /// It is passed on from mutual connections, and from hops that are believed.
+    ForwardOnly,
+    /// On mutual connections the client's certificate is appended to it. On others as with `SanitizeSet`.
+    AppendForward,
+    /// It is passed on, whoever has sent it.
+    AlwaysForwardOnly,
+}
+
+/// The answer to a request that came over a connection for somebody else (promise 13).
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Misdirected {
+    /// 421: the client asks again on a connection of its own.
+    #[default]
+    Status421,
+    /// 404, as Istio.
+    NotFound,
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Self {
@@ -55,6 +91,7 @@ impl Default for Settings {
             max_head_bytes: 60 * 1024,
             stream_idle_timeout: Duration::from_secs(300),
             drain_timeout: Duration::from_secs(5),
+            tcp_idle_timeout: Some(Duration::from_secs(3600)),
             http2_idle_timeout: Duration::from_secs(3600),
             http2_streams: 100,
             idle_upstream_connections: 4096,
@@ -62,6 +99,8 @@ impl Default for Settings {
             server: HeaderValue::from_static("istio-envoy"),
             trusted_proxies: Vec::new(),
             num_trusted_proxies: 0,
+            forward_client_cert: ForwardClientCert::default(),
+            misdirected: Misdirected::default(),
             shadow_host_suffix: false,
             max_mirrors: 256,
             mirror_timeout: Duration::from_secs(15),

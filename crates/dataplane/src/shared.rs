@@ -1,12 +1,12 @@
 //! What all requests share.
 
-use crate::Settings;
 use crate::http::{MirrorPool, Refusals};
 use crate::upstream::Snapshot;
+use crate::{Challenges, Settings};
 use arc_swap::ArcSwap;
 use certificates::Credentials;
 use pingora_core::connectors::http::Connector;
-use rules::{Endpoints, Table};
+use rules::{Endpoints, ListenerKey, Serves, Table};
 use std::sync::{Arc, Mutex, PoisonError};
 use telemetry::{AccessLog, Metrics};
 
@@ -21,6 +21,8 @@ pub struct Shared {
     pub metrics: Arc<Metrics>,
     /// Where requests are logged.
     pub access_log: Arc<AccessLog>,
+    /// What is answered to ACME servers, before any rule.
+    pub challenges: Challenges,
     pub(crate) refusals: Refusals,
     pub(crate) mirrors: MirrorPool,
     /// Dials the upstreams of tunnels, whose connections are never used twice.
@@ -39,6 +41,7 @@ impl Shared {
             settings,
             metrics,
             access_log,
+            challenges: Challenges::default(),
         })
     }
 
@@ -54,8 +57,30 @@ impl Shared {
         self.snapshot.store(Arc::new(next));
     }
 
+    /// What the connections of a listener begin with. Those of a listener that is gone are told over HTTP.
+    pub(crate) fn speaks(&self, listener: &ListenerKey) -> Speaks {
+        let snapshot = self.snapshot.load();
+        let listener = snapshot.table.listeners.get(listener);
+        match listener.map(|listener| &listener.serves) {
+            Some(Serves::Tls(_)) => Speaks::Tls,
+            Some(Serves::Tcp(_)) => Speaks::Tcp,
+            Some(Serves::Http(_)) | None => Speaks::Http,
+        }
+    }
+
     /// The configuration in force.
     pub fn snapshot(&self) -> Arc<Snapshot> {
         self.snapshot.load_full()
     }
+}
+
+/// What a listener's connections begin with.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Speaks {
+    /// HTTP in clear.
+    Http,
+    /// A ClientHello.
+    Tls,
+    /// Anything, or nothing.
+    Tcp,
 }

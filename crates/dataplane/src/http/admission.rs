@@ -135,6 +135,7 @@ fn head_of(
     let peer = connection.peer.ip();
     Head {
         sent_before: connection.state.sent(),
+        https: connection.tls.is_some(),
         connection,
         method: request.method.clone(),
         target: request
@@ -144,7 +145,6 @@ fn head_of(
             .unwrap_or_else(|| PathAndQuery::from_static("/")),
         authority: authority_of(request),
         version: request.version,
-        https: false,
         client: peer.to_canonical(),
         trusted: settings.trusts(peer),
         user_agent: request.headers.get(USER_AGENT).cloned(),

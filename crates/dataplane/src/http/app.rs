@@ -3,6 +3,7 @@
 use super::Gateway;
 use super::deadline::Cuttable;
 use super::observe::HeadWatch;
+use crate::net::Application;
 use crate::{Settings, Shared};
 use async_trait::async_trait;
 use pingora_core::apps::{HttpServerApp, HttpServerOptions, ReusedHttpStream};
@@ -76,6 +77,12 @@ fn h2_options(settings: &Settings) -> H2Options {
         .max_concurrent_reset_streams(HTTP2_REMEMBERED_RESETS)
         .max_local_error_reset_streams(Some(HTTP2_LOCAL_RESETS));
     options
+}
+
+impl Application for GatewayApp {
+    fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
 }
 
 #[async_trait]

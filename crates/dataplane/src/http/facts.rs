@@ -30,7 +30,11 @@ impl Facts for RequestFacts<'_> {
                 Some(self.ctx.started.elapsed().as_millis().to_string().into())
             }
             "ROUTE_NAME" => Some(Cow::Borrowed(&self.ctx.route.as_ref()?.name)),
-            name if name.starts_with("DOWNSTREAM") => downstream(head, name),
+            "REQUESTED_SERVER_NAME" => Some(super::observe::sni(&head.connection).into())
+                .filter(|name: &Cow<'_, str>| !name.is_empty()),
+            name if name.starts_with("DOWNSTREAM") => {
+                downstream(head, name).or_else(|| secured(head, name))
+            }
             name => self.outcome(name),
         }
     }
@@ -88,6 +92,22 @@ fn downstream<'h>(head: &'h Head, name: &str) -> Option<Cow<'h, str>> {
         _ => return None,
     };
     Some(text.into())
+}
+
+/// What TLS tells of the client.
+fn secured<'h>(head: &'h Head, name: &str) -> Option<Cow<'h, str>> {
+    let tls = head.connection.tls.as_deref()?;
+    let text = match name {
+        "DOWNSTREAM_TLS_VERSION" => tls.version,
+        "DOWNSTREAM_TLS_CIPHER" => tls.cipher,
+        "DOWNSTREAM_PEER_SUBJECT" => tls.client.as_ref()?.subject(),
+        "DOWNSTREAM_PEER_URI_SAN" => {
+            let uris: Vec<&str> = tls.client.as_ref()?.uris().collect();
+            return Some(uris.join(",").into()).filter(|uris: &Cow<'_, str>| !uris.is_empty());
+        }
+        _ => return None,
+    };
+    Some(text.into()).filter(|text: &Cow<'_, str>| !text.is_empty())
 }
 
 fn header<'h>(headers: &'h HeaderMap, name: &str) -> Option<Cow<'h, str>> {

@@ -13,6 +13,10 @@ pub(super) enum Failure {
     Refused(Refusal),
     /// No listener of the configuration is behind this connection any more.
     NoListener,
+    /// The TLS server that took the connection is gone, or asks something else of its clients now.
+    ServerGone,
+    /// The TLS server of the connection does not serve this host (promise 13).
+    Misdirected,
     /// The route's destination is no known cluster.
     NoCluster(ClusterKey, Arc<str>),
     /// The cluster has no endpoint.
@@ -101,6 +105,8 @@ impl Failure {
         match self {
             Self::Refused(refusal) => refusal.report(),
             Self::NoListener => plain(404, "", ResponseFlags::NR, "route_not_found", "no_listener"),
+            Self::ServerGone => misdirected("tls_server_gone"),
+            Self::Misdirected => misdirected("misdirected"),
             Self::NoCluster(key, why) => Report {
                 transport_failure: Cow::Owned(format!("{key}: {why}")),
                 ..plain(
@@ -158,6 +164,7 @@ impl Failure {
         matches!(
             self,
             Self::NoListener
+                | Self::Misdirected
                 | Self::NoCluster(..)
                 | Self::NoEndpoint
                 | Self::Refused(Refusal::InvalidPath)
@@ -362,6 +369,11 @@ fn plain(
         reason,
         transport_failure: Cow::Borrowed(""),
     }
+}
+
+/// The request may be made again, on another connection (RFC 9110, section 15.5.20).
+fn misdirected(reason: &'static str) -> Report {
+    plain(421, "", ResponseFlags::NR, "misdirected_request", reason)
 }
 
 fn timeout(details: &'static str, reason: &'static str) -> Report {

@@ -5,12 +5,14 @@
 //! - `x-forwarded-proto`: of the connection, unless a trusted hop says otherwise.
 //! - `x-request-id`: a new UUID, unless a trusted hop sent one.
 //! - `x-envoy-external-address` or `x-envoy-internal`: after the client's address.
-//! - All other `x-envoy-*` and `x-forwarded-client-cert` headers are removed, unless a trusted hop sent them.
+//! - All other `x-envoy-*` headers are removed, unless a trusted hop sent them.
+//! - `x-forwarded-client-cert`: of the client's certificate where TLS ended here and verified one, otherwise removed,
+//!   unless a trusted hop sent it; see [`ForwardClientCert`].
 //! - `x-envoy-decorator-operation` is never added: it names trace spans, and there are none.
 
 use super::chance;
 use super::context::Head;
-use crate::Settings;
+use crate::{ForwardClientCert, Settings, TlsFacts};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use pingora_http::RequestHeader;
 use smallvec::SmallVec;
@@ -36,9 +38,9 @@ const ENVOY_PREFIX: &str = "x-envoy-";
 
 /// Brings the headers above in order, and notes in `head` what they say.
 pub(super) fn tell_origin(request: &mut RequestHeader, head: &mut Head, settings: &Settings) {
-    if !head.trusted {
-        remove_untrusted(request);
-    }
+    let client_cert = ClientCert::of(head, settings.forward_client_cert);
+    remove_untrusted(request, head.trusted, &client_cert);
+    client_cert.tell(request);
     let peer = head.connection.peer.ip().to_canonical();
     head.client = client_address(&request.headers, peer, settings);
     let chain = appended(&request.headers, head.connection.peer_value());
@@ -67,9 +69,59 @@ pub(crate) fn address_value(address: IpAddr) -> HeaderValue {
     HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static("unknown"))
 }
 
-fn remove_untrusted(request: &mut RequestHeader) {
+/// What becomes of `x-forwarded-client-cert`.
+#[derive(Debug, Eq, PartialEq)]
+enum ClientCert {
+    Kept,
+    Removed,
+    Set(HeaderValue),
+    Appended(HeaderValue),
+}
+
+impl ClientCert {
+    fn of(head: &Head, policy: ForwardClientCert) -> Self {
+        let facts = head.connection.tls.as_deref();
+        let own = facts.and_then(TlsFacts::forwarded_client);
+        match (policy, own) {
+            (ForwardClientCert::AlwaysForwardOnly, _) => Self::Kept,
+            (ForwardClientCert::Sanitize, _) => Self::Removed,
+            (ForwardClientCert::SanitizeSet, Some(own)) => Self::Set(own.clone()),
+            (ForwardClientCert::AppendForward, Some(own)) => Self::Appended(own.clone()),
+            (ForwardClientCert::ForwardOnly, Some(_)) => Self::Kept,
+            (_, None) if head.trusted => Self::Kept,
+            (_, None) => Self::Removed,
+        }
+    }
+
+    fn tell(self, request: &mut RequestHeader) {
+        match self {
+            Self::Kept | Self::Removed => {}
+            Self::Set(own) => insert(request, FORWARDED_CLIENT_CERT, own),
+            Self::Appended(own) => {
+                let all = with_element(&request.headers, &own);
+                insert(request, FORWARDED_CLIENT_CERT, all);
+            }
+        }
+    }
+}
+
+/// All of `x-forwarded-client-cert` as one value, with ours at its end.
+fn with_element(headers: &HeaderMap, element: &HeaderValue) -> HeaderValue {
+    let sent = headers.get_all(FORWARDED_CLIENT_CERT).iter();
+    let all: Vec<&[u8]> = sent.chain([element]).map(HeaderValue::as_bytes).collect();
+    // Parts that are valid make a whole that is.
+    HeaderValue::from_bytes(&all.join(&b","[..])).unwrap_or_else(|_| element.clone())
+}
+
+/// One walk over the headers, which nearly always finds nothing.
+fn remove_untrusted(request: &mut RequestHeader, trusted: bool, client_cert: &ClientCert) {
+    let certs = *client_cert == ClientCert::Removed;
+    if trusted && !certs {
+        return;
+    }
     let is_untrusted = |name: &&HeaderName| {
-        name.as_str().starts_with(ENVOY_PREFIX) || *name == FORWARDED_CLIENT_CERT
+        (!trusted && name.as_str().starts_with(ENVOY_PREFIX))
+            || (certs && *name == FORWARDED_CLIENT_CERT)
     };
     let names: SmallVec<[HeaderName; 4]> = request
         .headers

@@ -3,6 +3,7 @@
 mod admission;
 mod app;
 mod attempt;
+mod challenge;
 mod chance;
 mod context;
 mod deadline;
@@ -20,7 +21,7 @@ mod route;
 mod tunnel;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use app::GatewayApp;
 pub(crate) use chance::roll;
@@ -75,6 +76,10 @@ impl ProxyHttp for Gateway {
     }
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut RequestCtx) -> Result<bool> {
+        if let Some(answer) = challenge::answer(session, ctx) {
+            Box::pin(reply::challenge(session, ctx, answer)).await?;
+            return Ok(true);
+        }
         let (step, delay) = route::decide(session, ctx);
         if let Some(delay) = delay {
             tokio::time::sleep(delay).await;

@@ -82,6 +82,7 @@ impl HeadWatch {
         record.reason = report.reason;
         record.downstream_local_address = Some(Address::Socket(self.connection.local));
         record.downstream_remote_address = Some(Address::Socket(self.connection.peer));
+        record.requested_server_name = sni(&self.connection);
         shared.access_log.log(&record);
     }
 }
@@ -196,6 +197,7 @@ impl RequestCtx {
         record.upstream_local_address = self.attempts.local_address.map(Address::Socket);
         record.downstream_local_address = Some(Address::Socket(head.connection.local));
         record.downstream_remote_address = Some(Address::Socket(head.connection.peer));
+        record.requested_server_name = sni(&head.connection);
         record.route_name = self.route.as_ref().map_or("", |route| &route.name);
         record.reason = outcome.reason;
         record.origin = origin;
@@ -242,6 +244,14 @@ impl Drop for RequestCtx {
             self.record();
         }
     }
+}
+
+/// The name that the client asked for, or nothing.
+pub(super) fn sni(connection: &ConnectionInfo) -> &str {
+    let facts = connection.tls.as_deref();
+    facts
+        .and_then(|facts| facts.sni.as_deref())
+        .unwrap_or_default()
 }
 
 fn value_of(value: &Option<http::HeaderValue>) -> &[u8] {

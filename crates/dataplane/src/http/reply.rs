@@ -49,6 +49,26 @@ pub(super) async fn answer(
     send(session, ctx, reply).await
 }
 
+/// Sends the answer to an ACME challenge.
+pub(super) async fn challenge(
+    session: &mut Session,
+    ctx: &mut RequestCtx,
+    answer: std::sync::Arc<str>,
+) -> Result<()> {
+    ctx.outcome.details = "acme_challenge".into();
+    ctx.outcome.reason = "acme_challenge";
+    let reply = Reply {
+        status: 200,
+        headers: vec![(
+            CONTENT_TYPE,
+            HeaderValue::from_static("application/octet-stream"),
+        )],
+        body: Bytes::copy_from_slice(answer.as_bytes()),
+        grpc_status: None,
+    };
+    send(session, ctx, reply).await
+}
+
 /// Tells the client and the log about a failure. Nothing is sent when an answer is on its way already.
 pub(super) async fn fail(
     session: &mut Session,

@@ -5,9 +5,14 @@ use super::context::{Plan, RequestCtx};
 use super::facts::RequestFacts;
 use super::failure::Failure;
 use super::forwarding::UPSTREAM_TIMEOUT;
+use crate::{ConnectionInfo, Misdirected};
+use model::Origin;
 use pingora_http::RequestHeader;
 use pingora_proxy::Session;
-use rules::{Answer, ClusterTarget, Forward, ForwardAction, Outcome, RequestHead, Route};
+use rules::{
+    Answer, ClusterTarget, Forward, ForwardAction, Outcome, RequestHead, Route, Table, TlsAction,
+    VirtualHosts,
+};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use telemetry::ResponseFlags;
@@ -23,17 +28,23 @@ pub(super) enum Step {
 }
 
 /// Asks the rules. The second value is an injected delay, to be waited for before the step is taken.
-pub(super) fn decide(session: &Session, ctx: &mut RequestCtx) -> (Step, Option<Duration>) {
+pub(super) fn decide(session: &mut Session, ctx: &mut RequestCtx) -> (Step, Option<Duration>) {
     let snapshot = ctx.snapshot.clone();
     let Some(head) = &ctx.head else {
         return (Step::Fail(Failure::Internal), None);
     };
-    let listener = snapshot.table.listeners.get(&head.connection.listener);
-    let Some(hosts) = listener.and_then(|listener| listener.virtual_hosts()) else {
-        return (Step::Fail(Failure::NoListener), None);
+    let authority = head.authority.to_str().unwrap_or_default();
+    let misdirected = ctx.shared.settings.misdirected;
+    let served = virtual_hosts(&snapshot.table, &head.connection, authority, misdirected);
+    let hosts = match served {
+        Ok(hosts) => hosts,
+        Err((failure, origin)) => {
+            close_unless_kept(session, &head.connection, &failure);
+            ctx.origin = origin;
+            return (Step::Fail(failure), None);
+        }
     };
     let request = session.req_header();
-    let authority = head.authority.to_str().unwrap_or_default();
     let request_head = RequestHead {
         method: request.method.as_str(),
         scheme: if head.https { "https" } else { "http" },
@@ -58,6 +69,52 @@ pub(super) fn decide(session: &Session, ctx: &mut RequestCtx) -> (Step, Option<D
         ctx.outcome.flags |= ResponseFlags::DI;
     }
     (step, delay)
+}
+
+/// What went wrong, and the object that it is about, if there is one.
+type FailureOf = (Failure, Option<Arc<Origin>>);
+
+/// The virtual hosts for a connection's requests. Over TLS they are those of the server that the SNI chooses
+/// now, as long as it asks of clients what was asked of this one.
+fn virtual_hosts<'t>(
+    table: &'t Table,
+    connection: &ConnectionInfo,
+    authority: &str,
+    misdirected: Misdirected,
+) -> Result<&'t VirtualHosts, FailureOf> {
+    let Some(listener) = table.listeners.get(&connection.listener) else {
+        return Err((Failure::NoListener, None));
+    };
+    let Some(facts) = &connection.tls else {
+        return listener.virtual_hosts().ok_or((Failure::NoListener, None));
+    };
+    let Some(server) = listener.tls_server(facts.sni.as_deref()) else {
+        return Err((Failure::ServerGone, None));
+    };
+    let about = || Some(server.origin.clone());
+    let TlsAction::Https {
+        tls,
+        virtual_hosts,
+        hosts,
+    } = &server.action
+    else {
+        return Err((Failure::ServerGone, about()));
+    };
+    if !Arc::ptr_eq(tls, &facts.termination) && tls.client != facts.termination.client {
+        return Err((Failure::ServerGone, about()));
+    }
+    if misdirected == Misdirected::Status421 && hosts.lookup(authority).is_none() {
+        return Err((Failure::Misdirected, about()));
+    }
+    Ok(virtual_hosts)
+}
+
+/// A connection whose server is gone serves nobody any more.
+fn close_unless_kept(session: &mut Session, connection: &ConnectionInfo, failure: &Failure) {
+    if *failure == Failure::ServerGone {
+        session.set_keepalive(None);
+        connection.state.close_when_idle();
+    }
 }
 
 fn plan(

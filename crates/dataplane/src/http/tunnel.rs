@@ -7,13 +7,10 @@
 //! Pingora's own way may lose a tunnel at its start: when the 101 is read before the marker that ends
 //! the request's empty body, that marker is taken for the end of the tunnel.
 
-mod both_ways;
-
 use super::context::RequestCtx;
 use super::failure::Failure;
 use super::{attempt, hop_by_hop, reply, response, retry, route};
-use crate::net::DownstreamIo;
-use both_ways::{BothWays, End};
+use crate::net::{BothWays, DownstreamIo, End, Silence};
 use bytes::Bytes;
 use http::StatusCode;
 use http::header::{HeaderMap, UPGRADE};
@@ -28,7 +25,13 @@ use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::Session;
 use std::future::{Future, poll_fn, ready};
 use std::io::Cursor;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// While both sides are open, silence may last for ever (promise 15).
+const SILENCE: Silence = Silence {
+    open: None,
+    half: Some(Duration::from_secs(300)),
+};
 
 /// Whether the request asks for a tunnel: a WebSocket handshake, which has no body.
 pub(super) fn is_asked_for(session: &mut Session, ctx: &RequestCtx) -> bool {
@@ -154,7 +157,7 @@ async fn join(session: &mut Session, ctx: &mut RequestCtx, mut upstream: Upstrea
         return;
     };
     let mut upstream = upstream.into_inner();
-    let mut ways = BothWays::new(sent_ahead, answered_ahead);
+    let mut ways = BothWays::new(sent_ahead, answered_ahead, SILENCE);
     let end = poll_fn(|cx| {
         let end = ways.poll(cx, &mut downstream, &mut upstream);
         // At every step, because a tunnel may also end by being dropped.

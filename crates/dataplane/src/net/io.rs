@@ -1,9 +1,11 @@
-//! The byte stream handed to Pingora: a socket with the limits and the write buffer Pingora lacks.
+//! The byte stream handed to Pingora: a connection with the limits and the write buffer Pingora lacks.
 
 use super::Limits;
 use super::linger::linger;
 use super::state::{ConnectionState, Phase, RefusedHead};
+use super::transport::Transport;
 use crate::connection::ConnectionInfo;
+use crate::tls::TlsFacts;
 use async_trait::async_trait;
 use bytes::{Buf, Bytes, BytesMut};
 use pingora_core::protocols::raw_connect::ProxyDigest;
@@ -19,10 +21,9 @@ use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
 /// Writes up to this many bytes are gathered until a flush, or until the reader has to wait.
@@ -57,7 +58,7 @@ pub(super) enum Idle {
 
 /// A downstream connection as Pingora sees it.
 pub(crate) struct DownstreamIo {
-    socket: TcpStream,
+    transport: Transport,
     /// The client has closed its side: nothing can be unread.
     ended: bool,
     /// What the client sends and gets is no HTTP any more.
@@ -78,6 +79,7 @@ pub(crate) struct DownstreamIo {
     state: Arc<ConnectionState>,
     proxy_digest: Arc<ProxyDigest>,
     socket_digest: Arc<SocketDigest>,
+    ssl_digest: Option<Arc<SslDigest>>,
 }
 
 impl std::fmt::Debug for DownstreamIo {
@@ -87,22 +89,23 @@ impl std::fmt::Debug for DownstreamIo {
 }
 
 impl DownstreamIo {
-    /// Takes over a sniffed socket. `prefix` is what sniffing has read.
+    /// Takes over a sniffed connection. `prefix` is what sniffing has read.
     pub(super) fn new(
-        socket: TcpStream,
+        transport: Transport,
         prefix: Bytes,
         protocol: Protocol,
         info: ConnectionInfo,
         limits: &Limits,
     ) -> pingora_error::Result<Self> {
-        let digest = SocketDigest::from_raw_fd(socket.as_raw_fd());
+        let digest = SocketDigest::from_raw_fd(transport.socket().as_raw_fd());
         remember(&digest, info.peer, info.local);
+        let ssl_digest = info.tls.as_deref().map(ssl_digest);
         let state = info.state.clone();
         state.add_received(prefix.len());
         let placeholder = ResponseHeader::build_no_case(200, Some(0))?;
         Ok(Self {
             head_bytes: prefix.len(),
-            socket,
+            transport,
             ended: false,
             tunnel: false,
             prefix,
@@ -119,6 +122,7 @@ impl DownstreamIo {
                 Some(Box::new(info)),
             )),
             socket_digest: Arc::new(digest),
+            ssl_digest,
         })
     }
 
@@ -158,7 +162,7 @@ impl DownstreamIo {
     }
 
     fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<Idle> {
-        if !self.prefix.is_empty() || self.socket.poll_read_ready(cx).is_ready() {
+        if !self.prefix.is_empty() || self.transport.poll_readable(cx).is_ready() {
             return Poll::Ready(Idle::Readable);
         }
         self.poll_end_of_wait(cx)
@@ -233,15 +237,30 @@ impl DownstreamIo {
             RefusedHead::TooSlow => HEAD_TOO_SLOW,
         };
         self.state.refuse(why);
-        let _ = Pin::new(&mut self.socket).poll_write(cx, answer);
-        linger(&self.socket);
+        let transport = Pin::new(&mut self.transport);
+        let _ = transport.poll_write(cx, answer);
+        self.end_tls(cx);
+        linger(self.transport.socket());
         self.ended = true;
+    }
+
+    /// Tells a client of TLS that nothing more comes, which must be written before the socket's end is. A
+    /// full socket buffer loses it, no more.
+    fn end_tls(&mut self, cx: &mut Context<'_>) {
+        if let Transport::Tls(tls) = &mut self.transport {
+            let _ = Pin::new(tls).poll_shutdown(cx);
+        }
+    }
+
+    /// Takes leave of a client that waits for nothing.
+    pub(super) fn take_leave(&mut self) {
+        self.end_tls(&mut Context::from_waker(Waker::noop()));
     }
 
     /// The connection is about to be closed: what the client still sends must not reset it.
     fn linger_once(&mut self) {
         if !std::mem::replace(&mut self.ended, true) {
-            linger(&self.socket);
+            linger(self.transport.socket());
         }
     }
 
@@ -257,13 +276,19 @@ impl DownstreamIo {
     /// Writes out what was gathered.
     fn poll_gathered(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.gathered.is_empty() {
-            let written = ready!(Pin::new(&mut self.socket).poll_write(cx, &self.gathered))?;
+            let written = ready!(Pin::new(&mut self.transport).poll_write(cx, &self.gathered))?;
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             self.gathered.advance(written);
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// Writes out everything that waits to be sent.
+    fn poll_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_gathered(cx))?;
+        Pin::new(&mut self.transport).poll_flush(cx)
     }
 
     /// Sends what was gathered and `bufs` in one call. Returns how much of `bufs` went.
@@ -273,13 +298,13 @@ impl DownstreamIo {
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         if self.gathered.is_empty() {
-            return Pin::new(&mut self.socket).poll_write_vectored(cx, bufs);
+            return Pin::new(&mut self.transport).poll_write_vectored(cx, bufs);
         }
         let written = {
             let mut all: smallvec::SmallVec<[IoSlice<'_>; 5]> = smallvec::SmallVec::new();
             all.push(IoSlice::new(&self.gathered));
             all.extend(bufs.iter().take(4).map(|buf| IoSlice::new(buf)));
-            ready!(Pin::new(&mut self.socket).poll_write_vectored(cx, &all))?
+            ready!(Pin::new(&mut self.transport).poll_write_vectored(cx, &all))?
         };
         if written >= self.gathered.len() {
             let beyond = written - self.gathered.len();
@@ -291,8 +316,14 @@ impl DownstreamIo {
             self.gathered.advance(written);
         }
         ready!(self.poll_gathered(cx))?;
-        Pin::new(&mut self.socket).poll_write_vectored(cx, bufs)
+        Pin::new(&mut self.transport).poll_write_vectored(cx, bufs)
     }
+}
+
+/// What costs nothing to know; requests find the rest in [`ConnectionInfo::tls`].
+fn ssl_digest(tls: &TlsFacts) -> Arc<SslDigest> {
+    let (cipher, version) = (tls.cipher, tls.version);
+    Arc::new(SslDigest::new(cipher, version, None, None, Vec::new()))
 }
 
 fn remember(digest: &SocketDigest, peer: SocketAddr, local: SocketAddr) {
@@ -310,7 +341,7 @@ impl AsyncRead for DownstreamIo {
             return Poll::Ready(Ok(()));
         }
         let (before, room) = (buf.filled().len(), buf.remaining());
-        let polled = Pin::new(&mut self.socket).poll_read(cx, buf);
+        let polled = Pin::new(&mut self.transport).poll_read(cx, buf);
         let read = buf.filled().len() - before;
         self.ended |= polled.is_ready() && read == 0 && room > 0;
         self.head_bytes += read;
@@ -318,9 +349,9 @@ impl AsyncRead for DownstreamIo {
         if let Some(end) = self.end_of_head(cx, polled.is_pending()) {
             return Poll::Ready(end);
         }
-        if polled.is_pending() && !self.gathered.is_empty() {
+        if polled.is_pending() && (!self.gathered.is_empty() || self.transport.holds_back()) {
             // The request waits for something: what was gathered must not wait with it.
-            if let Poll::Ready(Err(error)) = self.poll_gathered(cx) {
+            if let Poll::Ready(Err(error)) = self.poll_out(cx) {
                 return Poll::Ready(Err(error));
             }
         }
@@ -362,17 +393,22 @@ impl AsyncWrite for DownstreamIo {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(self.poll_gathered(cx))?;
-        Pin::new(&mut self.socket).poll_flush(cx)
+        self.poll_out(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.poll_gathered(cx))?;
+        if let Transport::Tls(tls) = &mut self.transport {
+            ready!(Pin::new(tls).poll_shutdown(cx))?;
+        }
         // Pingora and the h2 crate close a connection by this; a tunnel ends one direction.
         if !self.tunnel {
             self.linger_once();
         }
-        Pin::new(&mut self.socket).poll_shutdown(cx)
+        match &mut self.transport {
+            Transport::Plain(socket) => Pin::new(socket).poll_shutdown(cx),
+            Transport::Tls(_) => Poll::Ready(Ok(())),
+        }
     }
 }
 
@@ -381,21 +417,22 @@ impl Shutdown for DownstreamIo {
     async fn shutdown(&mut self) {
         // The peer may be gone already, and then nothing is left to tell it.
         if self.flush().await.is_ok() {
-            self.linger_once();
+            // What lingers ends the socket at once, and TLS has a last word.
             let _ = AsyncWriteExt::shutdown(self).await;
+            self.linger_once();
         }
     }
 }
 
 impl UniqueID for DownstreamIo {
     fn id(&self) -> UniqueIDType {
-        self.socket.as_raw_fd()
+        self.transport.socket().as_raw_fd()
     }
 }
 
 impl Ssl for DownstreamIo {
     fn get_ssl_digest(&self) -> Option<Arc<SslDigest>> {
-        None
+        self.ssl_digest.clone()
     }
 
     /// Pingora runs its HTTP/2 server on what says `h2` here, sniffed plain connections included.
@@ -432,7 +469,7 @@ mod tests {
     use super::*;
     use rules::ListenerKey;
     use tokio::io::AsyncReadExt;
-    use tokio::net::TcpListener;
+    use tokio::net::{TcpListener, TcpStream};
 
     async fn connected() -> (TcpStream, DownstreamIo) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -447,10 +484,18 @@ mod tests {
             local,
             peer,
             state: Arc::new(ConnectionState::new(1, peer)),
+            tls: None,
         };
         info.state.request_started(None);
         let limits = Limits::default();
-        let io = DownstreamIo::new(socket, Bytes::new(), Protocol::Http1, info, &limits).unwrap();
+        let io = DownstreamIo::new(
+            Transport::Plain(socket),
+            Bytes::new(),
+            Protocol::Http1,
+            info,
+            &limits,
+        )
+        .unwrap();
         (client, io)
     }
 

@@ -1,5 +1,7 @@
 //! What one downstream connection, and all of them together, may take.
 
+use ipnet::IpNet;
+use std::net::IpAddr;
 use std::time::Duration;
 
 /// Limits below HTTP. Everything here has a bound (promise 19).
@@ -14,8 +16,17 @@ pub struct Limits {
     pub head_bytes: usize,
     /// From a request's first byte to the end of its head. Default 15 s.
     pub head_timeout: Duration,
+    /// From a connection's first byte to the end of its TLS handshake, waiting for its turn included. Default
+    /// 10 s.
+    pub handshake_timeout: Duration,
+    /// TLS handshakes that go on at the same time; others wait for their turn. Default 8,192.
+    pub handshakes: usize,
     /// How long a connection may wait for its next request. Default 1 h, as Istio.
     pub idle_timeout: Duration,
+    /// Peers whose connections begin with a header of the PROXY protocol, and are closed without one. From
+    /// all others nothing of the kind is looked for. Their connections count for the limits above as their
+    /// own, whomever they name. Default: none.
+    pub proxy_protocol_from: Vec<IpNet>,
 }
 
 impl Default for Limits {
@@ -25,7 +36,20 @@ impl Default for Limits {
             connections_per_client: None,
             head_bytes: 60 * 1024,
             head_timeout: Duration::from_secs(15),
+            handshake_timeout: Duration::from_secs(10),
+            handshakes: 8192,
             idle_timeout: Duration::from_secs(3600),
+            proxy_protocol_from: Vec::new(),
         }
+    }
+}
+
+impl Limits {
+    /// Whether connections of this peer begin with a header of the PROXY protocol.
+    pub(super) fn proxies(&self, peer: IpAddr) -> bool {
+        let peer = peer.to_canonical();
+        self.proxy_protocol_from
+            .iter()
+            .any(|net| net.contains(&peer))
     }
 }

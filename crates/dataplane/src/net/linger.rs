@@ -16,7 +16,7 @@ static LINGERING: AtomicUsize = AtomicUsize::new(0);
 
 /// Keeps reading a connection that is about to be closed while its client may still be sending.
 /// Closing a socket with unread bytes resets it, and a reset can overtake the answer that says why.
-pub(super) fn linger(socket: &TcpStream) {
+pub(crate) fn linger(socket: &TcpStream) {
     let Some(socket) = duplicate(socket) else {
         return;
     };

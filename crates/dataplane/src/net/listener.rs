@@ -1,10 +1,12 @@
 //! One listening socket and the task that accepts from it.
 
 use super::Limits;
+use super::manager::Application;
+use super::proxy_protocol::{self, Broken};
 use super::registry::{Admitted, Refused, Registry};
 use super::serve::serve;
 use crate::connection::ConnectionInfo;
-use pingora_core::apps::HttpServerApp;
+use crate::tls::Handshakes;
 use pingora_core::server::ShutdownWatch;
 use rules::ListenerKey;
 use std::io;
@@ -39,6 +41,7 @@ pub(super) struct Serving<A> {
     pub(super) limits: Limits,
     pub(super) registry: Arc<Registry>,
     pub(super) observer: Arc<dyn ConnectionObserver>,
+    pub(super) handshakes: Handshakes,
 }
 
 /// A bound port. Dropping it stops accepting; its connections finish what they serve.
@@ -86,14 +89,11 @@ impl Connections {
 
 impl Listener {
     /// Starts accepting on a bound socket.
-    pub(super) fn start<A>(
+    pub(super) fn start<A: Application>(
         key: ListenerKey,
         socket: Arc<TcpListener>,
         serving: Arc<Serving<A>>,
-    ) -> io::Result<Self>
-    where
-        A: HttpServerApp + Send + Sync + 'static,
-    {
+    ) -> io::Result<Self> {
         let address = socket.local_addr()?;
         let (stop, stopped) = watch::channel(false);
         let (drain, drained) = watch::channel(false);
@@ -161,10 +161,7 @@ struct Acceptor<A> {
     connections: Arc<Connections>,
 }
 
-impl<A> Acceptor<A>
-where
-    A: HttpServerApp + Send + Sync + 'static,
-{
+impl<A: Application> Acceptor<A> {
     async fn run(mut self) {
         let mut stopped = self.stopped.clone();
         loop {
@@ -211,21 +208,52 @@ where
         }
     }
 
-    fn spawn(&self, socket: TcpStream, peer: SocketAddr, admitted: Admitted) {
+    fn spawn(&self, mut socket: TcpStream, peer: SocketAddr, admitted: Admitted) {
         let serving = self.serving.clone();
         let drained = self.drained.clone();
         let open = OpenConnection::new(self.connections.clone(), serving.observer.clone());
         self.connections.remember(&admitted.state);
-        let info = ConnectionInfo {
+        let mut info = ConnectionInfo {
             listener: self.connections.key,
             local: socket.local_addr().unwrap_or(self.address),
             peer,
             state: admitted.state.clone(),
+            tls: None,
         };
         tokio::spawn(async move {
             let _counted = (admitted, open);
-            serve(socket, info, &serving.app, &serving.limits, &drained).await;
+            if serving.limits.proxies(info.peer.ip())
+                && !is_introduced(&mut socket, &mut info, &serving).await
+            {
+                return;
+            }
+            serve(socket, info, &serving, &drained).await;
         });
+    }
+}
+
+/// Whether a proxy says whose connection it is, as those that are named must.
+async fn is_introduced<A>(
+    socket: &mut TcpStream,
+    info: &mut ConnectionInfo,
+    serving: &Serving<A>,
+) -> bool {
+    // Boxed, as most connections never need the room.
+    let header = Box::pin(proxy_protocol::read_into(
+        info,
+        socket,
+        serving.limits.head_timeout,
+    ));
+    match header.await {
+        Ok(()) => true,
+        Err(Broken::Unused) => false,
+        Err(broken) => {
+            tracing::debug!(listener = %info.local, peer = %info.peer, %broken, "refused");
+            serving
+                .observer
+                .refused(&info.listener, Refused::ProxyProtocol);
+            false
+        }
     }
 }
 

@@ -4,6 +4,8 @@ use super::Limits;
 use super::bind::{Addresses, bind};
 use super::listener::{ConnectionObserver, Listener, Serving};
 use super::registry::Registry;
+use crate::Shared;
+use crate::tls::Handshakes;
 use pingora_core::apps::HttpServerApp;
 use rules::{ListenerKey, Table};
 use std::collections::BTreeMap;
@@ -13,6 +15,12 @@ use std::time::Duration;
 
 /// How often a port that could not be bound is tried again.
 pub const RETRY_EVERY: Duration = Duration::from_secs(1);
+
+/// What serves the requests of all connections.
+pub trait Application: HttpServerApp + Send + Sync + 'static {
+    /// What connections have in common: the configuration in force, metrics, the log.
+    fn shared(&self) -> &Arc<Shared>;
+}
 
 /// All listeners of the process. A socket whose listener is in the next table too is never touched.
 pub struct ListenerManager<A> {
@@ -39,10 +47,7 @@ pub struct ListenerStatus {
     pub connections: usize,
 }
 
-impl<A> ListenerManager<A>
-where
-    A: HttpServerApp + Send + Sync + 'static,
-{
+impl<A: Application> ListenerManager<A> {
     /// No listener yet.
     pub fn new(
         app: Arc<A>,
@@ -51,11 +56,13 @@ where
         observer: Arc<dyn ConnectionObserver>,
     ) -> Self {
         let registry = Registry::new(&limits);
+        let handshakes = Handshakes::new(&limits);
         let serving = Arc::new(Serving {
             app,
             limits,
             registry,
             observer,
+            handshakes,
         });
         Self {
             serving,

@@ -1,20 +1,26 @@
 //! Listeners, accept loops and connections: everything between the kernel and Pingora.
 
 mod bind;
+mod both_ways;
 mod io;
 mod limits;
 mod linger;
 mod listener;
 mod manager;
+mod proxy_protocol;
 mod registry;
 mod serve;
 mod sniff;
 mod state;
+mod transport;
 
 pub use bind::Addresses;
+pub(crate) use both_ways::{BothWays, End, Side, Silence};
 pub(crate) use io::DownstreamIo;
 pub use limits::Limits;
+pub(crate) use linger::linger;
 pub use listener::ConnectionObserver;
-pub use manager::{ListenerManager, ListenerStatus, RETRY_EVERY};
+pub use manager::{Application, ListenerManager, ListenerStatus, RETRY_EVERY};
 pub use registry::{Refused, Registry};
 pub use state::{ConnectionState, Phase, RefusedHead};
+pub(crate) use transport::Transport;

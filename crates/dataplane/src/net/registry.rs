@@ -17,6 +17,9 @@ pub enum Refused {
     /// The client's address has as many as it may.
     #[error("max_connections_per_client")]
     TooManyOfOneClient,
+    /// Its header of the PROXY protocol was missing or broken.
+    #[error("proxy_protocol")]
+    ProxyProtocol,
 }
 
 /// All open downstream connections of the process.

@@ -1,75 +1,181 @@
 //! One connection from its first byte to its last.
 
-use super::Limits;
 use super::io::{DownstreamIo, Idle, Protocol};
+use super::listener::Serving;
+use super::manager::Application;
 use super::sniff::sniff;
+use super::transport::Transport;
+use super::{ConnectionState, Limits};
 use crate::connection::ConnectionInfo;
+use crate::shared::Speaks;
+use crate::tcp::TcpConnection;
+use crate::tls::{self, HandshakeFailure, Incoming};
 use bytes::Bytes;
-use pingora_core::apps::{HttpPersistentSettings, HttpServerApp, ServerApp};
+use pingora_core::apps::{HttpPersistentSettings, ServerApp};
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::server::ShutdownWatch;
+use rules::Serves;
 use std::future::poll_fn;
 use std::sync::Arc;
+use tokio::io::AsyncRead;
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 
 /// Pingora's spelling of a keep-alive that it does not time by itself.
 const KEEPALIVE_UNTIMED: u64 = 0;
 
-/// Serves every request of a connection.
-pub(super) async fn serve<A>(
-    mut socket: TcpStream,
-    info: ConnectionInfo,
-    app: &Arc<A>,
-    limits: &Limits,
+/// Serves a connection to its end. What is not HTTP in clear is boxed: it would make the future of every
+/// connection larger.
+pub(super) async fn serve<A: Application>(
+    socket: TcpStream,
+    mut info: ConnectionInfo,
+    serving: &Serving<A>,
     drain: &ShutdownWatch,
-) where
-    A: HttpServerApp + Send + Sync + 'static,
-{
+) {
     // Small answers must not wait for the client's acknowledgements; where it fails, they do.
     let _ = socket.set_nodelay(true);
-    let Some((protocol, prefix)) = first_bytes(&mut socket, &info, limits).await else {
+    let transport = match serving.app.shared().speaks(&info.listener) {
+        Speaks::Http => Transport::Plain(socket),
+        Speaks::Tcp => return Box::pin(forward(socket, &info, serving)).await,
+        Speaks::Tls => match Box::pin(secured(socket, &mut info, serving)).await {
+            Some(transport) => transport,
+            None => return,
+        },
+    };
+    serve_http(transport, info, serving, drain).await;
+}
+
+async fn serve_http<A: Application>(
+    mut transport: Transport,
+    info: ConnectionInfo,
+    serving: &Serving<A>,
+    drain: &ShutdownWatch,
+) {
+    let limits = &serving.limits;
+    let Some((protocol, prefix)) = first_bytes(&mut transport, &info, limits).await else {
         return;
     };
-    let Ok(io) = DownstreamIo::new(socket, prefix, protocol, info, limits) else {
+    if let Transport::Plain(socket) = &transport
+        && tls::refuse_tls(socket, &prefix)
+    {
+        HandshakeFailure::TlsOnPlainPort.record(&info, serving.app.shared());
+        return;
+    }
+    let (state, over_tls) = (info.state.clone(), info.tls.is_some());
+    let Ok(io) = DownstreamIo::new(transport, prefix, protocol, info, limits) else {
         return;
     };
+    let io = Box::new(io);
     match protocol {
-        Protocol::Http1 => serve_http1(Box::new(io), app, limits, drain).await,
+        Protocol::Http1 => serve_http1(io, &serving.app, limits, drain).await,
+        Protocol::Http2 if over_tls => {
+            Box::pin(serve_http2(io, &state, &serving.app, drain)).await;
+        }
         Protocol::Http2 => {
-            app.process_new(Box::new(io), drain).await;
+            serving.app.process_new(io, drain).await;
         }
     }
 }
 
 async fn first_bytes(
-    socket: &mut TcpStream,
+    stream: &mut (impl AsyncRead + Unpin),
     info: &ConnectionInfo,
     limits: &Limits,
 ) -> Option<(Protocol, Bytes)> {
     let closing = poll_fn(|cx| info.state.poll_closing(cx));
     tokio::select! {
         biased;
-        sniffed = tokio::time::timeout(limits.head_timeout, sniff(socket)) => sniffed.ok()?.ok()?,
+        sniffed = tokio::time::timeout(limits.head_timeout, sniff(stream)) => sniffed.ok()?.ok()?,
         () = closing => None,
     }
 }
 
+/// Brings a connection of a TLS port to where HTTP is in the clear. `None`: it failed, or was no HTTP and is over.
+async fn secured<A: Application>(
+    socket: TcpStream,
+    info: &mut ConnectionInfo,
+    serving: &Serving<A>,
+) -> Option<Transport> {
+    let shared = serving.app.shared();
+    let accepted = {
+        let closing = poll_fn(|cx| info.state.poll_closing(cx));
+        tokio::select! {
+            biased;
+            accepted = tls::accept(socket, info, shared, &serving.handshakes, &serving.limits) => accepted?,
+            () = closing => return None,
+        }
+    };
+    let (transport, prefix, routed) = match accepted {
+        Incoming::Http(stream, facts) => {
+            info.tls = Some(facts);
+            return Some(Transport::Tls(stream));
+        }
+        Incoming::Tcp(stream, facts, routed) => {
+            info.tls = Some(facts);
+            (Transport::Tls(stream), Bytes::new(), routed)
+        }
+        Incoming::Through(socket, prefix, routed) => (Transport::Plain(socket), prefix, routed),
+    };
+    let connection = TcpConnection::of_tls(shared, info, &routed);
+    // It lasts as long as it lasts: the configuration that chose its way is not held on to.
+    drop(routed);
+    connection.serve(transport, prefix).await;
+    None
+}
+
+/// Bytes in clear.
+async fn forward<A: Application>(socket: TcpStream, info: &ConnectionInfo, serving: &Serving<A>) {
+    let shared = serving.app.shared();
+    let connection = {
+        let snapshot = shared.snapshot();
+        let listener = snapshot.table.listeners.get(&info.listener);
+        let Some(Serves::Tcp(routes)) = listener.map(|listener| &listener.serves) else {
+            // The listener has just become another.
+            return;
+        };
+        TcpConnection::routed(shared, &snapshot, info, "", routes)
+    };
+    connection
+        .serve(Transport::Plain(socket), Bytes::new())
+        .await;
+}
+
+/// Serves HTTP/2 of which a single connection may be asked to end: Pingora ends those of a listener together.
+async fn serve_http2<A: Application>(
+    io: Box<DownstreamIo>,
+    state: &ConnectionState,
+    app: &Arc<A>,
+    drain: &ShutdownWatch,
+) {
+    let (end, ended) = watch::channel(*drain.borrow());
+    let mut drain = drain.clone();
+    let serving = app.process_new(io, &ended);
+    tokio::pin!(serving);
+    tokio::select! {
+        biased;
+        _ = &mut serving => return,
+        _ = drain.wait_for(|ends| *ends) => {}
+        () = poll_fn(|cx| state.poll_closing(cx)) => {}
+    }
+    let _ = end.send(true);
+    serving.await;
+}
+
 /// Pingora's keep-alive loop with the wait between requests taken out of it: a connection that
 /// waits holds neither a session nor a header buffer.
-async fn serve_http1<A>(
+async fn serve_http1<A: Application>(
     mut io: Box<DownstreamIo>,
     app: &Arc<A>,
     limits: &Limits,
     drain: &ShutdownWatch,
-) where
-    A: HttpServerApp + Send + Sync + 'static,
-{
+) {
     let mut settings: Option<HttpPersistentSettings> = None;
     loop {
         // A client that sends ahead has the next request in Pingora's hands already, where waiting
         // for it here would be in vain.
         if io.is_between_requests() {
             if io.wait_for_request(limits.idle_timeout).await != Idle::Readable {
+                io.take_leave();
                 return;
             }
         } else {

@@ -1,20 +1,21 @@
-//! What a plain connection speaks, told from its first bytes.
+//! What a connection speaks, told from its first bytes.
 
 use super::io::Protocol;
 use bytes::Bytes;
 use std::io;
-use tokio::io::AsyncReadExt;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncReadExt};
 
 /// How an HTTP/2 connection with prior knowledge begins (RFC 9113, section 3.4).
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Reads as little as decides it. `None`: the client closed before sending anything.
-pub(super) async fn sniff(socket: &mut TcpStream) -> io::Result<Option<(Protocol, Bytes)>> {
+pub(super) async fn sniff(
+    stream: &mut (impl AsyncRead + Unpin),
+) -> io::Result<Option<(Protocol, Bytes)>> {
     let mut first = [0; PREFACE.len()];
     let mut length = 0;
     loop {
-        let read = socket.read(&mut first[length..]).await?;
+        let read = stream.read(&mut first[length..]).await?;
         length += read;
         let bytes = &first[..length];
         if length == 0 {
@@ -33,7 +34,7 @@ pub(super) async fn sniff(socket: &mut TcpStream) -> io::Result<Option<(Protocol
 mod tests {
     use super::*;
     use tokio::io::AsyncWriteExt;
-    use tokio::net::TcpListener;
+    use tokio::net::{TcpListener, TcpStream};
 
     async fn sniffed(parts: &[&[u8]]) -> Option<(Protocol, Bytes)> {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

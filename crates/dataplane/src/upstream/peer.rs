@@ -116,7 +116,9 @@ fn shape(peer: &mut HttpPeer, protocol: UpstreamProtocol) {
     let options = &mut peer.options;
     match protocol {
         // A template does not know the client: an attempt for one that speaks HTTP/2 changes this.
-        UpstreamProtocol::Http1 | UpstreamProtocol::AsClient => options.set_http_version(1, 1),
+        UpstreamProtocol::Http1 | UpstreamProtocol::AsClient | UpstreamProtocol::Tcp => {
+            options.set_http_version(1, 1)
+        }
         UpstreamProtocol::Http2 => options.set_http_version(2, 2),
     }
     options.max_h2_streams = HTTP2_STREAMS;

@@ -1,6 +1,7 @@
 //! One generation of the configuration together with the endpoints of the moment.
 
 use super::Cluster;
+use crate::tls::Terminations;
 use ahash::HashMap;
 use certificates::Credentials;
 use rules::{ClusterKey, Endpoints, ServicePort, Table};
@@ -15,6 +16,8 @@ pub struct Snapshot {
     pub clusters: HashMap<ClusterKey, Arc<Cluster>>,
     /// The certificates that its TLS servers name.
     pub credentials: Arc<Credentials>,
+    /// How its TLS servers end TLS.
+    pub(crate) terminations: Arc<Terminations>,
 }
 
 impl Snapshot {
@@ -30,11 +33,26 @@ impl Snapshot {
         let clusters = clusters
             .map(|(key, definition)| (key.clone(), self.cluster(key, definition, endpoints)))
             .collect();
+        let terminations = self.terminations(&table, &credentials);
         Self {
             table,
             clusters,
             credentials,
+            terminations,
         }
+    }
+
+    fn terminations(
+        &self,
+        table: &Arc<Table>,
+        credentials: &Arc<Credentials>,
+    ) -> Arc<Terminations> {
+        // Most of what is published are endpoints.
+        let same = Arc::ptr_eq(&self.table, table) && Arc::ptr_eq(&self.credentials, credentials);
+        if same {
+            return self.terminations.clone();
+        }
+        Arc::new(self.terminations.next(table, credentials))
     }
 
     fn cluster(

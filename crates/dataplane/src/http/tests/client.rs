@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 /// Nothing on loopback takes this long unless it is broken.
@@ -10,18 +10,18 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A request or response as it came over the wire.
 #[derive(Clone, Debug)]
-pub(super) struct Message {
+pub(crate) struct Message {
     /// Start line and header lines, case kept.
-    pub(super) head: String,
-    pub(super) body: String,
+    pub(crate) head: String,
+    pub(crate) body: String,
     /// The stream ended before the body did.
-    pub(super) cut: bool,
+    pub(crate) cut: bool,
 }
 
 impl Message {
     /// `None` at the end of the stream.
-    pub(super) async fn read(
-        socket: &mut TcpStream,
+    pub(crate) async fn read(
+        socket: &mut (impl AsyncRead + Unpin),
         buffer: &mut Vec<u8>,
         response: bool,
     ) -> Option<Self> {
@@ -48,7 +48,7 @@ impl Message {
         Some(message)
     }
 
-    async fn read_body(&mut self, socket: &mut TcpStream, buffer: &mut Vec<u8>) {
+    async fn read_body(&mut self, socket: &mut (impl AsyncRead + Unpin), buffer: &mut Vec<u8>) {
         if self.header("transfer-encoding").is_some() {
             while self.read_chunk(socket, buffer).await {}
             return;
@@ -63,7 +63,11 @@ impl Message {
         self.body = String::from_utf8(buffer.drain(..length).collect()).unwrap();
     }
 
-    async fn read_chunk(&mut self, socket: &mut TcpStream, buffer: &mut Vec<u8>) -> bool {
+    async fn read_chunk(
+        &mut self,
+        socket: &mut (impl AsyncRead + Unpin),
+        buffer: &mut Vec<u8>,
+    ) -> bool {
         loop {
             if let Some(end) = buffer.windows(2).position(|window| window == b"\r\n") {
                 let size = usize::from_str_radix(std::str::from_utf8(&buffer[..end]).unwrap(), 16)
@@ -82,7 +86,7 @@ impl Message {
     }
 
     /// All values of a header, joined by `|`.
-    pub(super) fn header(&self, name: &str) -> Option<String> {
+    pub(crate) fn header(&self, name: &str) -> Option<String> {
         let lines = self
             .head
             .lines()
@@ -95,12 +99,12 @@ impl Message {
         (!values.is_empty()).then(|| values.join("|"))
     }
 
-    pub(super) fn start_line(&self) -> &str {
+    pub(crate) fn start_line(&self) -> &str {
         self.head.lines().next().unwrap()
     }
 
     /// Of a response.
-    pub(super) fn status(&self) -> u16 {
+    pub(crate) fn status(&self) -> u16 {
         self.start_line()
             .split(' ')
             .nth(1)
@@ -110,7 +114,7 @@ impl Message {
     }
 }
 
-async fn more(socket: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<()> {
+async fn more(socket: &mut (impl AsyncRead + Unpin), buffer: &mut Vec<u8>) -> Option<()> {
     let mut piece = [0; 4096];
     let read = tokio::time::timeout(PATIENCE, socket.read(&mut piece))
         .await
@@ -125,41 +129,56 @@ async fn more(socket: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<()> {
 }
 
 /// A connection to the gateway.
-pub(super) struct Client {
-    pub(super) socket: TcpStream,
+pub(crate) struct Client<S = TcpStream> {
+    pub(crate) socket: S,
     buffer: Vec<u8>,
 }
 
 impl Client {
-    pub(super) async fn connect(address: SocketAddr) -> Self {
-        let socket = TcpStream::connect(address).await.unwrap();
+    pub(crate) async fn connect(address: SocketAddr) -> Self {
+        Self::on(TcpStream::connect(address).await.unwrap())
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
+    /// Over a stream that is connected.
+    pub(crate) fn on(socket: S) -> Self {
         Self {
             socket,
             buffer: Vec::new(),
         }
     }
 
-    pub(super) async fn send(&mut self, bytes: &str) {
+    pub(crate) async fn send(&mut self, bytes: &str) {
         self.socket.write_all(bytes.as_bytes()).await.unwrap();
+        self.socket.flush().await.unwrap();
     }
 
     /// The next response. Panics at the end of the stream.
-    pub(super) async fn response(&mut self) -> Message {
+    pub(crate) async fn response(&mut self) -> Message {
         self.try_response().await.expect("a response")
     }
 
     /// `None` at the end of the stream.
-    pub(super) async fn try_response(&mut self) -> Option<Message> {
+    pub(crate) async fn try_response(&mut self) -> Option<Message> {
         Message::read(&mut self.socket, &mut self.buffer, true).await
     }
 
-    pub(super) async fn ask(&mut self, request: &str) -> Message {
+    pub(crate) async fn ask(&mut self, request: &str) -> Message {
         self.send(request).await;
         self.response().await
     }
 
+    /// As [`Self::ask`], where the connection may end instead of an answer.
+    pub(crate) async fn try_ask(&mut self, request: &str) -> std::io::Result<Message> {
+        self.socket.write_all(request.as_bytes()).await?;
+        self.socket.flush().await?;
+        let answer = self.try_response().await;
+        answer.ok_or_else(|| std::io::ErrorKind::UnexpectedEof.into())
+    }
+
     /// Bytes beyond responses, up to this many.
-    pub(super) async fn bytes(&mut self, length: usize) -> String {
+    pub(crate) async fn bytes(&mut self, length: usize) -> String {
         while self.buffer.len() < length {
             more(&mut self.socket, &mut self.buffer)
                 .await
@@ -169,18 +188,18 @@ impl Client {
     }
 
     /// Whether the gateway closes the connection without another byte.
-    pub(super) async fn is_closed(&mut self) -> bool {
+    pub(crate) async fn is_closed(&mut self) -> bool {
         self.buffer.is_empty() && more(&mut self.socket, &mut self.buffer).await.is_none()
     }
 }
 
 /// A `GET` with the host that the gateways of these tests serve.
-pub(super) fn get(path: &str) -> String {
+pub(crate) fn get(path: &str) -> String {
     format!("GET {path} HTTP/1.1\r\nHost: shop.test\r\n\r\n")
 }
 
 /// A `POST` with a body of known length.
-pub(super) fn post(path: &str, body: &str) -> String {
+pub(crate) fn post(path: &str, body: &str) -> String {
     format!(
         "POST {path} HTTP/1.1\r\nHost: shop.test\r\nContent-Length: {}\r\n\r\n{body}",
         body.len()

@@ -3,6 +3,7 @@
 use super::client::{Client, Message, get};
 use crate::net::{Addresses, ConnectionObserver, Limits, ListenerManager, Refused};
 use crate::{GatewayApp, Settings, Shared};
+use certificates::Credentials;
 use http::{HeaderName, HeaderValue};
 use model::{Origin, Position, ResourceRef};
 use rules::{
@@ -17,15 +18,17 @@ use std::sync::Arc;
 use std::time::Duration;
 use telemetry::{AccessLog, Format, Metrics};
 
-const KEY: ListenerKey = ListenerKey {
+pub(crate) const KEY: ListenerKey = ListenerKey {
     bind: None,
     port: 80,
 };
 
 /// A running gateway that serves `shop.test`.
-pub(super) struct Gateway {
-    pub(super) address: SocketAddr,
-    pub(super) shared: Arc<Shared>,
+pub(crate) struct Gateway {
+    pub(crate) address: SocketAddr,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) table: Arc<Table>,
+    pub(crate) endpoints: Endpoints,
     _listeners: ListenerManager<GatewayApp>,
     folder: tempfile::TempDir,
 }
@@ -40,21 +43,23 @@ impl ConnectionObserver for Nobody {
 
 /// What the table of a gateway is made from.
 #[derive(Default)]
-pub(super) struct Rules {
+pub(crate) struct Rules {
     routes: Vec<Arc<Route>>,
     table: Table,
     endpoints: Endpoints,
-    pub(super) settings: Settings,
+    pub(crate) settings: Settings,
+    pub(crate) limits: Limits,
+    pub(crate) credentials: Arc<Credentials>,
 }
 
 impl Rules {
     /// One route for everything, to these endpoints.
-    pub(super) fn to(endpoints: &[SocketAddr]) -> Self {
+    pub(crate) fn to(endpoints: &[SocketAddr]) -> Self {
         Self::to_with(endpoints, |_| {})
     }
 
     /// One route for everything, changed as the case wants.
-    pub(super) fn to_with(
+    pub(crate) fn to_with(
         endpoints: &[SocketAddr],
         change: impl FnOnce(&mut ForwardAction),
     ) -> Self {
@@ -64,7 +69,7 @@ impl Rules {
         rules
     }
 
-    pub(super) fn cluster(
+    pub(crate) fn cluster(
         &mut self,
         name: &str,
         protocol: UpstreamProtocol,
@@ -101,7 +106,7 @@ impl Rules {
         cluster
     }
 
-    pub(super) fn route(
+    pub(crate) fn route(
         &mut self,
         predicate: Predicate,
         cluster: Arc<Cluster>,
@@ -112,7 +117,7 @@ impl Rules {
         self.action(predicate, Action::Forward(Box::new(action)));
     }
 
-    pub(super) fn action(&mut self, predicate: Predicate, action: Action) {
+    pub(crate) fn action(&mut self, predicate: Predicate, action: Action) {
         let name = format!("route-{}", self.routes.len()).into();
         self.routes.push(Arc::new(Route {
             name,
@@ -122,7 +127,17 @@ impl Rules {
         }));
     }
 
-    pub(super) async fn start(mut self) -> Gateway {
+    /// In clear.
+    pub(crate) async fn start(self) -> Gateway {
+        self.start_as(|hosts| Serves::Http(VirtualHosts::new(hosts)))
+            .await
+    }
+
+    /// With what the case makes of the virtual hosts.
+    pub(crate) async fn start_as(
+        mut self,
+        serves: impl FnOnce([Arc<VirtualHost>; 2]) -> Serves,
+    ) -> Gateway {
         let host = |domain: &str, https_redirect, routes| {
             let name = format!("{domain}:80").into();
             Arc::new(VirtualHost {
@@ -138,7 +153,7 @@ impl Rules {
         ];
         let listener = Listener {
             key: KEY,
-            serves: Serves::Http(VirtualHosts::new(hosts)),
+            serves: serves(hosts),
             origins: Vec::new(),
         };
         self.table.listeners.insert(KEY, Arc::new(listener));
@@ -147,20 +162,23 @@ impl Rules {
         let dropped = metrics.own().access_log_dropped();
         let log = AccessLog::open(&folder.path().join("log"), Format::Text, dropped).unwrap();
         let shared = Shared::new(self.settings, metrics, Arc::new(log));
-        shared.publish(Arc::new(self.table), &self.endpoints, Arc::default());
+        let table = Arc::new(self.table);
+        shared.publish(table.clone(), &self.endpoints, self.credentials);
         let listeners = ListenerManager::new(
             GatewayApp::new(shared.clone()),
             Addresses {
                 address: IpAddr::from(Ipv4Addr::LOCALHOST),
                 ports: BTreeMap::from([(80, 0)]),
             },
-            Limits::default(),
+            self.limits,
             Arc::new(Nobody),
         );
         let status = listeners.apply(&shared.snapshot().table);
         Gateway {
             address: status[0].address,
             shared,
+            table,
+            endpoints: self.endpoints,
             _listeners: listeners,
             folder,
         }
@@ -168,27 +186,27 @@ impl Rules {
 }
 
 impl Gateway {
-    pub(super) async fn client(&self) -> Client {
+    pub(crate) async fn client(&self) -> Client {
         Client::connect(self.address).await
     }
 
     /// One request on a connection of its own.
-    pub(super) async fn ask(&self, request: &str) -> Message {
+    pub(crate) async fn ask(&self, request: &str) -> Message {
         self.client().await.ask(request).await
     }
 
-    pub(super) async fn get(&self, path: &str) -> Message {
+    pub(crate) async fn get(&self, path: &str) -> Message {
         self.ask(&get(path)).await
     }
 
-    pub(super) fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         self.shared.access_log.flush(Duration::from_secs(1));
         std::fs::read_to_string(self.folder.path().join("log")).unwrap()
     }
 
     /// Waits until the log has this text.
     #[track_caller]
-    pub(super) fn logs(&self, text: &'static str) -> impl Future<Output = ()> {
+    pub(crate) fn logs(&self, text: &'static str) -> impl Future<Output = ()> {
         let caller = std::panic::Location::caller();
         async move {
             for _ in 0..500 {
@@ -203,7 +221,7 @@ impl Gateway {
 }
 
 /// A place in a file of rules.
-pub(super) fn origin() -> Arc<Origin> {
+pub(crate) fn origin() -> Arc<Origin> {
     let resource = ResourceRef {
         kind: "VirtualService".into(),
         namespace: "default".into(),
@@ -221,7 +239,7 @@ pub(super) fn origin() -> Arc<Origin> {
     })
 }
 
-pub(super) fn missing() -> ClusterTarget {
+pub(crate) fn missing() -> ClusterTarget {
     let key = ClusterKey {
         host: "gone.default.svc.cluster.local".into(),
         subset: None,
@@ -234,7 +252,7 @@ pub(super) fn missing() -> ClusterTarget {
 }
 
 /// An action to one destination, with everything else as Istio's defaults.
-pub(super) fn forward(cluster: ClusterTarget) -> ForwardAction {
+pub(crate) fn forward(cluster: ClusterTarget) -> ForwardAction {
     let destination = WeightedDestination {
         weight: 1,
         cluster,
@@ -260,7 +278,7 @@ pub(super) fn forward(cluster: ClusterTarget) -> ForwardAction {
 }
 
 /// A policy that the VirtualService wrote.
-pub(super) fn retries(attempts: u32, retry_on: &str) -> RetryPolicy {
+pub(crate) fn retries(attempts: u32, retry_on: &str) -> RetryPolicy {
     let (retry_on, statuses) = RetryOn::parse(retry_on).unwrap();
     let backoff = Duration::from_millis(1);
     RetryPolicy {
@@ -273,7 +291,7 @@ pub(super) fn retries(attempts: u32, retry_on: &str) -> RetryPolicy {
     }
 }
 
-pub(super) fn prefix(path: &str) -> Predicate {
+pub(crate) fn prefix(path: &str) -> Predicate {
     Predicate {
         uri: Some(PathMatch::Prefix(path.into())),
         ..Predicate::default()
@@ -281,7 +299,7 @@ pub(super) fn prefix(path: &str) -> Predicate {
 }
 
 /// `set` operations.
-pub(super) fn set(pairs: &[(&str, &str)]) -> HeaderOps {
+pub(crate) fn set(pairs: &[(&str, &str)]) -> HeaderOps {
     let entry = |(name, value): &(&str, &str)| {
         let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
         (name, HeaderTemplate::parse(value).unwrap())
@@ -292,6 +310,6 @@ pub(super) fn set(pairs: &[(&str, &str)]) -> HeaderOps {
     }
 }
 
-pub(super) fn value(text: &'static str) -> HeaderValue {
+pub(crate) fn value(text: &'static str) -> HeaderValue {
     HeaderValue::from_static(text)
 }

@@ -1,12 +1,12 @@
 //! Requests through the real application on loopback, with upstreams made for the case.
 
 mod answers;
-mod client;
+pub(crate) mod client;
 mod forwarding;
-mod gateway;
+pub(crate) mod gateway;
 mod http2;
 mod mirrors;
-mod origin;
+pub(crate) mod origin;
 mod retries;
 mod timeouts;
 mod tunnels;
@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 /// Waits until something holds that happens by itself; a failure when it never does.
 #[track_caller]
-fn eventually(what: &'static str, holds: impl Fn() -> bool) -> impl Future<Output = ()> {
+pub(crate) fn eventually(what: &'static str, holds: impl Fn() -> bool) -> impl Future<Output = ()> {
     let caller = std::panic::Location::caller();
     async move {
         let deadline = Instant::now() + Duration::from_secs(5);

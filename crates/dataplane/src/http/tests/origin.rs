@@ -9,7 +9,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 /// What becomes of one request.
 #[derive(Clone, Debug)]
-pub(super) enum Act {
+pub(crate) enum Act {
     /// These bytes, and the next request.
     Send(String),
     /// These bytes, then the end of the connection.
@@ -24,19 +24,19 @@ pub(super) enum Act {
 
 /// A running upstream. Ends with the test's runtime.
 #[derive(Clone)]
-pub(super) struct Origin {
-    pub(super) address: SocketAddr,
+pub(crate) struct Origin {
+    pub(crate) address: SocketAddr,
     seen: Arc<Mutex<Vec<Message>>>,
     connections: Arc<AtomicUsize>,
 }
 
 /// `HTTP/1.1 200 OK` with a body.
-pub(super) fn ok(body: &str) -> Act {
+pub(crate) fn ok(body: &str) -> Act {
     respond(200, "", body)
 }
 
 /// A response with extra header lines, each ended by `\r\n`.
-pub(super) fn respond(status: u16, headers: &str, body: &str) -> Act {
+pub(crate) fn respond(status: u16, headers: &str, body: &str) -> Act {
     Act::Send(format!(
         "HTTP/1.1 {status} X\r\n{headers}Content-Length: {}\r\n\r\n{body}",
         body.len()
@@ -45,7 +45,7 @@ pub(super) fn respond(status: u16, headers: &str, body: &str) -> Act {
 
 impl Origin {
     /// Acts by the number of the request, counted from 0 over all connections.
-    pub(super) async fn start(script: impl Fn(usize) -> Act + Send + Sync + 'static) -> Self {
+    pub(crate) async fn start(script: impl Fn(usize) -> Act + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let origin = Self {
             address: listener.local_addr().unwrap(),
@@ -64,12 +64,12 @@ impl Origin {
     }
 
     /// Always the same.
-    pub(super) async fn answering(act: Act) -> Self {
+    pub(crate) async fn answering(act: Act) -> Self {
         Self::start(move |_| act.clone()).await
     }
 
     /// An address where nobody listens.
-    pub(super) async fn nobody() -> SocketAddr {
+    pub(crate) async fn nobody() -> SocketAddr {
         TcpListener::bind("127.0.0.1:0")
             .await
             .unwrap()
@@ -77,16 +77,16 @@ impl Origin {
             .unwrap()
     }
 
-    pub(super) fn hits(&self) -> usize {
+    pub(crate) fn hits(&self) -> usize {
         self.seen.lock().unwrap().len()
     }
 
-    pub(super) fn connections(&self) -> usize {
+    pub(crate) fn connections(&self) -> usize {
         self.connections.load(SeqCst)
     }
 
     /// The request with this number.
-    pub(super) fn request(&self, number: usize) -> Message {
+    pub(crate) fn request(&self, number: usize) -> Message {
         self.seen.lock().unwrap()[number].clone()
     }
 

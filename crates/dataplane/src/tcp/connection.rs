@@ -1,0 +1,198 @@
+//! One connection from its route to its end.
+
+use super::connect::Upstream;
+use super::failure::Failure;
+use crate::http::roll;
+use crate::net::{BothWays, End, Side, Silence, Transport};
+use crate::tls::Routed;
+use crate::upstream::{Cluster, Snapshot};
+use crate::{ConnectionInfo, Shared};
+use bytes::Bytes;
+use model::Origin;
+use rules::{ClusterTarget, TcpRoutes, TlsAction};
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+use telemetry::metrics::TcpSeries;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+/// A connection to be forwarded. Dropping it counts and logs it, so that none goes unnoticed.
+pub(crate) struct TcpConnection {
+    pub(super) shared: Arc<Shared>,
+    pub(super) info: ConnectionInfo,
+    /// The SNI; empty when there was none.
+    pub(super) server_name: Box<str>,
+    pub(super) started: Instant,
+    pub(super) start_time: SystemTime,
+    /// What sent it where it goes.
+    pub(super) origin: Option<Arc<Origin>>,
+    /// Where it goes. Absent: `failure` says why.
+    pub(super) cluster: Option<Arc<Cluster>>,
+    /// The endpoint that was tried last.
+    pub(super) endpoint: Option<usize>,
+    pub(super) local_address: Option<SocketAddr>,
+    /// Where it is counted, since it is connected.
+    pub(super) series: Option<Arc<TcpSeries>>,
+    pub(super) received: u64,
+    pub(super) sent: u64,
+    pub(super) failure: Option<Failure>,
+    pub(super) ending: Ending,
+}
+
+/// How a connection ended that had reached its endpoint.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Ending {
+    /// By both sides, or by the end of the process.
+    Orderly,
+    /// Nothing moved for too long.
+    Idle,
+    /// One side's connection broke.
+    Broken(Side),
+}
+
+impl TcpConnection {
+    /// A connection that a server's routes send somewhere. `server_name` is the SNI, or empty.
+    pub(crate) fn routed(
+        shared: &Arc<Shared>,
+        snapshot: &Snapshot,
+        info: &ConnectionInfo,
+        server_name: &str,
+        routes: &TcpRoutes,
+    ) -> Self {
+        let mut connection = Self::unclaimed(shared, info, server_name);
+        let (peer, local) = (info.peer.ip(), info.local.ip());
+        // A socket for both families tells IPv4 addresses as IPv6.
+        let Some(route) = routes.route(peer.to_canonical(), local.to_canonical()) else {
+            return connection;
+        };
+        let destination = route.draw(&mut roll);
+        connection.origin = Some(destination.origin.clone());
+        connection.send_to(&destination.cluster, snapshot);
+        connection
+    }
+
+    /// A connection that a TLS server was chosen for.
+    pub(crate) fn of_tls(shared: &Arc<Shared>, info: &ConnectionInfo, routed: &Routed) -> Self {
+        let server_name = routed.sni.as_deref().unwrap_or_default();
+        match &routed.server.action {
+            TlsAction::Passthrough(routes) | TlsAction::Tcp { routes, .. } => {
+                Self::routed(shared, &routed.snapshot, info, server_name, routes)
+            }
+            TlsAction::AutoPassthrough(clusters) => {
+                let mut connection = Self::unclaimed(shared, info, server_name);
+                connection.origin = Some(routed.server.origin.clone());
+                if let Some(target) = clusters.lookup(server_name) {
+                    connection.send_to(target, &routed.snapshot);
+                }
+                connection
+            }
+            // Requests have routes there, connections have none.
+            TlsAction::Https { .. } => Self::unclaimed(shared, info, server_name),
+        }
+    }
+
+    /// A connection that nothing in the configuration takes.
+    pub(crate) fn unclaimed(
+        shared: &Arc<Shared>,
+        info: &ConnectionInfo,
+        server_name: &str,
+    ) -> Self {
+        Self {
+            shared: shared.clone(),
+            info: info.clone(),
+            server_name: server_name.into(),
+            started: Instant::now(),
+            start_time: SystemTime::now(),
+            origin: None,
+            cluster: None,
+            endpoint: None,
+            local_address: None,
+            series: None,
+            received: 0,
+            sent: 0,
+            failure: Some(Failure::NoRoute),
+            ending: Ending::Orderly,
+        }
+    }
+
+    fn send_to(&mut self, target: &ClusterTarget, snapshot: &Snapshot) {
+        let known = match target {
+            ClusterTarget::Cluster(cluster) => snapshot.clusters.get(&cluster.key),
+            ClusterTarget::Missing(_) => None,
+        };
+        self.cluster = known.cloned();
+        self.failure = match (known, target) {
+            (Some(_), _) => None,
+            (None, ClusterTarget::Missing(missing)) => Some(Failure::NoCluster(
+                missing.key.clone(),
+                missing.reason.clone(),
+            )),
+            (None, ClusterTarget::Cluster(cluster)) => Some(Failure::NoCluster(
+                cluster.key.clone(),
+                "not in force".into(),
+            )),
+        };
+    }
+
+    /// Forwards to the end, or closes when that is not possible. `prefix` was read already and comes first.
+    pub(crate) async fn serve(mut self, mut downstream: Transport, prefix: Bytes) {
+        if let Err(failure) = self.forward(&mut downstream, prefix).await {
+            if failure.resets() {
+                reset(&downstream);
+            }
+            self.failure = Some(failure);
+        }
+    }
+
+    async fn forward(&mut self, downstream: &mut Transport, prefix: Bytes) -> Result<(), Failure> {
+        if let Some(failure) = self.failure.take() {
+            return Err(failure);
+        }
+        let (mut upstream, _active) = self.dial().await?;
+        self.opened();
+        let idle = self.shared.settings.tcp_idle_timeout;
+        let silence = Silence {
+            open: idle,
+            half: idle,
+        };
+        let ways = &mut BothWays::new(prefix, Bytes::new(), silence);
+        let end = match &mut upstream {
+            Upstream::Tcp(upstream) => self.join(ways, downstream, upstream).await,
+            Upstream::Unix(upstream) => self.join(ways, downstream, upstream).await,
+        };
+        self.ending = match (end, ways.broken()) {
+            (End::Silent, _) => Ending::Idle,
+            (End::Complete, Some(side)) => Ending::Broken(side),
+            (End::Complete, None) => Ending::Orderly,
+        };
+        // Who did not get everything must not take what came for the whole.
+        match self.ending {
+            Ending::Broken(Side::Upstream) if !ways.is_whole(Side::Downstream) => reset(downstream),
+            Ending::Broken(Side::Downstream) if !ways.is_whole(Side::Upstream) => upstream.reset(),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Moves bytes both ways until the end, and counts them at every step: the connection may last for days,
+    /// and may end by being dropped.
+    async fn join(
+        &mut self,
+        ways: &mut BothWays,
+        downstream: &mut Transport,
+        upstream: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    ) -> End {
+        poll_fn(|cx| {
+            let end = ways.poll(cx, downstream, upstream);
+            self.count(ways.received(), ways.sent());
+            end
+        })
+        .await
+    }
+}
+
+/// Makes the close to come a reset. Where that fails the close is an ordinary one.
+fn reset(downstream: &Transport) {
+    let _ = downstream.socket().set_zero_linger();
+}

@@ -1,0 +1,123 @@
+//! Why a connection is closed without having been forwarded, and what the log is told.
+
+use rules::ClusterKey;
+use std::borrow::Cow;
+use std::io;
+use std::sync::Arc;
+use telemetry::ResponseFlags;
+
+/// A connection that is closed at once.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// None of the routes takes it.
+    NoRoute,
+    /// The route's destination is no known cluster.
+    NoCluster(ClusterKey, Arc<str>),
+    /// The cluster has no endpoint.
+    NoEndpoint,
+    /// None of the endpoints tried took the connection; why the last one did not.
+    Connect(io::Error),
+}
+
+/// What the log is told.
+pub(super) struct Report {
+    pub(super) flags: ResponseFlags,
+    pub(super) details: &'static str,
+    pub(super) transport_failure: Cow<'static, str>,
+    pub(super) reason: &'static str,
+}
+
+impl Failure {
+    /// Whether the client gets a reset instead of an end, as from Istio where there is no filter chain.
+    pub(super) fn resets(&self) -> bool {
+        matches!(self, Self::NoRoute)
+    }
+
+    /// In the words that requests have for the same.
+    pub(super) fn report(&self) -> Report {
+        let report = |flags, details, reason| Report {
+            flags,
+            details,
+            transport_failure: Cow::Borrowed(""),
+            reason,
+        };
+        match self {
+            Self::NoRoute => report(ResponseFlags::NR, "route_not_found", "no_route"),
+            Self::NoCluster(key, why) => Report {
+                transport_failure: Cow::Owned(format!("{key}: {why}")),
+                ..report(ResponseFlags::NC, "cluster_not_found", "cluster_not_found")
+            },
+            Self::NoEndpoint => report(ResponseFlags::UH, "no_healthy_upstream", "no_endpoint"),
+            Self::Connect(error) => {
+                let flags = ResponseFlags::UF | ResponseFlags::URX;
+                let (transport_failure, reason) = told(error);
+                Report {
+                    transport_failure,
+                    ..report(flags, "", reason)
+                }
+            }
+        }
+    }
+}
+
+fn told(error: &io::Error) -> (Cow<'static, str>, &'static str) {
+    let text = match error.kind() {
+        io::ErrorKind::TimedOut => return ("connection timeout".into(), "connect_timeout"),
+        io::ErrorKind::ConnectionRefused => "delayed connect error: Connection refused".into(),
+        io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => {
+            "delayed connect error: No route to host".into()
+        }
+        _ => format!("delayed connect error: {error}").into(),
+    };
+    (text, "connect_failure")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Promise 1.
+    #[test]
+    fn every_failure_has_its_flag_and_its_reason() {
+        let key = ClusterKey {
+            host: "shop.test".into(),
+            subset: None,
+            port: 80,
+        };
+        let connect = |kind: io::ErrorKind| Failure::Connect(kind.into());
+        let cases = [
+            (Failure::NoRoute, "NR", "no_route", ""),
+            (
+                Failure::NoCluster(key, "no such service".into()),
+                "NC",
+                "cluster_not_found",
+                "outbound|80||shop.test: no such service",
+            ),
+            (Failure::NoEndpoint, "UH", "no_endpoint", ""),
+            (
+                connect(io::ErrorKind::TimedOut),
+                "URX,UF",
+                "connect_timeout",
+                "connection timeout",
+            ),
+            (
+                connect(io::ErrorKind::NetworkUnreachable),
+                "URX,UF",
+                "connect_failure",
+                "delayed connect error: No route to host",
+            ),
+            (
+                connect(io::ErrorKind::PermissionDenied),
+                "URX,UF",
+                "connect_failure",
+                "delayed connect error: permission denied",
+            ),
+        ];
+        for (failure, flags, reason, transport) in cases {
+            let report = failure.report();
+            let told = (&*report.flags.to_string(), report.reason);
+            assert_eq!(told, (flags, reason), "{failure:?}");
+            assert_eq!(report.transport_failure, transport);
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! The end of a connection: its line in the access log, its place in the metrics.
+
+use super::connection::{Ending, TcpConnection};
+use crate::net::Side;
+use crate::upstream::Upstream;
+use model::Origin;
+use rules::EndpointAddr;
+use std::fmt::Display;
+use std::sync::Arc;
+use telemetry::metrics::{Destination, Reporter, RequestLabels, SecurityPolicy, TcpSeries};
+use telemetry::{AccessRecord, Address, ResponseFlags};
+
+/// Stands for connections that reached no cluster.
+const NO_DESTINATION: u64 = 0;
+
+impl Ending {
+    /// Termination details as Envoy has them where it has some, and our reason.
+    fn told(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Orderly => ("", ""),
+            Self::Idle => ("tcp_session_idle_timeout", "idle_timeout"),
+            Self::Broken(Side::Downstream) => ("downstream_reset", "client_gone"),
+            Self::Broken(Side::Upstream) => ("upstream_reset", "upstream_reset"),
+        }
+    }
+}
+
+impl TcpConnection {
+    /// The connection has reached its endpoint.
+    pub(super) fn opened(&mut self) {
+        let series = self.series_of(ResponseFlags::empty());
+        series.opened();
+        self.series = Some(series);
+    }
+
+    /// Counts bytes, given how many there were in all.
+    pub(super) fn count(&mut self, received: u64, sent: u64) {
+        let Some(series) = &self.series else {
+            return;
+        };
+        if received != self.received {
+            series.received(received - self.received);
+            self.received = received;
+        }
+        if sent != self.sent {
+            series.sent(sent - self.sent);
+            self.sent = sent;
+        }
+    }
+
+    fn series_of(&self, flags: ResponseFlags) -> Arc<TcpSeries> {
+        let cluster = self.cluster.as_deref();
+        let id = cluster.map_or(NO_DESTINATION, |cluster| cluster.labels_id);
+        let nowhere = Destination::default();
+        self.shared.metrics.tcp_series(id, flags, || RequestLabels {
+            reporter: Reporter::Source,
+            source: &self.shared.settings.workload,
+            destination: cluster.map_or(&nowhere, |cluster| &cluster.labels),
+            security: SecurityPolicy::Unknown,
+        })
+    }
+
+    /// One that was never forwarded was opened and closed all the same.
+    fn closed(&self, flags: ResponseFlags) {
+        if let Some(series) = &self.series {
+            return series.closed();
+        }
+        let series = self.series_of(flags);
+        series.opened();
+        series.closed();
+    }
+
+    fn upstream(&self) -> Option<&Upstream> {
+        let members = self.cluster.as_ref()?.endpoints.members();
+        Some(&members.get(self.endpoint?)?.value)
+    }
+
+    fn log<'a>(&'a self, mut record: AccessRecord<'a>) {
+        record.bytes_received = self.received;
+        record.bytes_sent = self.sent;
+        record.duration = self.started.elapsed();
+        record.upstream_host = self.upstream().map(|upstream| address(&upstream.address));
+        record.upstream_cluster = self.cluster.as_ref().map_or("", |cluster| &cluster.name);
+        record.upstream_local_address = self.local_address.map(Address::Socket);
+        record.downstream_local_address = Some(Address::Socket(self.info.local));
+        record.downstream_remote_address = Some(Address::Socket(self.info.peer));
+        record.requested_server_name = &self.server_name;
+        if !record.reason.is_empty() {
+            let origin: Option<&Origin> = self.origin.as_deref();
+            record.origin = origin.map(|origin| origin as &(dyn Display + Sync));
+        }
+        self.shared.access_log.log(&record);
+    }
+}
+
+impl Drop for TcpConnection {
+    fn drop(&mut self) {
+        let report = self.failure.as_ref().map(|failure| failure.report());
+        let mut record = AccessRecord::new(self.start_time);
+        if let Some(report) = &report {
+            record.flags = report.flags;
+            record.response_code_details = report.details;
+            record.upstream_transport_failure_reason = &report.transport_failure;
+            record.reason = report.reason;
+        } else {
+            (record.connection_termination_details, record.reason) = self.ending.told();
+        }
+        self.closed(record.flags);
+        if self.shared.access_log.is_on() {
+            self.log(record);
+        }
+    }
+}
+
+fn address(address: &EndpointAddr) -> Address<'_> {
+    match address {
+        EndpointAddr::Tcp(address) => Address::Socket(*address),
+        EndpointAddr::Unix(path) => Address::Text(path),
+    }
+}

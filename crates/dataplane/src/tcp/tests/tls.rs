@@ -1,0 +1,90 @@
+//! TLS that goes through.
+
+use super::*;
+use rules::{EndpointAddr, HostMap, Serves, TlsAction, TlsServer};
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection, RootCertStore};
+use std::sync::Arc;
+
+/// The first bytes of a client that asks for a name.
+fn hello(name: &'static str) -> Vec<u8> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(RootCertStore::empty())
+        .with_no_client_auth();
+    let name = ServerName::try_from(name).unwrap();
+    let mut client = ClientConnection::new(Arc::new(config), name).unwrap();
+    let mut bytes = Vec::new();
+    client.write_tls(&mut bytes).unwrap();
+    bytes
+}
+
+fn server(action: TlsAction) -> Arc<TlsServer> {
+    Arc::new(TlsServer {
+        name: "default/gateway/tls".into(),
+        action,
+        origin: origin(),
+    })
+}
+
+/// What comes back of what is sent.
+async fn echoed(gateway: &Gateway, bytes: &[u8]) -> Vec<u8> {
+    let mut client = gateway.connect().await;
+    client.write_all(bytes).await.unwrap();
+    let mut back = vec![0; bytes.len()];
+    let reading = tokio::time::timeout(PATIENCE, client.read_exact(&mut back));
+    reading.await.unwrap().unwrap();
+    back
+}
+
+#[tokio::test]
+async fn the_hello_that_was_read_goes_first_and_its_name_is_logged() {
+    let origin = Origin::echo().await;
+    let mut rules = Rules::default();
+    let cluster = rules.cluster("echo", &[EndpointAddr::Tcp(origin.address)]);
+    let mut servers = HostMap::default();
+    let passthrough = TlsAction::Passthrough(routes([route(&[], [cluster])]));
+    servers.add("*.shop.test", server(passthrough));
+    let gateway = rules.start(Serves::Tls(servers)).await;
+    let mut bytes = hello("www.shop.test");
+    bytes.extend_from_slice(b"and what the client sent ahead");
+    assert_eq!(echoed(&gateway, &bytes).await, bytes);
+    let line = gateway.line().await;
+    assert!(line.contains(" www.shop.test - - \"-\""), "{line}");
+    assert!(line.contains(&format!(" {0} {0} ", bytes.len())), "{line}");
+}
+
+#[tokio::test]
+async fn an_auto_passthrough_name_spells_its_cluster() {
+    let origin = Origin::echo().await;
+    let mut rules = Rules::default();
+    let cluster = rules.cluster("echo", &[EndpointAddr::Tcp(origin.address)]);
+    let mut clusters = HostMap::default();
+    let spelling = "outbound_.9000_._.echo.default.svc.cluster.local";
+    clusters.add(spelling, Arc::new(cluster));
+    let mut servers = HostMap::default();
+    let auto = TlsAction::AutoPassthrough(Arc::new(clusters));
+    servers.add("*.local", server(auto));
+    let gateway = rules.start(Serves::Tls(servers)).await;
+    let bytes = hello(spelling);
+    assert_eq!(echoed(&gateway, &bytes).await, bytes);
+    let line = gateway.line().await;
+    let cluster = "outbound|9000||echo.default.svc.cluster.local";
+    assert!(line.contains(cluster) && line.contains(spelling), "{line}");
+}
+
+#[tokio::test]
+async fn an_auto_passthrough_name_of_no_cluster_is_reset() {
+    let mut servers = HostMap::default();
+    let auto = TlsAction::AutoPassthrough(Arc::default());
+    servers.add("*", server(auto));
+    let gateway = Rules::default().start(Serves::Tls(servers)).await;
+    let mut client = gateway.connect().await;
+    client.write_all(&hello("shop.test")).await.unwrap();
+    assert!(client.read(&mut [0; 16]).await.is_err());
+    let line = gateway.line().await;
+    assert!(line.contains(" 0 NR route_not_found "), "{line}");
+    assert!(line.contains(" shop.test - no_route "), "{line}");
+}

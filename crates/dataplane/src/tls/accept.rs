@@ -1,0 +1,208 @@
+//! From an accepted socket to a connection of TLS, or to one that goes through.
+
+use super::alert::Alert;
+use super::config::{self, Ready};
+use super::facts::TlsFacts;
+use super::failure::HandshakeFailure;
+use super::hello::{self, Hello};
+use crate::net::{Limits, linger};
+use crate::upstream::Snapshot;
+use crate::{Challenges, ConnectionInfo, Shared};
+use bytes::Bytes;
+use rules::{TlsAction, TlsServer, TlsTermination};
+use rustls::pki_types::UnixTime;
+use rustls::server::{Accepted, ClientHello};
+use rustls::{HandshakeKind, ServerConfig};
+use std::io;
+use std::sync::Arc;
+use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout_at};
+use tokio_rustls::StartHandshake;
+use tokio_rustls::server::TlsStream;
+
+/// What a connection on a TLS port became.
+pub(crate) enum Incoming {
+    /// HTTP in TLS that ended here.
+    Http(Box<TlsStream<TcpStream>>, Arc<TlsFacts>),
+    /// Bytes in TLS that ended here.
+    Tcp(Box<TlsStream<TcpStream>>, Arc<TlsFacts>, Routed),
+    /// TLS that goes through, with the bytes that were read of it.
+    Through(TcpStream, Bytes, Routed),
+}
+
+/// Who takes a connection that is not HTTP.
+pub(crate) struct Routed {
+    /// The configuration that chose the server.
+    pub(crate) snapshot: Arc<Snapshot>,
+    /// The server.
+    pub(crate) server: Arc<TlsServer>,
+    /// What the client asked for, in lower case.
+    pub(crate) sni: Option<Box<str>>,
+}
+
+/// The handshakes that are going on.
+pub(crate) struct Handshakes(Semaphore);
+
+impl Handshakes {
+    /// As many at once as the limits allow.
+    pub(crate) fn new(limits: &Limits) -> Self {
+        Self(Semaphore::new(limits.handshakes))
+    }
+}
+
+/// Brings a connection through its handshake. `None`: it failed, which is counted.
+pub(crate) async fn accept(
+    socket: TcpStream,
+    info: &ConnectionInfo,
+    shared: &Arc<Shared>,
+    handshakes: &Handshakes,
+    limits: &Limits,
+) -> Option<Incoming> {
+    let deadline = Instant::now() + limits.handshake_timeout;
+    let done = match timeout_at(deadline, handshakes.0.acquire()).await {
+        Ok(Ok(_turn)) => timeout_at(deadline, begin(socket, info, shared))
+            .await
+            .unwrap_or(Err(HandshakeFailure::TooSlow)),
+        _ => Err(HandshakeFailure::TooMany),
+    };
+    done.unwrap_or_else(|failure| {
+        failure.record(info, shared);
+        None
+    })
+}
+
+async fn begin(
+    mut socket: TcpStream,
+    info: &ConnectionInfo,
+    shared: &Arc<Shared>,
+) -> Result<Option<Incoming>, HandshakeFailure> {
+    let Hello { accepted, raw } = hello::read(&mut socket).await?;
+    let hello = accepted.client_hello();
+    let sni: Option<Box<str>> = hello.server_name().map(Into::into);
+    if let Some(config) = challenge(&hello, sni.as_deref(), &shared.challenges) {
+        handshake(accepted, socket, config).await?;
+        return Ok(None);
+    }
+    let snapshot = shared.snapshot();
+    let listener = snapshot.table.listeners.get(&info.listener);
+    let server = listener.and_then(|listener| listener.tls_server(sni.as_deref()));
+    let Some(server) = server.cloned() else {
+        Alert::UnrecognizedName.send(&socket);
+        return Err(HandshakeFailure::UnknownServer(sni.map(Into::into)));
+    };
+    let routed = |snapshot, server| Routed {
+        snapshot,
+        server,
+        sni,
+    };
+    match &server.action {
+        TlsAction::Passthrough(_) | TlsAction::AutoPassthrough(_) => Ok(Some(Incoming::Through(
+            socket,
+            raw,
+            routed(snapshot, server),
+        ))),
+        TlsAction::Https { tls, .. } => {
+            drop(raw);
+            let (stream, facts) = end_tls(accepted, socket, &snapshot, &server, tls).await?;
+            Ok(Some(Incoming::Http(stream, facts)))
+        }
+        TlsAction::Tcp { tls, .. } => {
+            drop(raw);
+            let (stream, facts) = end_tls(accepted, socket, &snapshot, &server, tls).await?;
+            Ok(Some(Incoming::Tcp(stream, facts, routed(snapshot, server))))
+        }
+    }
+}
+
+/// The configuration for an ACME server that validates a name.
+fn challenge(
+    hello: &ClientHello<'_>,
+    sni: Option<&str>,
+    challenges: &Challenges,
+) -> Option<Arc<ServerConfig>> {
+    let mut offered = hello.alpn()?;
+    if offered.next() != Some(Challenges::TLS_ALPN) || offered.next().is_some() {
+        return None;
+    }
+    config::challenge(challenges.tls_alpn01(sni?)?).ok()
+}
+
+async fn end_tls(
+    accepted: Accepted,
+    socket: TcpStream,
+    snapshot: &Snapshot,
+    server: &Arc<TlsServer>,
+    tls: &Arc<TlsTermination>,
+) -> Result<(Box<TlsStream<TcpStream>>, Arc<TlsFacts>), HandshakeFailure> {
+    let ready = snapshot
+        .terminations
+        .of(server)
+        .map(|termination| &termination.ready);
+    let ready = match ready {
+        Some(Ok(ready)) => ready,
+        other => {
+            Alert::InternalError.send(&socket);
+            let why = other.and_then(|ready| ready.as_ref().err());
+            let why = why.map_or("it was not published", String::as_str);
+            return Err(HandshakeFailure::NotReady {
+                server: server.clone(),
+                why: why.to_owned(),
+            });
+        }
+    };
+    let config = config_for(&accepted.client_hello(), ready);
+    let stream = handshake(accepted, socket, config).await?;
+    let session = stream.get_ref().1;
+    verify_again(ready, session).map_err(|error| {
+        let rejected =
+            HandshakeFailure::Rejected(io::Error::new(io::ErrorKind::InvalidData, error));
+        linger(stream.get_ref().0);
+        rejected
+    })?;
+    let facts = TlsFacts::new(server, tls, ready.local_uri.clone(), session);
+    Ok((Box::new(stream), Arc::new(facts)))
+}
+
+/// With or without a protocol to agree on.
+fn config_for(hello: &ClientHello<'_>, ready: &Ready) -> Arc<ServerConfig> {
+    let spoken = &ready.config.alpn_protocols;
+    let in_common = hello
+        .alpn()
+        .is_none_or(|mut offered| offered.any(|name| spoken.iter().any(|own| own == name)));
+    if in_common {
+        ready.config.clone()
+    } else {
+        ready.without_alpn.clone()
+    }
+}
+
+async fn handshake(
+    accepted: Accepted,
+    socket: TcpStream,
+    config: Arc<ServerConfig>,
+) -> Result<TlsStream<TcpStream>, HandshakeFailure> {
+    let start = StartHandshake::from_parts(accepted, socket);
+    let done = start.into_stream(config).into_fallible().await;
+    done.map_err(|(error, socket)| {
+        // The alert that says why must not be lost to what the client still sends.
+        linger(&socket);
+        HandshakeFailure::Rejected(error)
+    })
+}
+
+/// A resumed session brings the client's certificate along, which may have expired meanwhile.
+fn verify_again(ready: &Ready, session: &rustls::ServerConnection) -> Result<(), rustls::Error> {
+    let (Some(verifier), Some(HandshakeKind::Resumed)) =
+        (&ready.verifier, session.handshake_kind())
+    else {
+        return Ok(());
+    };
+    match session.peer_certificates() {
+        Some([leaf, intermediates @ ..]) => verifier
+            .verify_client_cert(leaf, intermediates, UnixTime::now())
+            .map(drop),
+        _ if verifier.client_auth_mandatory() => Err(rustls::Error::NoCertificatesPresented),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,168 @@
+//! Verifying the certificates of clients.
+
+use super::certificate::{Parsed, SubjectAltName};
+use super::digest::{Sha256, from_hex, sha256};
+use super::suites;
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use certificates::Authorities;
+use rules::{ClientCertificate, ClientVerification};
+use rustls::client::danger::HandshakeSignatureValid;
+use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, UnixTime};
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
+use std::collections::HashSet;
+use std::sync::Arc;
+
+/// What a server asks of its clients, ready for handshakes. `None`: nothing.
+pub(super) fn verifier(
+    client: &ClientVerification,
+    authorities: Option<&Authorities>,
+) -> Result<Option<Arc<dyn ClientCertVerifier>>, String> {
+    let algorithms = suites::default_provider().signature_verification_algorithms;
+    let chain = match client.mode {
+        ClientCertificate::Ignored => return Ok(None),
+        ClientCertificate::Unverified => None,
+        ClientCertificate::Optional | ClientCertificate::Required => {
+            let authorities =
+                authorities.ok_or("there are no authorities for client certificates")?;
+            Some(chain(authorities).map_err(|error| error.to_string())?)
+        }
+    };
+    Ok(Some(Arc::new(Verifier {
+        // Without one, a list of what is allowed could be passed by showing nothing.
+        mandatory: client.mode != ClientCertificate::Optional,
+        chain,
+        algorithms,
+        allowed: Allowed::new(client),
+    })))
+}
+
+/// As with Envoy, a list of revocations must be there for every authority of a chain, or for none.
+fn chain(
+    authorities: &Authorities,
+) -> Result<Arc<dyn ClientCertVerifier>, rustls::server::VerifierBuilderError> {
+    WebPkiClientVerifier::builder_with_provider(
+        authorities.roots.clone(),
+        suites::default_provider(),
+    )
+    .with_crls(authorities.revocations.iter().cloned())
+    .build()
+}
+
+/// Chain, time and revocation by webpki, then the lists of what is allowed.
+#[derive(Debug)]
+struct Verifier {
+    mandatory: bool,
+    /// Absent: certificates are asked for, and not verified.
+    chain: Option<Arc<dyn ClientCertVerifier>>,
+    algorithms: WebPkiSupportedAlgorithms,
+    allowed: Allowed,
+}
+
+/// Lists of which a certificate must match one entry each. Those that are absent allow all.
+#[derive(Debug)]
+struct Allowed {
+    names: Option<Vec<String>>,
+    keys: Option<HashSet<Sha256>>,
+    certificates: Option<HashSet<Sha256>>,
+}
+
+impl Allowed {
+    /// An entry that cannot be read allows nothing.
+    fn new(client: &ClientVerification) -> Self {
+        let key = |text: &String| BASE64_STANDARD.decode(text.trim()).ok()?.try_into().ok();
+        let list = |entries: &[String], read: &dyn Fn(&String) -> Option<Sha256>| {
+            (!entries.is_empty()).then(|| entries.iter().filter_map(read).collect())
+        };
+        let names = &client.subject_alt_names;
+        Self {
+            names: (!names.is_empty()).then(|| names.clone()),
+            keys: list(&client.spki, &key),
+            certificates: list(&client.hashes, &|text| from_hex(text)),
+        }
+    }
+
+    fn check(&self, leaf: &CertificateDer<'_>) -> Result<(), Error> {
+        if self.names.is_none() && self.keys.is_none() && self.certificates.is_none() {
+            return Ok(());
+        }
+        let parsed = Parsed::new(leaf).ok_or(CertificateError::BadEncoding)?;
+        let named = |names: &Vec<String>| parsed.names().iter().any(|name| is_among(name, names));
+        let holds = |hashes: &HashSet<Sha256>, of: &[u8]| {
+            sha256(of).is_some_and(|hash| hashes.contains(&hash))
+        };
+        let allowed = self.names.as_ref().is_none_or(named)
+            && self
+                .keys
+                .as_ref()
+                .is_none_or(|keys| holds(keys, parsed.public_key()))
+            && self
+                .certificates
+                .as_ref()
+                .is_none_or(|known| holds(known, leaf));
+        if allowed {
+            Ok(())
+        } else {
+            Err(CertificateError::ApplicationVerificationFailure.into())
+        }
+    }
+}
+
+/// Names of hosts have no case.
+fn is_among(name: &SubjectAltName, allowed: &[String]) -> bool {
+    allowed.iter().any(|allowed| match name {
+        SubjectAltName::Dns(name) => name.eq_ignore_ascii_case(allowed),
+        SubjectAltName::Address(address) => allowed.parse() == Ok(*address),
+        SubjectAltName::Uri(text) | SubjectAltName::Email(text) => text == allowed,
+    })
+}
+
+impl ClientCertVerifier for Verifier {
+    fn client_auth_mandatory(&self) -> bool {
+        self.mandatory
+    }
+
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        self.chain
+            .as_ref()
+            .map_or(&[], |chain| chain.root_hint_subjects())
+    }
+
+    fn verify_client_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        if let Some(chain) = &self.chain {
+            chain.verify_client_cert(leaf, intermediates, now)?;
+        }
+        self.allowed.check(leaf)?;
+        Ok(ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls12_signature(message, certificate, signed, &self.algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(message, certificate, signed, &self.algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
+}

@@ -1,0 +1,133 @@
+//! Why a connection did not get through its handshake.
+
+use crate::{ConnectionInfo, Shared};
+use rules::TlsServer;
+use std::fmt;
+use std::sync::Arc;
+use std::time::SystemTime;
+use telemetry::{AccessRecord, Address, ResponseFlags};
+
+/// Why a handshake failed: fixed words for the counter, and what the log says besides.
+#[derive(Debug)]
+pub(crate) enum HandshakeFailure {
+    /// The client closed before it had sent a ClientHello.
+    Closed,
+    /// The client took too long.
+    TooSlow,
+    /// A ClientHello of too many bytes.
+    TooLarge,
+    /// No ClientHello, nor anything else that is known.
+    Malformed(rustls::Error),
+    /// HTTP in clear.
+    PlainHttp,
+    /// TLS where none is spoken.
+    TlsOnPlainPort,
+    /// As many handshakes as may be are going on.
+    TooMany,
+    /// No server of this name. Absent: the client named none.
+    UnknownServer(Option<String>),
+    /// The server of this name has no certificate, or no authorities, to work with.
+    NotReady {
+        /// The server.
+        server: Arc<TlsServer>,
+        /// What is missing.
+        why: String,
+    },
+    /// The two did not agree, or the client's certificate was refused.
+    Rejected(std::io::Error),
+}
+
+impl HandshakeFailure {
+    /// Stable, for the counter.
+    pub(crate) fn reason(&self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::TooSlow => "timeout",
+            Self::TooLarge => "hello_too_large",
+            Self::Malformed(_) => "malformed_hello",
+            Self::PlainHttp => "plain_http",
+            Self::TlsOnPlainPort => "tls_on_plain_port",
+            Self::TooMany => "too_many_handshakes",
+            Self::UnknownServer(_) => "unknown_server",
+            Self::NotReady { .. } => "no_certificate",
+            Self::Rejected(error) => rejected(error),
+        }
+    }
+
+    /// Counts the failure, and tells of it where debugging is on.
+    pub(crate) fn record(&self, info: &ConnectionInfo, shared: &Shared) {
+        shared.metrics.own().tls_failures(self.reason()).inc();
+        tracing::debug!(
+            listener = %info.local,
+            client = %info.peer,
+            reason = self.reason(),
+            "handshake failed: {self}"
+        );
+        self.log(info, shared);
+    }
+
+    /// The access log has what was answered as HTTP (promise 1), and, as Envoy's, whom no server took.
+    fn log(&self, info: &ConnectionInfo, shared: &Shared) {
+        let mut record = AccessRecord::new(SystemTime::now());
+        match self {
+            Self::PlainHttp => {
+                record.protocol = "HTTP/1.1";
+                record.response_code = 400;
+                record.flags = ResponseFlags::DPE;
+                record.response_code_details = "http_on_tls_port";
+            }
+            Self::UnknownServer(name) => {
+                record.flags = ResponseFlags::NR;
+                record.response_code_details = "filter_chain_not_found";
+                record.requested_server_name = name.as_deref().unwrap_or_default();
+            }
+            Self::NotReady { server, why } => {
+                record.response_code_details = "tls_server_not_ready";
+                record.upstream_transport_failure_reason = why;
+                record.origin = Some(&*server.origin);
+            }
+            _ => return,
+        }
+        record.reason = self.reason();
+        record.downstream_local_address = Some(Address::Socket(info.local));
+        record.downstream_remote_address = Some(Address::Socket(info.peer));
+        shared.access_log.log(&record);
+    }
+}
+
+/// What is worth telling apart of what rustls says.
+fn rejected(error: &std::io::Error) -> &'static str {
+    let Some(error) = error
+        .get_ref()
+        .and_then(|inner| inner.downcast_ref::<rustls::Error>())
+    else {
+        return "closed_in_handshake";
+    };
+    match error {
+        rustls::Error::NoCertificatesPresented => "client_certificate_missing",
+        rustls::Error::InvalidCertificate(_) | rustls::Error::InvalidCertRevocationList(_) => {
+            "client_certificate_invalid"
+        }
+        rustls::Error::AlertReceived(_) => "refused_by_client",
+        rustls::Error::PeerIncompatible(_) => "nothing_in_common",
+        _ => "protocol_error",
+    }
+}
+
+impl fmt::Display for HandshakeFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Closed => f.write_str("the client closed before its hello"),
+            Self::TooSlow => f.write_str("the client was too slow"),
+            Self::TooLarge => f.write_str("the hello is too large"),
+            Self::Malformed(error) => write!(f, "{error}"),
+            Self::PlainHttp => f.write_str("HTTP in clear on a port of TLS"),
+            Self::TlsOnPlainPort => f.write_str("TLS on a port in clear"),
+            Self::TooMany => f.write_str("too many handshakes at once"),
+            Self::UnknownServer(None) => f.write_str("the client named no server"),
+            Self::UnknownServer(Some(name)) => write!(f, "no server of the name {name:?}"),
+            Self::NotReady { server, why } => write!(f, "{}: {why}", server.name),
+            Self::Rejected(error) => write!(f, "{error}"),
+        }
+    }
+}

@@ -1,0 +1,25 @@
+//! TLS that ends here: from a ClientHello to a server of the table, and to a connection with its facts.
+//!
+//! Configurations are built when they are published, so that a handshake only looks one up. What lies below
+//! a server that lets TLS through is not looked at.
+
+mod accept;
+mod alert;
+mod certificate;
+mod client;
+mod config;
+mod digest;
+mod facts;
+mod failure;
+mod hello;
+mod suites;
+mod terminations;
+
+#[cfg(test)]
+mod tests;
+
+pub(crate) use accept::{Handshakes, Incoming, Routed, accept};
+pub(crate) use alert::refuse_tls;
+pub use facts::{ClientCertificate, TlsFacts};
+pub(crate) use failure::HandshakeFailure;
+pub(crate) use terminations::Terminations;

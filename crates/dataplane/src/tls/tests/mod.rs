@@ -1,0 +1,10 @@
+//! Handshakes and requests over TLS through the real application on loopback.
+
+mod bad_input;
+mod clients;
+mod forwarded;
+pub(super) mod gateway;
+mod misdirected;
+pub(super) mod pki;
+mod resumption;
+mod servers;
