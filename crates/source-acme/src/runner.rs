@@ -1,0 +1,372 @@
+//! The thread that orders, renews and tries again.
+
+use crate::client::{Client, RetryAfter};
+use crate::failure::{Chain, Failure};
+use crate::order::{Issued, order};
+use crate::renewal_info::{Suggestion, ask, identifier};
+use crate::schedule::{DRAWS, Plan, Validity, ask_again_in};
+use crate::storage::{Storage, StoredCertificate};
+use crate::{Publish, Settings, Wanted, account};
+use certificates::Credential;
+use instant_acme::{Account, CertificateIdentifier};
+use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
+use std::fmt;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+use telemetry::Metrics;
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::oneshot;
+
+/// How long to sleep at most: the wall clock may be set in between.
+const LONGEST_SLEEP: Duration = Duration::from_secs(30);
+
+/// How long to wait after a bug.
+const AFTER_PANIC: Duration = Duration::from_secs(60);
+
+/// How often a server is asked anew that had no suggestion, or no answer.
+const ASK_ANEW: Duration = Duration::from_secs(24 * 60 * 60);
+const ASK_AFTER_FAILURE: Duration = Duration::from_secs(60 * 60);
+
+/// Orders go on until this is dropped.
+#[derive(Debug)]
+pub struct Running {
+    _stop: oneshot::Sender<()>,
+}
+
+/// Makes the folders of all credentials, so that they can be watched before anything is in them. What fails is
+/// logged.
+pub fn prepare(settings: &Settings) {
+    let storage = Storage::new(settings.storage.clone());
+    for wanted in &settings.wanted {
+        if let Err(error) = storage.prepare(&wanted.credential) {
+            tracing::error!(error = %Chain(&error), "check [acme] storage and its permissions");
+        }
+    }
+}
+
+/// Orders and renews on a thread of its own.
+///
+/// # Errors
+///
+/// When the thread cannot be started. Whatever fails later is logged, counted and tried again.
+pub fn start<P: Publish>(
+    settings: Settings,
+    publish: P,
+    metrics: Arc<Metrics>,
+) -> io::Result<Running> {
+    let storage = Storage::new(settings.storage.clone());
+    // One order at a time, on one thread: gentle with the server, and writing to disk holds nobody up.
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    let (stop, stopped) = oneshot::channel();
+    let mut runner = Runner {
+        settings,
+        storage,
+        publish,
+        metrics,
+        dice: SmallRng::from_os_rng(),
+        jobs: Vec::new(),
+    };
+    std::thread::Builder::new()
+        .name("acme".into())
+        .spawn(move || runner.run_on(&runtime, stopped))?;
+    Ok(Running { _stop: stop })
+}
+
+struct Runner<P> {
+    settings: Settings,
+    storage: Storage,
+    publish: P,
+    metrics: Arc<Metrics>,
+    dice: SmallRng,
+    jobs: Vec<Job>,
+}
+
+/// One certificate to hold.
+struct Job {
+    wanted: Wanted,
+    plan: Plan,
+    /// How the server calls the certificate that is held. Absent: none is, or it cannot be called.
+    identifier: Option<CertificateIdentifier<'static>>,
+    /// When to ask the server for its suggestion.
+    ask_at: Option<SystemTime>,
+    /// Whether the server takes part in suggesting.
+    is_suggested: bool,
+}
+
+/// What is to be done next.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+enum Task {
+    Ask,
+    Order,
+}
+
+impl Job {
+    fn new(wanted: Wanted) -> Self {
+        Self {
+            wanted,
+            plan: Plan::default(),
+            identifier: None,
+            ask_at: None,
+            is_suggested: false,
+        }
+    }
+
+    fn hold(&mut self, credential: &Credential, now: SystemTime) {
+        let leaf = credential.certified_key.cert.first();
+        self.identifier = leaf.and_then(identifier);
+        self.ask_at = self.identifier.is_some().then_some(now);
+        self.is_suggested = false;
+    }
+
+    fn next(&self) -> (SystemTime, Task) {
+        let order = (self.plan.due(), Task::Order);
+        let ask = self.ask_at.map(|at| (at, Task::Ask));
+        ask.map_or(order, |ask| ask.min(order))
+    }
+}
+
+impl<P: Publish> Runner<P> {
+    /// A bug must cost an attempt, and not all renewals to come.
+    fn run_on(&mut self, runtime: &Runtime, mut stopped: oneshot::Receiver<()>) {
+        loop {
+            let ended = catch_unwind(AssertUnwindSafe(|| {
+                runtime.block_on(async {
+                    tokio::select! {
+                        () = self.run() => {}
+                        _ = &mut stopped => {}
+                    }
+                });
+            }));
+            if ended.is_ok() {
+                return;
+            }
+            tracing::error!("an order ended with a bug, and is begun anew in a minute");
+            std::thread::sleep(AFTER_PANIC);
+        }
+    }
+
+    async fn run(&mut self) {
+        self.jobs = self.load(SystemTime::now());
+        while let Some((index, due, task)) = self.next() {
+            let now = SystemTime::now();
+            match due.duration_since(now) {
+                Ok(wait) if wait > Duration::ZERO => {
+                    tokio::time::sleep(wait.min(LONGEST_SLEEP)).await;
+                }
+                _ => match task {
+                    Task::Ask => self.ask(index).await,
+                    Task::Order => self.order(index).await,
+                },
+            }
+        }
+    }
+
+    fn next(&self) -> Option<(usize, SystemTime, Task)> {
+        let jobs = self.jobs.iter().enumerate();
+        let (index, (due, task)) = jobs
+            .map(|(index, job)| (index, job.next()))
+            .min_by_key(|(_, next)| *next)?;
+        Some((index, due, task))
+    }
+
+    fn draw(&mut self) -> u16 {
+        self.dice.random_range(0..DRAWS)
+    }
+
+    /// All that is wanted, with what is stored of it.
+    fn load(&mut self, now: SystemTime) -> Vec<Job> {
+        let wanted = self.settings.wanted.clone();
+        wanted
+            .into_iter()
+            .map(|wanted| self.job(wanted, now))
+            .collect()
+    }
+
+    fn job(&mut self, wanted: Wanted, now: SystemTime) -> Job {
+        let draw = self.draw();
+        let mut job = Job::new(wanted);
+        let (credential, names) = (&job.wanted.credential, &job.wanted.names);
+        match self.storage.certificate(credential) {
+            Ok(None) => tracing::info!(%credential, %names, "a certificate will be ordered"),
+            Ok(Some(stored)) => match self.reason_to_replace(&stored, &job.wanted, now) {
+                None => {
+                    job.plan = Plan::holding(validity(&stored.credential), draw);
+                    job.hold(&stored.credential, now);
+                    let credential = &job.wanted.credential;
+                    tracing::info!(%credential, renewal = %At(job.plan.due()), "a stored certificate is used");
+                }
+                Some(reason) => {
+                    tracing::info!(%credential, %names, reason, "a new certificate will be ordered");
+                }
+            },
+            Err(error) => {
+                tracing::warn!(%credential, %names, error = %Chain(&error),
+                    "the stored certificate cannot be used, a new one will be ordered");
+            }
+        }
+        job
+    }
+
+    fn reason_to_replace(
+        &self,
+        stored: &StoredCertificate,
+        wanted: &Wanted,
+        now: SystemTime,
+    ) -> Option<&'static str> {
+        let directory = self.settings.directory.as_str();
+        if !wanted.names.are_those_of(&stored.credential.names) {
+            return Some("the stored one is for other names");
+        }
+        if stored
+            .directory
+            .as_deref()
+            .is_some_and(|from| from != directory)
+        {
+            return Some("the stored one is from another server");
+        }
+        (now > stored.credential.not_after).then_some("the stored one has expired")
+    }
+
+    /// Asks the server when to renew. Whatever comes of it, two thirds of the lifetime hold without it.
+    async fn ask(&mut self, index: usize) {
+        let suggestion = self.suggestion(index).await;
+        let now = SystemTime::now();
+        let job = &mut self.jobs[index];
+        let Some(held) = job.plan.held() else {
+            job.ask_at = None;
+            return;
+        };
+        let wait = match suggestion {
+            Ok(Suggestion::Renew(window, ask_again)) => {
+                job.is_suggested = true;
+                job.plan.suggest(Some(window));
+                ask_again_in(ask_again, held)
+            }
+            Ok(Suggestion::Nothing) => {
+                job.plan.suggest(None);
+                ASK_ANEW
+            }
+            Err(error) => {
+                let credential = &job.wanted.credential;
+                tracing::debug!(%credential, error = %Chain(&error), "no renewal information");
+                ask_again_in(ASK_AFTER_FAILURE, held)
+            }
+        };
+        job.ask_at = Some(now + wait);
+    }
+
+    async fn suggestion(&self, index: usize) -> Result<Suggestion, Failure> {
+        let Some(identifier) = &self.jobs[index].identifier else {
+            return Ok(Suggestion::Nothing);
+        };
+        let client = self.client(RetryAfter::default())?;
+        match account::restore(&self.settings, &self.storage, &client).await? {
+            Some(account) => Ok(ask(&account, identifier).await?),
+            None => Ok(Suggestion::Nothing),
+        }
+    }
+
+    fn client(&self, retry_after: RetryAfter) -> Result<Client, Failure> {
+        let authorities = self.settings.ca_certificate.as_deref();
+        Ok(Client::new(authorities, retry_after)?)
+    }
+
+    async fn order(&mut self, index: usize) {
+        let retry_after = RetryAfter::default();
+        let outcome = self.attempt(index, &retry_after).await;
+        let outcome = outcome.and_then(|issued| {
+            self.store(index, &issued)?;
+            Ok(issued)
+        });
+        match outcome {
+            Ok(issued) => self.succeeded(index, &issued.credential),
+            Err(failure) => self.failed(index, &failure, retry_after.take()),
+        }
+    }
+
+    async fn attempt(&self, index: usize, retry_after: &RetryAfter) -> Result<Issued, Failure> {
+        let client = self.client(retry_after.clone())?;
+        let account = account::open(&self.settings, &self.storage, &client).await?;
+        match self.order_with(&account, index).await {
+            Err(failure) if failure.is_problem("accountDoesNotExist") => {
+                tracing::warn!(directory = %self.settings.directory,
+                    "the ACME server does not know the stored account any more, a new one is made");
+                self.storage.forget_account(&self.settings.directory)?;
+                let account = account::open(&self.settings, &self.storage, &client).await?;
+                self.order_with(&account, index).await
+            }
+            outcome => outcome,
+        }
+    }
+
+    async fn order_with(&self, account: &Account, index: usize) -> Result<Issued, Failure> {
+        let job = &self.jobs[index];
+        let replaces = job.identifier.clone().filter(|_| job.is_suggested);
+        let names = &job.wanted.names;
+        order(
+            account,
+            names,
+            replaces,
+            self.settings.challenge,
+            &self.publish,
+        )
+        .await
+    }
+
+    fn store(&self, index: usize, issued: &Issued) -> Result<(), Failure> {
+        let credential = &self.jobs[index].wanted.credential;
+        let directory = &self.settings.directory;
+        let Issued { chain, key, .. } = issued;
+        Ok(self
+            .storage
+            .store_certificate(credential, directory, chain, key)?)
+    }
+
+    fn succeeded(&mut self, index: usize, issued: &Credential) {
+        let (now, draw) = (SystemTime::now(), self.draw());
+        let job = &mut self.jobs[index];
+        job.plan.succeed(validity(issued), now, draw);
+        job.hold(issued, now);
+        let Wanted { credential, names } = &job.wanted;
+        tracing::info!(%credential, %names, expires = %At(issued.not_after), renewal = %At(job.plan.due()),
+            "a certificate was stored");
+        self.metrics
+            .own()
+            .acme_orders(credential.as_str(), "success")
+            .inc();
+    }
+
+    fn failed(&mut self, index: usize, failure: &Failure, retry_after: Option<SystemTime>) {
+        let (now, draw) = (SystemTime::now(), self.draw());
+        let job = &mut self.jobs[index];
+        let next = job.plan.fail(failure.kind(), retry_after, now, draw);
+        let Wanted { credential, names } = &job.wanted;
+        let expires = job.plan.held().map(|held| At(held.not_after));
+        tracing::error!(%credential, %names, error = %Chain(failure), advice = failure.advice(),
+            next_attempt = %At(next), expires = expires.map(tracing::field::display),
+            "no certificate could be obtained");
+        self.metrics
+            .own()
+            .acme_orders(credential.as_str(), "failure")
+            .inc();
+    }
+}
+
+fn validity(credential: &Credential) -> Validity {
+    Validity {
+        not_before: credential.not_before,
+        not_after: credential.not_after,
+    }
+}
+
+/// A time for people.
+struct At(SystemTime);
+
+impl fmt::Display for At {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&httpdate::fmt_http_date(self.0))
+    }
+}

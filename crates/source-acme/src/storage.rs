@@ -1,0 +1,258 @@
+//! Account and certificates on disk: whole or not at all, and for their owner only.
+//!
+//! ```text
+//! account.json            the accounts, by directory URL
+//! NAME/tls.crt, tls.key   a certificate with its chain, and its key
+//! NAME/directory          the directory URL it came from
+//! ```
+
+use crate::{CredentialName, DirectoryUrl};
+use certificates::{Credential, InvalidCredential};
+use instant_acme::AccountCredentials;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+/// The accounts, in the storage folder.
+pub(crate) const ACCOUNT_FILE: &str = "account.json";
+
+const CHAIN: &str = "tls.crt";
+const KEY: &str = "tls.key";
+const DIRECTORY: &str = "directory";
+
+/// Bytes of any file here at most.
+const MAX_BYTES: u64 = 1024 * 1024;
+
+/// The storage folder.
+#[derive(Clone, Debug)]
+pub(crate) struct Storage {
+    folder: PathBuf,
+}
+
+/// What could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StorageError {
+    #[error("{} cannot be read", .0.display())]
+    Read(PathBuf, #[source] io::Error),
+    #[error("{} cannot be written", .0.display())]
+    Write(PathBuf, #[source] io::Error),
+    #[error("{} is not what was stored there; move it away to make a new account", .0.display())]
+    Account(PathBuf, #[source] serde_json::Error),
+}
+
+/// An account as it is stored.
+#[derive(Deserialize, Serialize)]
+pub(crate) struct StoredAccount {
+    /// Whom the server was told to write to.
+    pub(crate) contact: Vec<String>,
+    pub(crate) credentials: AccountCredentials,
+}
+
+/// A certificate as it is stored.
+#[derive(Debug)]
+pub(crate) struct StoredCertificate {
+    pub(crate) credential: Credential,
+    /// Which server it came from. Absent: unknown.
+    pub(crate) directory: Option<String>,
+}
+
+/// A stored certificate that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Unusable {
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    #[error(transparent)]
+    Invalid(#[from] InvalidCredential),
+}
+
+impl Storage {
+    pub(crate) fn new(folder: PathBuf) -> Self {
+        Self { folder }
+    }
+
+    /// Makes the folder of a credential, so that it can be watched before anything is in it.
+    pub(crate) fn prepare(&self, credential: &CredentialName) -> Result<PathBuf, StorageError> {
+        let folder = self.folder.join(credential.as_str());
+        make_folder(&folder).map_err(|error| StorageError::Write(folder.clone(), error))?;
+        Ok(folder)
+    }
+
+    /// The account at a server, if there is one.
+    pub(crate) fn account(
+        &self,
+        directory: &DirectoryUrl,
+    ) -> Result<Option<StoredAccount>, StorageError> {
+        let mut accounts = self.accounts()?;
+        let Some(account) = accounts.remove(directory.as_str()) else {
+            return Ok(None);
+        };
+        let account = serde_json::from_value(account)
+            .map_err(|error| StorageError::Account(self.account_file(), error))?;
+        Ok(Some(account))
+    }
+
+    /// Stores the account at a server, in place of the one that was there. Those at other servers stay.
+    pub(crate) fn store_account(
+        &self,
+        directory: &DirectoryUrl,
+        account: &StoredAccount,
+    ) -> Result<(), StorageError> {
+        let account = serde_json::to_value(account)
+            .map_err(|error| StorageError::Account(self.account_file(), error))?;
+        let mut accounts = self.accounts()?;
+        accounts.insert(directory.as_str().to_owned(), account);
+        self.write_accounts(&accounts)
+    }
+
+    /// Forgets the account at a server that does not know it any more.
+    pub(crate) fn forget_account(&self, directory: &DirectoryUrl) -> Result<(), StorageError> {
+        let mut accounts = self.accounts()?;
+        accounts.remove(directory.as_str());
+        self.write_accounts(&accounts)
+    }
+
+    fn account_file(&self) -> PathBuf {
+        self.folder.join(ACCOUNT_FILE)
+    }
+
+    /// Accounts by directory. What is in one is not looked at, so that one in a newer form survives.
+    fn accounts(&self) -> Result<BTreeMap<String, serde_json::Value>, StorageError> {
+        let path = self.account_file();
+        match read_if_there(&path)? {
+            None => Ok(BTreeMap::new()),
+            Some(text) => serde_json::from_slice(&text)
+                .map_err(|error| StorageError::Account(path.clone(), error)),
+        }
+    }
+
+    fn write_accounts(
+        &self,
+        accounts: &BTreeMap<String, serde_json::Value>,
+    ) -> Result<(), StorageError> {
+        let path = self.account_file();
+        let text = serde_json::to_vec_pretty(accounts)
+            .map_err(|error| StorageError::Account(path.clone(), error))?;
+        let written = make_folder(&self.folder).and_then(|()| {
+            write_beside(&path, &text)?;
+            put_in_place(&path)
+        });
+        written.map_err(|error| StorageError::Write(path, error))
+    }
+
+    /// The certificate of a credential, if one is stored.
+    pub(crate) fn certificate(
+        &self,
+        credential: &CredentialName,
+    ) -> Result<Option<StoredCertificate>, Unusable> {
+        let folder = self.folder.join(credential.as_str());
+        let (chain, key) = (folder.join(CHAIN), folder.join(KEY));
+        let Some(key) = read_if_there(&key)? else {
+            return Ok(None);
+        };
+        let credential = match read_if_there(&chain)? {
+            None => Err(InvalidCredential::NoCertificate),
+            Some(chain) => Credential::from_pem(&chain, &key),
+        };
+        let credential = match credential {
+            Ok(credential) => credential,
+            Err(error) => finish_interrupted(&folder).ok_or(error)?,
+        };
+        let directory = read_if_there(&folder.join(DIRECTORY))?;
+        let directory = directory.and_then(|text| String::from_utf8(text).ok());
+        Ok(Some(StoredCertificate {
+            credential,
+            directory: directory.map(|text| text.trim().to_owned()),
+        }))
+    }
+
+    /// Stores a certificate in place of the one that was there.
+    ///
+    /// Each file is replaced at once. Between the two lies a moment in which they do not belong together: whoever
+    /// watches keeps what was there before, and a start after a power failure in that moment finishes it.
+    pub(crate) fn store_certificate(
+        &self,
+        credential: &CredentialName,
+        directory: &DirectoryUrl,
+        chain: &str,
+        key: &str,
+    ) -> Result<(), StorageError> {
+        let folder = self.prepare(credential)?;
+        let (chain_file, key_file) = (folder.join(CHAIN), folder.join(KEY));
+        let directory_file = folder.join(DIRECTORY);
+        let store = || {
+            write_beside(&chain_file, chain.as_bytes())?;
+            write_beside(&key_file, key.as_bytes())?;
+            write_beside(&directory_file, directory.as_str().as_bytes())?;
+            // One right after the other, then down to the disk.
+            fs::rename(beside(&key_file), &key_file)?;
+            fs::rename(beside(&chain_file), &chain_file)?;
+            put_in_place(&directory_file)
+        };
+        store().map_err(|error| StorageError::Write(folder.clone(), error))
+    }
+}
+
+/// Of two files one was replaced: it belongs to the other that was about to be.
+fn finish_interrupted(folder: &Path) -> Option<Credential> {
+    let (chain, key) = (folder.join(CHAIN), folder.join(KEY));
+    let finish = |pending: &Path, chain: &Path, key: &Path| {
+        let (chain, key) = (read_if_there(chain).ok()??, read_if_there(key).ok()??);
+        let credential = Credential::from_pem(&chain, &key).ok()?;
+        put_in_place(pending).ok()?;
+        Some(credential)
+    };
+    finish(&chain, &beside(&chain), &key).or_else(|| finish(&key, &chain, &beside(&key)))
+}
+
+fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, StorageError> {
+    let read = || -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        File::open(path)?.take(MAX_BYTES).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    match read() {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(StorageError::Read(path.to_owned(), error)),
+    }
+}
+
+/// For the owner only, as far as it is not there yet.
+fn make_folder(folder: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(folder)
+}
+
+/// `.tls.key.new`.
+fn beside(path: &Path) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!(".{name}.new"))
+}
+
+/// Writes what is to become `path`, down to the disk.
+fn write_beside(path: &Path, content: &[u8]) -> io::Result<()> {
+    let beside = beside(path);
+    // Left over from an interruption, perhaps with other permissions.
+    match fs::remove_file(&beside) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&beside)?;
+    file.write_all(content)?;
+    file.sync_all()
+}
+
+fn put_in_place(path: &Path) -> io::Result<()> {
+    fs::rename(beside(path), path)?;
+    let folder = path.parent().unwrap_or_else(|| Path::new("."));
+    File::open(folder)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests;
