@@ -90,7 +90,8 @@ pub(crate) struct ExplainArgs {
     /// How the explanation is printed
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
     pub(crate) format: Format,
-    /// The request's URL, such as `http://httpbin.example.com/status/200`
+    /// The request's URL, such as `http://httpbin.example.com/status/200`; for connections that are none of
+    /// HTTP, `tls://HOST` or `tcp://HOST`
     #[arg(value_name = "URL", required_unless_present = "resources")]
     pub(crate) url: Option<String>,
 }

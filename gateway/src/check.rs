@@ -12,11 +12,14 @@ use std::process::ExitCode;
 /// Prints what is wrong. 0: nothing, or warnings only; 1: something is refused.
 pub(crate) fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
     let (diagnostics, texts, objects) = match Loaded::read(args.config.as_deref(), &args.paths) {
-        Ok(loaded) => (
-            loaded.published.diagnostics.to_vec(),
-            loaded.texts,
-            loaded.published.resources.len(),
-        ),
+        Ok(mut loaded) => {
+            loaded.read_certificates();
+            (
+                loaded.published.diagnostics.to_vec(),
+                loaded.texts,
+                loaded.published.resources.len(),
+            )
+        }
         Err(error) => (vec![of_bootstrap(error)?], Texts::new(), 0),
     };
     let errors = diagnostics

@@ -6,12 +6,20 @@ use crate::resources::Loaded;
 use anyhow::Context;
 use clap::CommandFactory;
 use clap::error::ErrorKind;
-use http::{HeaderMap, HeaderName, HeaderValue, Uri};
-use rules::{ExplainRequest, ExplainedCluster, ExplainedUpstream, Explanation, Place};
+use dataplane::Misdirected;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
+use rules::{
+    ExplainRequest, ExplainedCluster, ExplainedOutcome, ExplainedServer, ExplainedUpstream,
+    Explanation, Place,
+};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::io::Write as _;
+use std::net::Ipv4Addr;
 use std::process::ExitCode;
+
+/// What may stand before `://`: requests in clear and in TLS, and connections that are none of HTTP.
+const SCHEMES: &[&str] = &["http", "https", "tcp", "tls"];
 
 /// No listener, host or route takes the request.
 const NOT_TAKEN: u8 = 3;
@@ -59,8 +67,11 @@ impl TryFrom<&mut ExplainArgs> for Asked {
         let parsed: Uri = url
             .parse()
             .map_err(|error| format!("`{url}` is no URL: {error}"))?;
-        if !matches!(parsed.scheme_str(), Some("http" | "https")) || parsed.host().is_none() {
-            return Err(format!("`{url}` is no URL of the form http://HOST/PATH"));
+        if !SCHEMES.contains(&parsed.scheme_str().unwrap_or_default()) || parsed.host().is_none() {
+            return Err(format!(
+                "`{url}` is no URL of the form http://HOST/PATH; the scheme may be one of {}",
+                SCHEMES.join(", ")
+            ));
         }
         http::Method::from_bytes(args.method.as_bytes())
             .map_err(|_| format!("`{}` is no method", args.method))?;
@@ -94,18 +105,33 @@ impl Asked {
             .with_context(|| format!("the path {} is refused with 400", self.url.path()))?;
         Ok(ExplainRequest {
             port: self.port(&scheme, loaded),
+            sni: self.sni(&scheme),
             method: self.method,
             authority: host.or(of_url).unwrap_or_default(),
             path: path.into_owned(),
             query: self.url.query().map(str::to_owned),
             headers: self.headers,
+            misdirected: match loaded.bootstrap.tls.misdirected_status.0 {
+                Misdirected::Status421 => StatusCode::MISDIRECTED_REQUEST,
+                Misdirected::NotFound => StatusCode::NOT_FOUND,
+            },
             scheme,
         })
     }
 
+    /// The URL's host, whatever the Host header says. Clients do not ask for addresses.
+    fn sni(&self, scheme: &str) -> Option<String> {
+        let host = self.url.host()?;
+        let is_address = host.starts_with('[') || host.parse::<Ipv4Addr>().is_ok();
+        (matches!(scheme, "https" | "tls") && !is_address).then(|| host.to_owned())
+    }
+
     /// A Gateway server's port, also where the port bound for it was given.
     fn port(&self, scheme: &str, loaded: &Loaded) -> u16 {
-        let default = if scheme == "https" { 443 } else { 80 };
+        let default = match scheme {
+            "https" | "tls" => 443,
+            _ => 80,
+        };
         let asked = self.port.or_else(|| self.url.port_u16()).unwrap_or(default);
         let is_served = |port| {
             loaded
@@ -162,6 +188,7 @@ fn as_json(explanation: &Explanation) -> Value {
         "outcome": explanation.outcome.as_str(),
         "status": explanation.status,
         "listener": explanation.listener,
+        "server": explanation.server.as_ref().map(server_as_json),
         "virtual_host": explanation.virtual_host,
         "route": explanation.route,
         "resource": place.map(|place| &place.resource),
@@ -169,6 +196,17 @@ fn as_json(explanation: &Explanation) -> Value {
         "line": place.and_then(|place| place.line),
         "clusters": explanation.clusters.iter().map(cluster_as_json).collect::<Vec<_>>(),
         "tried": tried.collect::<Vec<_>>(),
+        "reason": explanation.reason,
+    })
+}
+
+fn server_as_json(server: &ExplainedServer) -> Value {
+    json!({
+        "name": server.name,
+        "mode": server.mode,
+        "resource": server.place.resource,
+        "file": server.place.file,
+        "line": server.place.line,
     })
 }
 
@@ -191,25 +229,41 @@ fn as_text(explanation: &Explanation, request: &ExplainRequest) -> String {
         port,
         ..
     } = request;
-    let mut text = Lines(format!("{method} {scheme}://{authority}{path}\n\n"));
+    let mut text = Lines(match scheme.as_str() {
+        "tcp" | "tls" => format!("{scheme}://{authority}\n\n"),
+        _ => format!("{method} {scheme}://{authority}{path}\n\n"),
+    });
     let Some(listener) = &explanation.listener else {
         text.add("listener", &format!("none on port {port}"));
         text.add("outcome", &outcome(explanation));
         return text.0;
     };
     text.add("listener", listener);
-    match &explanation.virtual_host {
-        Some(host) => text.add("virtual host", host),
-        None => text.add("virtual host", &format!("none for {authority}")),
+    if let Some(server) = &explanation.server {
+        let place = shown(&server.place);
+        text.add(
+            "server",
+            &format!("{} {}, {place}", server.mode, server.name),
+        );
+    }
+    match (&explanation.virtual_host, explanation.outcome) {
+        (Some(host), _) => text.add("virtual host", host),
+        (None, ExplainedOutcome::NoHost) if explanation.reason.is_none() => {
+            text.add("virtual host", &format!("none for {authority}"));
+        }
+        _ => {}
     }
     for tried in &explanation.tried {
         text.add("not", &format!("{} at {}", tried.rule, shown(&tried.place)));
         text.add("", &format!("because {}", tried.failed));
     }
-    if explanation.virtual_host.is_some() {
+    if explanation.outcome != ExplainedOutcome::NoHost {
         text.add("rule", &rule(explanation));
     }
     text.add("outcome", &outcome(explanation));
+    if let Some(reason) = &explanation.reason {
+        text.add("", &format!("because {reason}"));
+    }
     for (name, value) in &explanation.headers {
         text.add("", &format!("{name}: {value}"));
     }

@@ -1,5 +1,6 @@
 //! The edge gateway: arguments, wiring, exit codes.
 
+mod acme;
 mod args;
 mod bootstrap;
 mod check;

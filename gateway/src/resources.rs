@@ -4,7 +4,9 @@ use crate::args::DEFAULT_CONFIG;
 use crate::bootstrap::Bootstrap;
 use crate::render::Texts;
 use anyhow::Context;
-use config::{Change, Configuration, Content, Published, Settings};
+use config::{
+    Change, Configuration, Content, CredentialSettings, OrderedCredentials, Published, Settings,
+};
 use model::Defaults;
 use rules::{CompileOptions, Mesh, Proxy};
 use std::path::{Path, PathBuf};
@@ -15,6 +17,7 @@ pub(crate) struct Loaded {
     pub(crate) bootstrap: Bootstrap,
     pub(crate) published: Published,
     pub(crate) texts: Texts,
+    configuration: Configuration,
 }
 
 impl Loaded {
@@ -38,7 +41,19 @@ impl Loaded {
             bootstrap,
             published,
             texts,
+            configuration,
         })
+    }
+
+    /// Reads the certificates that the resources name, too.
+    pub(crate) fn read_certificates(&mut self) {
+        let wanted = self.configuration.wanted_files();
+        let files = source_file::read_certificates(wanted.iter().map(AsRef::as_ref));
+        self.configuration.apply_files(files);
+        // Absent: that makes no difference.
+        if let Some(published) = self.configuration.compile(SystemTime::now()) {
+            self.published = published;
+        }
     }
 }
 
@@ -64,6 +79,23 @@ pub(crate) fn settings(bootstrap: &Bootstrap, last_good: Option<PathBuf>) -> Set
         defaults,
         compile: CompileOptions { proxy, mesh },
         last_good,
+        credentials: credentials(bootstrap),
+    }
+}
+
+fn credentials(bootstrap: &Bootstrap) -> CredentialSettings {
+    let tls = &bootstrap.tls;
+    let named = |folder: &Path| (!folder.as_os_str().is_empty()).then(|| folder.to_path_buf());
+    let ordered = bootstrap.acme.as_ref().map(|acme| OrderedCredentials {
+        storage: acme.storage.clone(),
+        names: acme.credentials.keys().map(ToString::to_string).collect(),
+    });
+    CredentialSettings {
+        certificates: named(&tls.certificates),
+        ordered,
+        identity: named(&tls.identity),
+        relative_to: bootstrap.folder.clone(),
+        allow_readable_keys: tls.allow_readable_keys,
     }
 }
 
@@ -72,7 +104,7 @@ fn bootstrap(config: Option<&Path>, paths: &[PathBuf]) -> anyhow::Result<Bootstr
     match config {
         Some(file) => Bootstrap::load(file),
         None if paths.is_empty() || default.exists() => Bootstrap::load(default),
-        None => Ok(Bootstrap::default()),
+        None => Ok(Bootstrap::without_file()),
     }
 }
 

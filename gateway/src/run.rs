@@ -1,5 +1,6 @@
 //! `gateway run`.
 
+use crate::acme;
 use crate::args::{Format, LogArgs, RunArgs};
 use crate::bootstrap::Bootstrap;
 use crate::pages::{self, Control};
@@ -62,6 +63,7 @@ async fn serve(bootstrap: &Bootstrap, file: &Path, log: LogHandle) -> anyhow::Re
     serve_pages("status", status_server, status_pages(&serving.readiness));
     let metrics_server = bind("metrics", bootstrap.metrics.address)?;
     serve_pages("metrics", metrics_server, metrics_pages(&serving.metrics));
+    acme::start(bootstrap, &serving);
     let source = follow_files(bootstrap, &serving)?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), config = %file.display(), "started");
     if until_wished(&mut signals, &mut wishes, &source, &serving).await == pages::Wish::Drain {
@@ -114,12 +116,15 @@ fn follow_files(bootstrap: &Bootstrap, serving: &Arc<Serving>) -> anyhow::Result
         Some(resources.last_good.clone()).filter(|folder| !folder.as_os_str().is_empty());
     let configuration = Configuration::new(settings(bootstrap, last_good));
     let (sender, receiver) = mpsc::channel(config::QUEUE);
-    let publications =
-        config::start(configuration, 1, receiver).context("no thread can be started")?;
+    let source = FileSource::start(Options::new(resources.files.clone()), sender)
+        .context("the files of resources cannot be watched")?;
+    let follower = source.follower();
+    let follow: config::Follow = Box::new(move |files| follower.follow(files.clone()));
+    let publications = config::start(configuration, 1, Some(follow), receiver)
+        .context("no thread can be started")?;
     let serving = Arc::clone(serving);
     tokio::spawn(async move { serving.follow(publications).await });
-    FileSource::start(Options::new(resources.files.clone()), sender)
-        .context("the files of resources cannot be watched")
+    Ok(source)
 }
 
 fn reload(source: &FileSource, serving: &Serving) {

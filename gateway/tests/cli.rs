@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Output};
 use tempfile::TempDir;
@@ -149,13 +150,13 @@ fn what_comes_with_the_gateway_is_clean() {
         &["check", "--config", "conf/gateway.toml"],
         &["check", "conf/resources"],
     ] {
-        let output = gateway(folder, words);
+        let output = gateway(folder, &[words, &["--format", "json"]].concat());
         check_exit(&output, 0);
-        assert!(
-            stdout(&output).contains("0 errors, 0 warnings"),
-            "{}",
-            stdout(&output)
-        );
+        let told = json(&output);
+        // Certificates come with nobody's gateway.
+        let is_about_files = |one: &Value| one["code"] == "missing_certificate";
+        let all = told["diagnostics"].as_array().unwrap();
+        assert!(all.iter().all(is_about_files), "{told:#}");
     }
 }
 
@@ -365,5 +366,112 @@ fn an_explanation_reads_well() {
         "timeout  3s",
     ] {
         assert!(text.contains(part), "{part} in\n{text}");
+    }
+}
+
+const HTTPS_GATEWAY: &str = "
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: edge}
+spec:
+  selector: {istio: ingressgateway}
+  servers:
+  - port: {number: 443, name: https, protocol: HTTPS}
+    hosts: ['*']
+    tls: {mode: SIMPLE, credentialName: web}
+";
+
+/// What `check` says of certificates: code and severity.
+fn checked(folder: &Path) -> Vec<(String, String)> {
+    let output = gateway(folder, &["check", "--config", "g.toml", "--format", "json"]);
+    let told = json(&output);
+    let all = told["diagnostics"].as_array().expect("a list");
+    let text = |value: &Value| value.as_str().expect("text").to_owned();
+    all.iter()
+        .map(|one| (text(&one["code"]), text(&one["severity"])))
+        .collect()
+}
+
+#[test]
+fn check_reads_the_certificates_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
+    write("rules.yaml", HTTPS_GATEWAY);
+    write(
+        "g.toml",
+        "[resources]\nfiles = ['rules.yaml']\n[tls]\ncertificates = 'certs'\n",
+    );
+    let told = |code: &str, severity: &str| vec![(code.to_owned(), severity.to_owned())];
+    assert_eq!(
+        checked(folder.path()),
+        told("missing_certificate", "warning")
+    );
+    fs::create_dir_all(folder.path().join("certs/web")).unwrap();
+    write("certs/web/tls.crt", "junk");
+    assert_eq!(
+        checked(folder.path()),
+        told("incomplete_certificate", "error")
+    );
+    write("certs/web/tls.key", "junk");
+    let key = folder.path().join("certs/web/tls.key");
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
+    assert_eq!(checked(folder.path()), told("readable_key", "error"));
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
+    assert_eq!(checked(folder.path()), told("invalid_certificate", "error"));
+    let text = gateway(folder.path(), &["check", "--config", "g.toml"]);
+    check_exit(&text, 1);
+    for word in [
+        "rules.yaml:10:",
+        "certs/web/tls.crt",
+        "there is no certificate in it",
+    ] {
+        assert!(
+            stdout(&text).contains(word),
+            "{word} is not in {}",
+            stdout(&text)
+        );
+    }
+}
+
+/// Promise 2: also over TLS, where the URL's host is the name that is asked for.
+#[test]
+fn a_request_over_tls_is_explained_with_the_server_that_takes_it() {
+    let folder = seed(&["10-virtualservice-httpbin.yaml", "11-gateway-tls.yaml"]);
+    let output = explain(folder.path(), &["https://httpbin.example.com/status/200"]);
+    check_exit(&output, 0);
+    let explanation = json(&output);
+    assert_eq!(explanation["listener"], "443");
+    let server = &explanation["server"];
+    assert_eq!(
+        (&server["name"], &server["mode"], &server["line"]),
+        (
+            &"default/httpbin-gateway/https".into(),
+            &"SIMPLE".into(),
+            &15.into()
+        )
+    );
+    assert_eq!(explanation["clusters"][0]["endpoints"][0], "127.0.0.1:9000");
+    let host = ["-H", "host: other.example.com"];
+    for (words, status, told) in [
+        (
+            &["https://other.example.com/"][..],
+            Value::Null,
+            "no server",
+        ),
+        (&["https://127.0.0.1/"], Value::Null, "no name"),
+        (&["http://httpbin.example.com:443/"], 400.into(), "in TLS"),
+        (
+            &[host[0], host[1], "https://httpbin.example.com/"],
+            421.into(),
+            "does not serve",
+        ),
+    ] {
+        let output = explain(folder.path(), words);
+        check_exit(&output, 3);
+        let explanation = json(&output);
+        assert_eq!(explanation["outcome"], "no_host", "{words:?}");
+        assert_eq!(explanation["status"], status, "{words:?}");
+        let reason = explanation["reason"].as_str().unwrap();
+        assert!(reason.contains(told), "{words:?}: {reason}");
     }
 }

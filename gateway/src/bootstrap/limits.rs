@@ -36,9 +36,18 @@ pub(crate) struct Limits {
     /// From a request's first byte to the end of its head.
     #[serde(deserialize_with = "some_duration")]
     head_timeout: Option<Duration>,
+    /// From a connection's first byte to the end of its TLS handshake.
+    #[serde(deserialize_with = "some_duration")]
+    handshake_timeout: Option<Duration>,
+    /// TLS handshakes at the same time.
+    #[serde(deserialize_with = "between::<_, _, 1, MANY>")]
+    handshakes: Option<usize>,
     /// How long a connection may wait for its next request.
     #[serde(deserialize_with = "some_duration")]
     idle_timeout: Option<Duration>,
+    /// How long nothing may move on a TCP connection. `0s`: for ever.
+    #[serde(deserialize_with = "duration_or_none")]
+    tcp_idle_timeout: Option<Duration>,
     /// How long a client may pause within a body.
     #[serde(deserialize_with = "some_duration")]
     stream_idle_timeout: Option<Duration>,
@@ -61,18 +70,49 @@ pub(crate) struct Topology {
     trusted_proxies: Vec<IpNet>,
     /// How many proxies stand before this one, whatever their addresses.
     num_trusted_proxies: usize,
+    /// Peers whose connections begin with a header of the PROXY protocol.
+    proxy_protocol_from: Vec<IpNet>,
+    /// What becomes of `x-forwarded-client-cert`.
+    forward_client_cert: ForwardClientCert,
+}
+
+/// Istio's `forwardClientCertDetails`.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+enum ForwardClientCert {
+    #[default]
+    SanitizeSet,
+    Sanitize,
+    ForwardOnly,
+    AppendForward,
+    AlwaysForwardOnly,
+}
+
+impl From<ForwardClientCert> for dataplane::ForwardClientCert {
+    fn from(written: ForwardClientCert) -> Self {
+        match written {
+            ForwardClientCert::SanitizeSet => Self::SanitizeSet,
+            ForwardClientCert::Sanitize => Self::Sanitize,
+            ForwardClientCert::ForwardOnly => Self::ForwardOnly,
+            ForwardClientCert::AppendForward => Self::AppendForward,
+            ForwardClientCert::AlwaysForwardOnly => Self::AlwaysForwardOnly,
+        }
+    }
 }
 
 impl Limits {
     /// What is limited below HTTP.
-    pub(crate) fn of_connections(&self) -> net::Limits {
+    pub(crate) fn of_connections(&self, topology: &Topology) -> net::Limits {
         let default = net::Limits::default();
         net::Limits {
             connections: self.connections.unwrap_or(default.connections),
             connections_per_client: self.connections_per_client,
             head_bytes: self.head_bytes.unwrap_or(default.head_bytes),
             head_timeout: self.head_timeout.unwrap_or(default.head_timeout),
+            handshake_timeout: self.handshake_timeout.unwrap_or(default.handshake_timeout),
+            handshakes: self.handshakes.unwrap_or(default.handshakes),
             idle_timeout: self.idle_timeout.unwrap_or(default.idle_timeout),
+            proxy_protocol_from: topology.proxy_protocol_from.clone(),
         }
     }
 
@@ -85,6 +125,10 @@ impl Limits {
             stream_idle_timeout: self
                 .stream_idle_timeout
                 .unwrap_or(default.stream_idle_timeout),
+            tcp_idle_timeout: match self.tcp_idle_timeout {
+                None => default.tcp_idle_timeout,
+                Some(timeout) => Some(timeout).filter(|timeout| !timeout.is_zero()),
+            },
             http2_idle_timeout: self.idle_timeout.unwrap_or(default.http2_idle_timeout),
             http2_streams: self.http2_streams.unwrap_or(default.http2_streams),
             max_mirrors: self.mirrors.unwrap_or(default.max_mirrors),
@@ -93,9 +137,17 @@ impl Limits {
                 .unwrap_or(default.idle_upstream_connections),
             trusted_proxies: topology.trusted_proxies.clone(),
             num_trusted_proxies: topology.num_trusted_proxies,
+            forward_client_cert: topology.forward_client_cert.into(),
             ..default
         }
     }
+}
+
+/// Zero is told from absence.
+fn duration_or_none<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Duration>, D::Error> {
+    duration(deserializer).map(Some)
 }
 
 fn some_duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
@@ -133,7 +185,7 @@ mod tests {
     #[test]
     fn what_is_absent_has_the_data_planes_default() {
         let limits: Limits = toml::from_str("head-timeout = '2s'\nheaders = 7").unwrap();
-        let connections = limits.of_connections();
+        let connections = limits.of_connections(&Topology::default());
         let requests = limits.of_requests(&Topology::default());
         assert_eq!(connections.head_timeout, Duration::from_secs(2));
         assert_eq!(
@@ -173,5 +225,37 @@ mod tests {
         assert_eq!(settings.trusted_proxies.len(), 2);
         assert_eq!(settings.num_trusted_proxies, 2);
         assert!(toml::from_str::<Topology>("trusted-proxies = ['10.0.0.0/33']").is_err());
+    }
+
+    #[test]
+    fn what_becomes_of_client_certificates_is_spelled_as_istio_does() {
+        let text = "forward-client-cert = 'APPEND_FORWARD'";
+        let topology: Topology = toml::from_str(text).unwrap();
+        let settings = Limits::default().of_requests(&topology);
+        let want = dataplane::ForwardClientCert::AppendForward;
+        assert_eq!(settings.forward_client_cert, want);
+        assert!(toml::from_str::<Topology>("forward-client-cert = 'append'").is_err());
+    }
+
+    #[test]
+    fn the_proxy_protocol_is_expected_of_named_networks() {
+        let topology: Topology = toml::from_str("proxy-protocol-from = ['10.0.0.0/8']").unwrap();
+        let limits = Limits::default().of_connections(&topology);
+        assert_eq!(limits.proxy_protocol_from, topology.proxy_protocol_from);
+        assert_eq!(limits.proxy_protocol_from.len(), 1);
+    }
+
+    #[test]
+    fn silence_on_tcp_is_bounded_unless_it_is_zero() {
+        let hour = Some(Duration::from_secs(3600));
+        for (text, want) in [
+            ("", hour),
+            ("tcp-idle-timeout = '60s'", Some(Duration::from_secs(60))),
+            ("tcp-idle-timeout = '0s'", None),
+        ] {
+            let limits: Limits = toml::from_str(text).unwrap();
+            let settings = limits.of_requests(&Topology::default());
+            assert_eq!(settings.tcp_idle_timeout, want, "{text}");
+        }
     }
 }

@@ -1,9 +1,14 @@
 //! The bootstrap file.
 
+mod acme;
 mod limits;
+mod tls;
 
+pub(crate) use acme::Acme;
 pub(crate) use limits::{Limits, Topology};
+pub(crate) use tls::Tls;
 
+use crate::args::DEFAULT_CONFIG;
 use anyhow::Context;
 use model::{Diagnostic, Labels, Position, Severity};
 use rules::PathNormalization;
@@ -24,13 +29,16 @@ pub(crate) struct Bootstrap {
     pub(crate) listen: Listen,
     pub(crate) limits: Limits,
     pub(crate) topology: Topology,
-    pub(crate) tls: Option<Tls>,
+    pub(crate) tls: Tls,
     pub(crate) acme: Option<Acme>,
     pub(crate) admin: Admin,
     pub(crate) status: Status,
     pub(crate) metrics: MetricsServer,
     pub(crate) access_log: AccessLog,
     pub(crate) drain: Drain,
+    /// The folder of the file: what paths in Gateways are relative to.
+    #[serde(skip)]
+    pub(crate) folder: PathBuf,
 }
 
 /// Who this gateway is.
@@ -141,34 +149,6 @@ impl Default for Listen {
             forward_proxy: None,
         }
     }
-}
-
-/// Where certificates are.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-#[expect(
-    dead_code,
-    reason = "read so that a mistake in it is told, and served once TLS is"
-)]
-pub(crate) struct Tls {
-    pub(crate) certificates: PathBuf,
-}
-
-/// Where certificates are ordered.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-#[expect(
-    dead_code,
-    reason = "read so that a mistake in it is told, and served once ACME is"
-)]
-pub(crate) struct Acme {
-    pub(crate) directory: String,
-    pub(crate) ca_certificate: Option<PathBuf>,
-    #[serde(default)]
-    pub(crate) contact: Vec<String>,
-    pub(crate) storage: PathBuf,
-    #[serde(default)]
-    pub(crate) credentials: BTreeMap<String, Vec<String>>,
 }
 
 macro_rules! server {
@@ -324,6 +304,12 @@ impl Bootstrap {
         Ok(bootstrap.relative_to(file.parent().unwrap_or_else(|| Path::new(""))))
     }
 
+    /// The defaults, as if they stood where the file would be.
+    pub(crate) fn without_file() -> Self {
+        let folder = Path::new(DEFAULT_CONFIG).parent();
+        Self::default().relative_to(folder.unwrap_or_else(|| Path::new("")))
+    }
+
     fn parse(file: &Path, text: &str) -> Result<Self, InvalidBootstrap> {
         toml::from_str(text).map_err(|error| {
             let (line, column) = place_of(text, error.span().map_or(0, |span| span.start));
@@ -338,12 +324,23 @@ impl Bootstrap {
     }
 
     fn relative_to(mut self, folder: &Path) -> Self {
+        self.folder = folder.to_path_buf();
         let last_good = &mut self.resources.last_good;
         let log = &mut self.access_log.path;
-        for path in self.resources.files.iter_mut().chain([last_good, log]) {
+        let tls = self.tls.paths();
+        for path in self
+            .resources
+            .files
+            .iter_mut()
+            .chain([last_good, log])
+            .chain(tls)
+        {
             if !path.as_os_str().is_empty() {
                 *path = folder.join(&*path);
             }
+        }
+        if let Some(acme) = &mut self.acme {
+            acme.relative_to(folder);
         }
         self
     }
@@ -351,8 +348,6 @@ impl Bootstrap {
     /// What is written in the file and does nothing yet.
     pub(crate) fn not_yet_honoured(&self) -> Vec<&'static str> {
         let sections = [
-            (self.tls.is_some(), "[tls]"),
-            (self.acme.is_some(), "[acme]"),
             (
                 self.listen.forward_proxy.is_some(),
                 "[listen] forward-proxy",
@@ -459,7 +454,9 @@ mod tests {
             [topology]
             num-trusted-proxies = 1
             [tls]
-            certificates = "../certs"
+            certificates = "../certificates"
+            identity = "/etc/certs"
+            allow-readable-keys = true
             [acme]
             directory = "https://acme.test/directory"
             ca-certificate = "ca.pem"
@@ -488,6 +485,8 @@ mod tests {
         assert_eq!(bootstrap.resources.last_good, Path::new(""));
         assert_eq!(bootstrap.listen.ports[&443], 8443);
         assert_eq!(bootstrap.access_log.path, Path::new("c/log"));
+        assert_eq!(bootstrap.tls.certificates, Path::new("c/../certificates"));
+        assert_eq!(bootstrap.tls.identity, Path::new("/etc/certs"));
         assert_eq!(bootstrap.drain.timeout, Duration::from_millis(100));
         assert_eq!(
             bootstrap.mesh.outbound_traffic_policy,
@@ -496,8 +495,6 @@ mod tests {
         assert_eq!(
             bootstrap.not_yet_honoured(),
             [
-                "[tls]",
-                "[acme]",
                 "[listen] forward-proxy",
                 "[mesh] outbound-traffic-policy = \"ALLOW_ANY\""
             ]

@@ -73,7 +73,7 @@ async fn follow(
     let (sender, receiver) = mpsc::channel(config::QUEUE);
     let configuration = Configuration::new(settings(bootstrap, None));
     let publications =
-        config::start(configuration, 1, receiver).context("no thread can be started")?;
+        config::start(configuration, 1, None, receiver).context("no thread can be started")?;
     let serving = Arc::clone(serving);
     tokio::spawn(async move { serving.follow(publications).await });
     let change = Change {

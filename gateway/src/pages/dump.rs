@@ -2,11 +2,12 @@
 //!
 //! Objects are told by name and place and never by content, so that no Secret can be among it.
 
+use super::servers::{of_connections, of_servers};
 use crate::serve::Serving;
 use config::Published;
 use model::{Origin, Position, Resource};
 use rules::{
-    Action, Cluster, ClusterTarget, ForwardAction, Listener, Route, Table, VirtualHost,
+    Action, Cluster, ClusterTarget, ForwardAction, Listener, Route, Serves, Table, VirtualHost,
     VirtualHosts,
 };
 use serde_json::{Value, json};
@@ -45,19 +46,27 @@ fn of_listeners(table: &Table) -> Vec<Value> {
 }
 
 fn of_listener(listener: &Listener) -> Value {
-    let mut hosts: Vec<&VirtualHost> = listener
-        .virtual_hosts()
-        .into_iter()
-        .flat_map(VirtualHosts::iter)
-        .map(AsRef::as_ref)
-        .collect();
-    hosts.sort_by(|one, other| one.domain.cmp(&other.domain));
+    let (serves, hosts, servers, routes) = match &listener.serves {
+        Serves::Http(hosts) => ("http", of_hosts(hosts), Vec::new(), Vec::new()),
+        Serves::Tls(servers) => ("tls", Vec::new(), of_servers(servers), Vec::new()),
+        Serves::Tcp(routes) => ("tcp", Vec::new(), Vec::new(), of_connections(routes)),
+    };
     json!({
         "bind": listener.key.bind.map(|bind| bind.to_string()),
         "port": listener.key.port,
+        "serves": serves,
         "origins": listener.origins.iter().map(|origin| of_origin(origin)).collect::<Vec<_>>(),
-        "virtual_hosts": hosts.into_iter().map(of_host).collect::<Vec<_>>(),
+        "virtual_hosts": hosts,
+        "tls_servers": servers,
+        "tcp_routes": routes,
     })
+}
+
+/// Virtual hosts by domain.
+pub(super) fn of_hosts(hosts: &VirtualHosts) -> Vec<Value> {
+    let mut hosts: Vec<&VirtualHost> = hosts.iter().map(AsRef::as_ref).collect();
+    hosts.sort_by(|one, other| one.domain.cmp(&other.domain));
+    hosts.into_iter().map(of_host).collect()
 }
 
 fn of_host(host: &VirtualHost) -> Value {
@@ -84,19 +93,24 @@ fn of_route(route: &Route) -> Value {
 }
 
 fn of_destinations(action: &ForwardAction) -> Vec<Value> {
-    let destinations = action.destinations.iter().map(|destination| {
-        let (cluster, missing) = match &destination.cluster {
-            ClusterTarget::Cluster(cluster) => (cluster.key.to_string(), None),
-            ClusterTarget::Missing(missing) => (missing.key.to_string(), Some(&*missing.reason)),
-        };
-        json!({
-            "cluster": cluster,
-            "missing": missing,
-            "weight": destination.weight,
-            "origin": of_origin(&destination.origin),
-        })
-    });
-    destinations.collect()
+    let destinations = action.destinations.iter();
+    destinations
+        .map(|one| of_destination(&one.cluster, one.weight, &one.origin))
+        .collect()
+}
+
+/// Where a destination leads.
+pub(super) fn of_destination(target: &ClusterTarget, weight: u32, origin: &Origin) -> Value {
+    let (cluster, missing) = match target {
+        ClusterTarget::Cluster(cluster) => (cluster.key.to_string(), None),
+        ClusterTarget::Missing(missing) => (missing.key.to_string(), Some(&*missing.reason)),
+    };
+    json!({
+        "cluster": cluster,
+        "missing": missing,
+        "weight": weight,
+        "origin": of_origin(origin),
+    })
 }
 
 fn of_clusters(table: &Table) -> Vec<Value> {
@@ -116,7 +130,8 @@ fn of_clusters(table: &Table) -> Vec<Value> {
     all.collect()
 }
 
-fn of_origin(origin: &Origin) -> Value {
+/// Where something stands.
+pub(super) fn of_origin(origin: &Origin) -> Value {
     let position = origin.position.as_ref();
     json!({
         "resource": origin.resource.to_string(),

@@ -1,7 +1,9 @@
 //! The admin server's pages about configuration and traffic.
 
+mod certificates;
 mod clusters;
 mod dump;
+mod servers;
 
 use crate::render;
 use crate::serve::Serving;
@@ -80,6 +82,11 @@ pub(crate) fn admin(
         "/listeners",
         "ports, and whether they are bound: ?format=json",
         page(listeners),
+    ))?;
+    pages.add(Page::get(
+        "/certs",
+        "certificates, and how long they last: ?format=json",
+        page(certificates::show),
     ))?;
     pages.add(Page::get(
         "/receipts",

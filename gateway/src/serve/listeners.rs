@@ -172,6 +172,7 @@ impl ConnectionObserver for Gauges {
             let reason = match why {
                 Refused::TooMany => "max_connections",
                 Refused::TooManyOfOneClient => "max_connections_per_client",
+                Refused::ProxyProtocol => "proxy_protocol",
             };
             metrics.refused(reason).inc();
         }

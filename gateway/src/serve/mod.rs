@@ -14,6 +14,7 @@ use std::time::{Duration, SystemTime};
 use telemetry::metrics::Workload;
 use telemetry::receipts::ReloadResult;
 use telemetry::{Metrics, Readiness, Receipt, Receipts};
+use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, interval_at};
 
 /// How often the series of requests that nothing was recorded in are forgotten.
@@ -27,6 +28,8 @@ pub(crate) struct Serving {
     pub(crate) receipts: Receipts,
     pub(crate) readiness: Readiness,
     published: Mutex<Option<Arc<Published>>>,
+    /// Whether a configuration was put in force.
+    live: watch::Sender<bool>,
 }
 
 impl Serving {
@@ -39,6 +42,7 @@ impl Serving {
             path_normalization: bootstrap.mesh.path_normalization,
             shadow_host_suffix: bootstrap.mesh.shadow_host_suffix,
             workload: workload(bootstrap),
+            misdirected: bootstrap.tls.misdirected_status.0,
             ..bootstrap.limits.of_requests(&bootstrap.topology)
         };
         let shared = Shared::new(settings, Arc::clone(&metrics), Arc::new(access_log));
@@ -50,7 +54,7 @@ impl Serving {
             listeners: Listeners::new(
                 Arc::clone(&shared),
                 addresses,
-                bootstrap.limits.of_connections(),
+                bootstrap.limits.of_connections(&bootstrap.topology),
                 Arc::clone(&metrics),
             ),
             shared,
@@ -58,6 +62,7 @@ impl Serving {
             metrics,
             readiness: Readiness::new(),
             published: Mutex::default(),
+            live: watch::Sender::new(false),
         }))
     }
 
@@ -126,8 +131,28 @@ impl Serving {
             .published
             .lock()
             .unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(newest));
+        self.tell_expiries(newest);
         self.receipts.record(receipt(&newest.receipt, &listeners));
         self.tell_readiness();
+        self.live.send_replace(true);
+    }
+
+    /// Waits until a configuration is in force, and its listeners are open.
+    pub(crate) async fn until_live(&self) {
+        // Fails only when the sender is gone, which is ours.
+        let _ = self.live.subscribe().wait_for(|is_live| *is_live).await;
+    }
+
+    /// When each certificate that is served expires.
+    fn tell_expiries(&self, published: &Published) {
+        let certificates = published.credential_status.iter();
+        // Authorities have no such moment: several expire one by one, and are trusted all the same.
+        let certificates = certificates.filter(|status| status.not_before.is_some());
+        let expiries = certificates.filter_map(|status| {
+            let (_, name) = status.kind_and_name();
+            Some((name, status.not_after?))
+        });
+        self.metrics.own().certificate_expiries(expiries);
     }
 
     /// Ready once there is a configuration, unless it has listeners and none of them could be bound.
