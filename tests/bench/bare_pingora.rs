@@ -1,7 +1,9 @@
 //! What Pingora costs by itself: stock server and listeners, one hard-coded route, forwarding
-//! headers, nothing else. `bare-pingora LISTEN BACKEND`, both as `address:port`.
+//! headers, nothing else. `bare-pingora BACKEND LISTEN LISTEN_TLS CERTIFICATE KEY`, the first three as
+//! `address:port`, the others as paths.
 
 use async_trait::async_trait;
+use pingora_core::listeners::tls::TlsSettings;
 use pingora_core::server::Server;
 use pingora_core::server::configuration::{Opt, ServerConf};
 use pingora_core::upstreams::peer::HttpPeer;
@@ -42,7 +44,11 @@ impl ProxyHttp for Route {
         if let Some(client) = client {
             request.insert_header("x-forwarded-for", client.ip().to_string())?;
         }
-        request.insert_header("x-forwarded-proto", "http")
+        let is_tls = session
+            .digest()
+            .is_some_and(|digest| digest.ssl_digest.is_some());
+        let scheme = if is_tls { "https" } else { "http" };
+        request.insert_header("x-forwarded-proto", scheme)
     }
 }
 
@@ -53,16 +59,18 @@ fn matches(request: &RequestHeader) -> bool {
             .get(name)
             .and_then(|value| value.to_str().ok())
     };
-    let host = header("host").and_then(|host| host.split(':').next());
+    // HTTP/2 has the host in `:authority`.
+    let host = header("host").or_else(|| request.uri.host());
+    let host = host.and_then(|host| host.split(':').next());
     host.is_some_and(|host| host.eq_ignore_ascii_case("bench.example.com"))
         && request.uri.path().starts_with("/api/")
         && header("x-tenant") == Some("gold")
 }
 
 fn main() {
-    let mut arguments = std::env::args().skip(1);
-    let (Some(listen), Some(backend)) = (arguments.next(), arguments.next()) else {
-        eprintln!("usage: bare-pingora LISTEN BACKEND");
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [backend, listen, listen_tls, certificate, key] = &arguments[..] else {
+        eprintln!("usage: bare-pingora BACKEND LISTEN LISTEN_TLS CERTIFICATE KEY");
         std::process::exit(2);
     };
     let conf = ServerConf {
@@ -74,8 +82,12 @@ fn main() {
     };
     let mut server = Server::new_with_opt_and_conf(Opt::default(), conf);
     server.bootstrap();
+    let backend = backend.clone();
     let mut service = http_proxy_service(&server.configuration, Route { backend });
-    service.add_tcp(&listen);
+    service.add_tcp(listen);
+    let mut tls = TlsSettings::intermediate(certificate, key).expect("a certificate and its key");
+    tls.enable_h2();
+    service.add_tls_with_settings(listen_tls, None, tls);
     server.add_service(service);
     server.run_forever();
 }

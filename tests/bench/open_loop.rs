@@ -1,6 +1,8 @@
 //! A client at a fixed rate: `open-loop PORT RATE SECONDS` prints percentiles of the latency in
 //! milliseconds, counted from when a request was due, not from when it could be sent.
 
+mod latencies;
+
 use e2e::{Connection, Request};
 use std::process::exit;
 use std::thread;
@@ -28,26 +30,10 @@ fn main() {
             thread::spawn(move || drive(port, first, interval * CONNECTIONS, end))
         })
         .collect();
-    let mut latencies: Vec<Duration> = workers
+    let latencies = workers
         .into_iter()
-        .flat_map(|worker| worker.join().unwrap_or_else(|_| exit(1)))
-        .collect();
-    latencies.sort_unstable();
-    let millis = |share: usize| {
-        let at = (latencies.len() * share / 1000).min(latencies.len().saturating_sub(1));
-        latencies
-            .get(at)
-            .map_or(0.0, |latency| latency.as_secs_f64() * 1e3)
-    };
-    println_json(latencies.len(), millis(500), millis(990), millis(999));
-}
-
-#[expect(
-    clippy::print_stdout,
-    reason = "the result is for the program that started this one"
-)]
-fn println_json(requests: usize, p50: f64, p99: f64, p999: f64) {
-    println!(r#"{{"requests": {requests}, "p50": {p50}, "p99": {p99}, "p999": {p999}}}"#);
+        .flat_map(|worker| worker.join().unwrap_or_else(|_| exit(1)));
+    latencies::print(latencies.collect());
 }
 
 /// One connection's share. A wrong answer ends the process.

@@ -1,10 +1,12 @@
 """The proxies that are compared, and the backend behind them."""
 
+import functools
 import os
 import pathlib
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -19,6 +21,10 @@ BODY = "x" * 1024
 HOST = "bench.example.com"
 PATH = "/api/item"
 REQUEST = f"GET {PATH} HTTP/1.1\r\nHost: {HOST}\r\nx-tenant: gold\r\n\r\n".encode()
+
+# What the certificates are worth is not what is measured.
+ANYBODY = ssl.create_default_context()
+ANYBODY.check_hostname, ANYBODY.verify_mode = False, ssl.CERT_NONE
 
 PROXY_CORE, CLIENT_CORE = "0", "1"
 NAMES = ["gateway", "bare-pingora", "envoy", "nginx", "haproxy"]
@@ -68,22 +74,35 @@ def cargo(*arguments):
     subprocess.run(["nice", "cargo", "build", "--release", *arguments], cwd=ROOT, check=True)
 
 
+@functools.cache
 def gateway():
     cargo("-p", "gateway")
     return str(TARGET / "release" / "gateway")
 
 
+@functools.cache
 def example(name):
     """One of the programs that lie beside this page."""
     cargo("-p", "e2e", "--example", name)
     return str(TARGET / "release" / "examples" / name)
 
 
+def make_certificate(folder):
+    """One P-256 certificate for all of them; the paths that configurations name."""
+    paths = {name: folder / f"{name.lower()}.pem" for name in ("CERTIFICATE", "KEY", "BOTH")}
+    command = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 30 -subj /CN=bench".split()
+    command += ["-addext", f"subjectAltName=DNS:{HOST},DNS:localhost"]
+    command += ["-keyout", paths["KEY"], "-out", paths["CERTIFICATE"]]
+    subprocess.run([tool("openssl", "openssl"), *command], check=True, capture_output=True)
+    paths["BOTH"].write_text(paths["CERTIFICATE"].read_text() + paths["KEY"].read_text())
+    return paths
+
+
 class Program:
     """A process pinned to a core, with its configuration in a folder of its own."""
 
-    def __init__(self, name, folder, core, command, port, configs=(), **values):
-        self.name, self.port = name, port
+    def __init__(self, name, folder, core, command, port, configs=(), tls_port=None, **values):
+        self.name, self.port, self.tls_port = name, port, tls_port
         self.folder = folder / name
         self.folder.mkdir()
         for config in configs:
@@ -107,12 +126,27 @@ class Program:
             if self.process.poll() is not None:
                 break
             try:
-                if answer(self.port) == (200, BODY):
+                if all(self.answers(connect) for connect in self.ways()):
                     return
             except OSError:
                 pass
             time.sleep(0.05)
         fail(f"{self.name} does not answer:\n{self.log.read_text()[-2000:]}")
+
+    def ways(self):
+        """Functions that connect to it."""
+        return [self.connect, self.connect_tls] if self.tls_port else [self.connect]
+
+    def connect(self):
+        return socket.create_connection(("127.0.0.1", self.port), 5)
+
+    def connect_tls(self):
+        connection = socket.create_connection(("127.0.0.1", self.tls_port), 5)
+        return ANYBODY.wrap_socket(connection, server_hostname=HOST)
+
+    def answers(self, connect):
+        with connect() as connection:
+            return ask(connection, connection.makefile("rb")) == (200, BODY)
 
     def pids(self):
         """The process and all below it."""
@@ -140,11 +174,10 @@ class Program:
                 self.process.wait()
 
 
-def answer(port):
+def ask(connection, reader):
     """Status and body of one request."""
-    with socket.create_connection(("127.0.0.1", port), 5) as connection:
-        connection.sendall(REQUEST)
-        return read_answer(connection.makefile("rb"))
+    connection.sendall(REQUEST)
+    return read_answer(reader)
 
 
 def read_answer(reader):
@@ -165,16 +198,16 @@ def start_backend(folder, port):
     )
 
 
-def start_proxy(name, folder, backend, binary=None):
+def start_proxy(name, folder, backend, certificate, binary=None):
     """Starts one of NAMES; `binary` instead of building it."""
-    listen, admin, status, metrics = free_ports(4)
-    values = {"LISTEN": listen, "BACKEND": backend.port}
+    listen, listen_tls, admin, status, metrics = free_ports(5)
+    values = {"LISTEN": listen, "LISTEN_TLS": listen_tls, "BACKEND": backend.port, **certificate}
     if name == "gateway":
         command, configs = [binary or gateway(), "run", "--config", "gateway.toml"], ["gateway.toml", "resources.yaml"]
         values |= {"ADMIN": admin, "STATUS": status, "METRICS": metrics}
     elif name == "bare-pingora":
-        addresses = [f"127.0.0.1:{port}" for port in (listen, backend.port)]
-        command, configs = [example("bare-pingora"), *addresses], []
+        addresses = [f"127.0.0.1:{port}" for port in (backend.port, listen, listen_tls)]
+        command, configs = [example("bare-pingora"), *addresses, certificate["CERTIFICATE"], certificate["KEY"]], []
     elif name == "envoy":
         # `--disable-hot-restart`, so that several can run on one machine.
         flags = ["--concurrency", "1", "--disable-hot-restart", "--log-level", "error"]
@@ -185,4 +218,4 @@ def start_proxy(name, folder, backend, binary=None):
     else:
         haproxy = tool("haproxy", "haproxy")
         command, configs = [haproxy, "-db", "-q", "-f", "haproxy.cfg"], ["haproxy.cfg"]
-    return Program(name, folder, PROXY_CORE, command, listen, configs, **values)
+    return Program(name, folder, PROXY_CORE, command, listen, configs, listen_tls, **values)

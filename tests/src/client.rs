@@ -8,7 +8,7 @@ use std::ops::Deref;
 use std::time::Duration;
 
 /// No answer of a test takes this long.
-const READ_TIMEOUT: Duration = Duration::from_secs(30);
+pub(crate) const READ_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A request to be sent.
 #[derive(Clone, Debug)]
@@ -82,10 +82,10 @@ impl Deref for Response {
     }
 }
 
-/// A client's connection.
+/// A client's connection, in clear unless said otherwise.
 #[derive(Debug)]
-pub struct Connection {
-    reader: BufReader<TcpStream>,
+pub struct Connection<S = TcpStream> {
+    reader: BufReader<S>,
 }
 
 impl Connection {
@@ -111,9 +111,51 @@ impl Connection {
         let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(READ_TIMEOUT))?;
-        Ok(Self {
-            reader: BufReader::new(stream),
-        })
+        Ok(Self::new(stream))
+    }
+
+    /// Says that nothing more will be written.
+    ///
+    /// # Errors
+    ///
+    /// What the socket says.
+    pub fn finish(&mut self) -> io::Result<()> {
+        self.reader.get_mut().shutdown(Shutdown::Write)
+    }
+
+    /// Waits for the peer to close an idle connection, and says whether it did within `limit`.
+    pub fn is_closed_within(&mut self, limit: Duration) -> bool {
+        let mut byte = [0];
+        let stream = self.reader.get_mut();
+        let _ = stream.set_read_timeout(Some(limit));
+        let closed = match stream.read(&mut byte) {
+            Ok(0) => true,
+            Ok(_) => false,
+            Err(error) => !matches!(
+                error.kind(),
+                io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
+            ),
+        };
+        let _ = stream.set_read_timeout(Some(READ_TIMEOUT));
+        closed
+    }
+}
+
+impl<S: Read + Write> Connection<S> {
+    /// A connection over what is there.
+    pub fn new(stream: S) -> Self {
+        let reader = BufReader::new(stream);
+        Self { reader }
+    }
+
+    /// What it is over.
+    pub fn stream(&self) -> &S {
+        self.reader.get_ref()
+    }
+
+    /// What it is over; what was read ahead is not in it.
+    pub fn stream_mut(&mut self) -> &mut S {
+        self.reader.get_mut()
     }
 
     /// Sends a request and reads its whole response.
@@ -132,16 +174,9 @@ impl Connection {
     ///
     /// What the socket says.
     pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.reader.get_mut().write_all(bytes)
-    }
-
-    /// Says that nothing more will be written.
-    ///
-    /// # Errors
-    ///
-    /// What the socket says.
-    pub fn finish(&mut self) -> io::Result<()> {
-        self.reader.get_mut().shutdown(Shutdown::Write)
+        let stream = self.reader.get_mut();
+        stream.write_all(bytes)?;
+        stream.flush()
     }
 
     /// Reads the whole response to a request with this method.
@@ -197,22 +232,5 @@ impl Connection {
         let mut bytes = Vec::new();
         let _ = self.reader.read_to_end(&mut bytes);
         bytes
-    }
-
-    /// Waits for the peer to close an idle connection, and says whether it did within `limit`.
-    pub fn is_closed_within(&mut self, limit: Duration) -> bool {
-        let mut byte = [0];
-        let stream = self.reader.get_mut();
-        let _ = stream.set_read_timeout(Some(limit));
-        let closed = match stream.read(&mut byte) {
-            Ok(0) => true,
-            Ok(_) => false,
-            Err(error) => !matches!(
-                error.kind(),
-                io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
-            ),
-        };
-        let _ = stream.set_read_timeout(Some(READ_TIMEOUT));
-        closed
     }
 }

@@ -57,6 +57,11 @@ impl Gateway {
         self.setup.bound(80)
     }
 
+    /// Where port 443 of its Gateways is bound.
+    pub fn https(&self) -> u16 {
+        self.setup.bound(443)
+    }
+
     /// Where a Gateway server's port is bound.
     pub fn bound(&self, number: u16) -> u16 {
         self.setup.bound(number)
@@ -70,6 +75,11 @@ impl Gateway {
     /// The folder of its resources.
     pub fn resources(&self) -> PathBuf {
         self.setup.resources()
+    }
+
+    /// The folder of its certificates.
+    pub fn certificates(&self) -> PathBuf {
+        self.setup.certificates()
     }
 
     /// The folder of its bootstrap file.
@@ -365,7 +375,7 @@ fn spawn(folder: &Path) -> Child {
             .open(folder.join(name))
             .expect("the folder can be written")
     };
-    Command::new(gateway_binary())
+    command(folder)
         .arg("run")
         .arg("--config")
         .arg(folder.join(BOOTSTRAP))
@@ -375,4 +385,18 @@ fn spawn(folder: &Path) -> Child {
         .stderr(append("stderr.log"))
         .spawn()
         .expect("the gateway starts")
+}
+
+/// The gateway, which sees the folder's `etc` in place of the machine's if there is one.
+fn command(folder: &Path) -> Command {
+    let etc = folder.join("etc");
+    if !etc.is_dir() {
+        return Command::new(gateway_binary());
+    }
+    let mut command = Command::new("unshare");
+    command
+        .args(["--map-root-user", "--mount", "sh", "-c"])
+        .arg(r#"mount --bind "$0" /etc && exec "$@""#)
+        .args([etc, gateway_binary()]);
+    command
 }

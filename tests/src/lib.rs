@@ -7,34 +7,47 @@
 //! Ports are reserved across processes ([`Port`]), everything started is stopped on drop, and
 //! whatever is waited for is polled with a deadline ([`eventually`]).
 
+mod authority;
 mod client;
 mod gate;
 mod gateway;
 mod grpc;
 mod httpbin;
+mod openssl;
 mod origin;
+mod pebble;
 mod poll;
 mod port;
 mod programs;
 mod resources;
 mod scrape;
 mod setup;
+mod tcp_origin;
+mod tls;
 mod traffic;
 mod websocket;
 mod wire;
 
+pub use authority::{Authority, Certificate, put_secret};
 pub use client::{Connection, Request, Response};
 pub use gate::Gate;
 pub use gateway::Gateway;
 pub use grpc::{GrpcOrigin, GrpcReply, call_grpc};
 pub use httpbin::Httpbin;
+pub use openssl::{Handshake, s_client};
 pub use origin::{After, Exchange, Origin};
+pub use pebble::{Pebble, PebbleOptions};
 pub use poll::{PATIENCE, eventually, poll_for};
 pub use port::Port;
 pub use programs::{Ran, gateway_binary, run, run_gateway};
-pub use resources::{gateway, seed, service, service_of, virtual_service};
+pub use resources::{
+    gateway, gateway_of, https_server, l4_virtual_service, secret, seed, server, service,
+    service_of, virtual_service,
+};
 pub use scrape::Samples;
 pub use setup::{Ports, Setup};
+pub use tcp_origin::TcpOrigin;
+pub use tls::{TlsClient, TlsConnection, TlsStream};
 pub use traffic::{Load, LoadReport};
 pub use websocket::{WebSocket, websocket_echo};
 pub use wire::Message;

@@ -1,6 +1,7 @@
 //! Programs: the product's binary, and whatever a user would have at hand.
 
 use std::env;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -41,10 +42,26 @@ pub fn run_gateway(folder: &Path, arguments: &[&str]) -> Ran {
 
 #[track_caller]
 fn finish(command: &mut Command) -> Ran {
-    let output = match command.stdin(Stdio::null()).output() {
-        Ok(output) => output,
+    finish_with(command, &[])
+}
+
+/// Runs it to its end with this input, which must fit into a pipe.
+#[track_caller]
+pub(crate) fn finish_with(command: &mut Command, input: &[u8]) -> Ran {
+    let command = command.stdin(Stdio::piped());
+    let spawned = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    let mut child = match spawned {
+        Ok(child) => child,
         Err(error) => panic!("{command:?}: {error}"),
     };
+    if let Some(mut stdin) = child.stdin.take() {
+        // Who does not read has its reasons.
+        let _ = stdin.write_all(input);
+    }
+    let output = child.wait_with_output().expect("a child's output");
     Ran {
         code: output.status.code().unwrap_or(-1),
         stdout: String::from_utf8_lossy(&output.stdout).into_owned(),

@@ -1,5 +1,6 @@
 //! What a gateway is given: its bootstrap file, its folder of resources, its ports.
 
+use crate::authority::{Certificate, put_secret};
 use crate::gateway::Gateway;
 use crate::port::Port;
 use std::collections::BTreeMap;
@@ -18,6 +19,7 @@ pub struct Setup {
     ports: BTreeMap<u16, Port>,
     log_format: &'static str,
     drain: (&'static str, &'static str),
+    tls: BTreeMap<&'static str, String>,
     sections: String,
 }
 
@@ -37,6 +39,7 @@ impl Setup {
             ports: BTreeMap::from([(80, Port::reserve())]),
             log_format: "json",
             drain: ("0s", "10s"),
+            tls: BTreeMap::from([("certificates", r#""certs""#.to_owned())]),
             sections: String::new(),
         }
     }
@@ -69,6 +72,29 @@ impl Setup {
         self
     }
 
+    /// With a certificate in its folder of certificates, for servers that name this credential.
+    #[must_use]
+    pub fn certificate(self, name: &str, certificate: &Certificate) -> Self {
+        certificate.put(&self.certificates().join(name));
+        self
+    }
+
+    /// With a file beside a credential's certificate, such as `ca.crt`.
+    #[must_use]
+    pub fn beside_certificate(self, name: &str, file: &str, content: &str) -> Self {
+        let folder = self.certificates().join(name);
+        fs::create_dir_all(&folder).expect("the folder can be made");
+        put_secret(&folder.join(file), content);
+        self
+    }
+
+    /// With a key of `[tls]` and its value, as TOML has it.
+    #[must_use]
+    pub fn tls(mut self, key: &'static str, value: &str) -> Self {
+        self.tls.insert(key, value.to_owned());
+        self
+    }
+
     /// With more sections of the bootstrap file.
     #[must_use]
     pub fn section(mut self, toml: &str) -> Self {
@@ -88,6 +114,11 @@ impl Setup {
     /// The folder of resources.
     pub fn resources(&self) -> PathBuf {
         self.folder.path().join("resources")
+    }
+
+    /// The folder of certificates.
+    pub fn certificates(&self) -> PathBuf {
+        self.folder.path().join("certs")
     }
 
     /// The folder of the bootstrap file.
@@ -122,7 +153,11 @@ impl Setup {
         let map = map.trim_end_matches([',', ' ']);
         let [admin, status, metrics] = own.numbers();
         let (log, (delay, timeout)) = (self.log_format, self.drain);
-        let sections = &self.sections;
+        let mut sections = "\n[tls]\n".to_owned();
+        for (key, value) in &self.tls {
+            let _ = writeln!(sections, "{key} = {value}");
+        }
+        sections += &self.sections;
         format!(
             r#"
 [proxy]

@@ -1,6 +1,7 @@
 //! Steady traffic in the background, every answer checked.
 
 use crate::client::{Connection, Request, Response};
+use std::io::{self, Read, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
@@ -35,13 +36,28 @@ impl Load {
     where
         F: Fn(&Response) -> bool + Send + Sync + 'static,
     {
+        let dial = move || Connection::try_open(port);
+        Self::dialling(dial, connections, request, is_right)
+    }
+
+    /// As [`Load::start`], each connection opened by `dial`.
+    pub fn dialling<S, D, F>(dial: D, connections: usize, request: &Request, is_right: F) -> Self
+    where
+        S: Read + Write + 'static,
+        D: Fn() -> io::Result<Connection<S>> + Send + Sync + 'static,
+        F: Fn(&Response) -> bool + Send + Sync + 'static,
+    {
+        let dial = Arc::new(dial);
         let stop = Arc::new(AtomicBool::new(false));
         let served = Arc::new(AtomicUsize::new(0));
         let is_right: Arc<dyn Fn(&Response) -> bool + Send + Sync> = Arc::new(is_right);
         let workers = (0..connections).map(|_| {
             let (stop, served) = (Arc::clone(&stop), Arc::clone(&served));
             let (request, is_right) = (request.clone(), Arc::clone(&is_right));
-            std::thread::spawn(move || work(port, &stop, &served, &request, is_right.as_ref()))
+            let dial = Arc::clone(&dial);
+            std::thread::spawn(move || {
+                work(dial.as_ref(), &stop, &served, &request, is_right.as_ref())
+            })
         });
         Self {
             workers: workers.collect(),
@@ -87,17 +103,17 @@ impl LoadReport {
     }
 }
 
-fn work(
-    port: u16,
+fn work<S: Read + Write>(
+    dial: &dyn Fn() -> io::Result<Connection<S>>,
     stop: &AtomicBool,
     served: &AtomicUsize,
     request: &Request,
     is_right: &dyn Fn(&Response) -> bool,
 ) -> LoadReport {
     let mut report = LoadReport::default();
-    let mut open: Option<Connection> = None;
+    let mut open = None;
     while !stop.load(Ordering::Relaxed) {
-        let mut connection = match open.take().map_or_else(|| Connection::try_open(port), Ok) {
+        let mut connection = match open.take().map_or_else(dial, Ok) {
             Ok(connection) => connection,
             Err(error) => {
                 report.fail(format!("connecting: {error}"));

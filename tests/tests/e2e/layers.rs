@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 /// Every crate with those of ours it may name.
-const LAYERS: [(&str, &[&str]); 9] = [
+const LAYERS: [(&str, &[&str]); 10] = [
     ("crates/model", &[]),
     ("crates/rules", &["model"]),
     ("crates/traffic", &[]),
@@ -12,6 +12,7 @@ const LAYERS: [(&str, &[&str]); 9] = [
     ("crates/certificates", &["rules"]),
     ("crates/config", &["model", "rules", "certificates"]),
     ("crates/source-file", &["model", "config"]),
+    ("crates/source-acme", &["certificates", "telemetry"]),
     (
         "crates/dataplane",
         &["model", "rules", "certificates", "traffic", "telemetry"],
@@ -23,6 +24,7 @@ const LAYERS: [(&str, &[&str]); 9] = [
             "dataplane",
             "model",
             "rules",
+            "source-acme",
             "source-file",
             "telemetry",
             "traffic",

@@ -3,26 +3,37 @@
 //! One binary, so that linking is cheap; a module for each thing a user would ask about. "Promise
 //! N" in a comment is the numbered list of what Tidegate promises its users.
 
+mod acme;
 mod admission;
+mod bad_hellos;
 mod bad_input;
+mod certificates;
 mod commands;
 mod faults;
 mod forwarding;
+mod https;
 mod layers;
 mod lifecycle;
 mod listeners;
 mod memory;
 mod mirroring;
+mod mutual_tls;
 mod observing;
 mod page;
+mod passthrough;
+mod proxy_protocol;
 mod reload;
 mod retries;
 mod routing;
+mod sessions;
+mod sni;
 mod streaming;
+mod tcp;
 mod timeouts;
+mod tls_settings;
 mod upstreams;
 
-use e2e::{Gateway, Setup, service, virtual_service};
+use e2e::{Authority, Gateway, Setup, gateway_of, https_server, service, virtual_service};
 
 /// The host that most tests serve.
 const SHOP: &str = "shop.test";
@@ -47,3 +58,12 @@ fn plain_shop(endpoints: &[u16]) -> Gateway {
 
 /// The rule of [`plain_shop`].
 const TO_SHOP: &str = "- route:\n  - destination: {host: shop}\n";
+
+/// `shop.test` on port 443 with a certificate of `authority`, all of it to one service.
+fn secure_shop(authority: &Authority, endpoints: &[u16]) -> Setup {
+    let server = https_server("https", &[SHOP], "mode: SIMPLE, credentialName: shop-cert");
+    shop(TO_SHOP, &[("shop", endpoints)])
+        .file("gateway.yaml", gateway_of("edge", &server))
+        .port(443)
+        .certificate("shop-cert", &authority.issue(&[SHOP]))
+}
