@@ -1,10 +1,11 @@
 //! What all requests share.
 
 use crate::http::{MirrorPool, Refusals};
-use crate::upstream::Snapshot;
+use crate::upstream::{Snapshot, connector_conf};
 use crate::{Challenges, Settings};
 use arc_swap::ArcSwap;
 use certificates::Credentials;
+use pingora_core::connectors::ConnectorOptions;
 use pingora_core::connectors::http::Connector;
 use rules::{Endpoints, ListenerKey, Serves, Table};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -37,7 +38,7 @@ impl Shared {
             publishing: Mutex::default(),
             refusals: Refusals::new(&metrics),
             mirrors: MirrorPool::new(&settings, &metrics),
-            tunnels: Connector::new(None),
+            tunnels: Connector::new(Some(ConnectorOptions::from_server_conf(&connector_conf()))),
             settings,
             metrics,
             access_log,
@@ -60,7 +61,7 @@ impl Shared {
     /// What the connections of a listener begin with. Those of a listener that is gone are told over HTTP.
     pub(crate) fn speaks(&self, listener: &ListenerKey) -> Speaks {
         let snapshot = self.snapshot.load();
-        let listener = snapshot.table.listeners.get(listener);
+        let listener = snapshot.table.listener(listener);
         match listener.map(|listener| &listener.serves) {
             Some(Serves::Tls(_)) => Speaks::Tls,
             Some(Serves::Tcp(_)) => Speaks::Tcp,

@@ -17,6 +17,20 @@ pub struct Table {
     pub clusters: HashMap<ClusterKey, Arc<Cluster>>,
 }
 
+impl Table {
+    /// The listener of a connection that came on `key`. When that is gone, one of the same port takes over: its
+    /// server's `bind` has changed, and connections that were accepted meanwhile must not suffer from it.
+    pub fn listener(&self, key: &ListenerKey) -> Option<&Arc<Listener>> {
+        self.listeners.get(key).or_else(|| {
+            let same_port = self
+                .listeners
+                .values()
+                .filter(|one| one.key.port == key.port);
+            same_port.min_by_key(|one| one.key)
+        })
+    }
+}
+
 /// What a listener is bound to: the Gateway server's `bind` and port number.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct ListenerKey {

@@ -4,6 +4,7 @@ use super::Gateway;
 use super::deadline::Cuttable;
 use super::observe::HeadWatch;
 use crate::net::Application;
+use crate::upstream::connector_conf;
 use crate::{Settings, Shared};
 use async_trait::async_trait;
 use pingora_core::apps::{HttpServerApp, HttpServerOptions, ReusedHttpStream};
@@ -39,7 +40,7 @@ impl GatewayApp {
             threads: shared.settings.threads.max(1),
             upstream_keepalive_pool_size: shared.settings.idle_upstream_connections,
             max_retries: NO_LIMIT_OF_ITS_OWN,
-            ..ServerConf::default()
+            ..connector_conf()
         };
         let server_options = server_options(&shared.settings);
         let h2_options = h2_options(&shared.settings);

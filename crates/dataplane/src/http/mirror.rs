@@ -7,7 +7,7 @@ use super::chance;
 use super::context::RequestCtx;
 use super::forwarding;
 use crate::Settings;
-use crate::upstream::{Attempt, Cluster, KeepAlive};
+use crate::upstream::{Attempt, Cluster, KeepAlive, connector_conf};
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING, UPGRADE};
 use http::uri::{Authority, PathAndQuery, Scheme};
@@ -52,8 +52,7 @@ impl MirrorPool {
     pub(crate) fn new(settings: &Settings, metrics: &Metrics) -> Self {
         let conf = ServerConf {
             upstream_keepalive_pool_size: settings.max_mirrors,
-            threads: 1,
-            ..ServerConf::default()
+            ..connector_conf()
         };
         let counter = |result: &'static str| -> Box<dyn Fn() + Send + Sync> {
             let counter = metrics.own().mirrors(result);

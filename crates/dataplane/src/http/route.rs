@@ -82,7 +82,7 @@ fn virtual_hosts<'t>(
     authority: &str,
     misdirected: Misdirected,
 ) -> Result<&'t VirtualHosts, FailureOf> {
-    let Some(listener) = table.listeners.get(&connection.listener) else {
+    let Some(listener) = table.listener(&connection.listener) else {
         return Err((Failure::NoListener, None));
     };
     let Some(facts) = &connection.tls else {

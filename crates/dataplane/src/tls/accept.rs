@@ -41,6 +41,15 @@ pub(crate) struct Routed {
     pub(crate) sni: Option<Box<str>>,
 }
 
+/// What the mesh's proxies offer each other.
+const MESH_PROTOCOLS: [&str; 5] = [
+    "istio",
+    "istio-peer-exchange",
+    "istio-http/1.0",
+    "istio-http/1.1",
+    "istio-h2",
+];
+
 /// The handshakes that are going on.
 pub(crate) struct Handshakes(Semaphore);
 
@@ -85,12 +94,16 @@ async fn begin(
         return Ok(None);
     }
     let snapshot = shared.snapshot();
-    let listener = snapshot.table.listeners.get(&info.listener);
+    let listener = snapshot.table.listener(&info.listener);
     let server = listener.and_then(|listener| listener.tls_server(sni.as_deref()));
     let Some(server) = server.cloned() else {
         Alert::UnrecognizedName.send(&socket);
         return Err(HandshakeFailure::UnknownServer(sni.map(Into::into)));
     };
+    if matches!(server.action, TlsAction::AutoPassthrough(_)) && !speaks_mesh(&hello) {
+        Alert::UnrecognizedName.send(&socket);
+        return Err(HandshakeFailure::NotOfTheMesh(sni.map(Into::into)));
+    }
     let routed = |snapshot, server| Routed {
         snapshot,
         server,
@@ -113,6 +126,17 @@ async fn begin(
             Ok(Some(Incoming::Tcp(stream, facts, routed(snapshot, server))))
         }
     }
+}
+
+/// Whether the client offers a protocol by which the mesh's proxies know each other. Whoever spells a cluster is
+/// led to it, so nobody else may.
+///
+/// Source: Istio, `AUTO_PASSTHROUGH`.
+fn speaks_mesh(hello: &ClientHello<'_>) -> bool {
+    let of_the_mesh = |name: &[u8]| MESH_PROTOCOLS.iter().any(|known| known.as_bytes() == name);
+    hello
+        .alpn()
+        .is_some_and(|mut offered| offered.any(of_the_mesh))
 }
 
 /// The configuration for an ACME server that validates a name.

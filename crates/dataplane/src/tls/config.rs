@@ -104,7 +104,7 @@ pub(super) fn build(
     config.ticketer = tickets;
     // Sessions are in tickets; what is kept here would be memory that clients fill.
     config.session_storage = Arc::new(NoServerSessionStorage {});
-    config.ignore_client_order = !tls.cipher_suites.is_empty();
+    config.ignore_client_order = true;
     let without_alpn = Arc::new(config.clone());
     config.alpn_protocols = tls
         .alpn

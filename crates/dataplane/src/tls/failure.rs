@@ -26,6 +26,8 @@ pub(crate) enum HandshakeFailure {
     TooMany,
     /// No server of this name. Absent: the client named none.
     UnknownServer(Option<String>),
+    /// A name that spells a cluster, asked for by a client that is no proxy of the mesh.
+    NotOfTheMesh(Option<String>),
     /// The server of this name has no certificate, or no authorities, to work with.
     NotReady {
         /// The server.
@@ -49,6 +51,7 @@ impl HandshakeFailure {
             Self::TlsOnPlainPort => "tls_on_plain_port",
             Self::TooMany => "too_many_handshakes",
             Self::UnknownServer(_) => "unknown_server",
+            Self::NotOfTheMesh(_) => "not_of_the_mesh",
             Self::NotReady { .. } => "no_certificate",
             Self::Rejected(error) => rejected(error),
         }
@@ -76,7 +79,7 @@ impl HandshakeFailure {
                 record.flags = ResponseFlags::DPE;
                 record.response_code_details = "http_on_tls_port";
             }
-            Self::UnknownServer(name) => {
+            Self::UnknownServer(name) | Self::NotOfTheMesh(name) => {
                 record.flags = ResponseFlags::NR;
                 record.response_code_details = "filter_chain_not_found";
                 record.requested_server_name = name.as_deref().unwrap_or_default();
@@ -126,6 +129,9 @@ impl fmt::Display for HandshakeFailure {
             Self::TooMany => f.write_str("too many handshakes at once"),
             Self::UnknownServer(None) => f.write_str("the client named no server"),
             Self::UnknownServer(Some(name)) => write!(f, "no server of the name {name:?}"),
+            Self::NotOfTheMesh(_) => {
+                f.write_str("the client offers no protocol of the mesh (ALPN)")
+            }
             Self::NotReady { server, why } => write!(f, "{}: {why}", server.name),
             Self::Rejected(error) => write!(f, "{error}"),
         }

@@ -37,10 +37,16 @@ static TLS12: [(&str, SupportedCipherSuite); 6] = [
     ),
 ];
 
-static DEFAULT: LazyLock<Arc<CryptoProvider>> =
-    LazyLock::new(|| Arc::new(ring::default_provider()));
+/// Those of TLS 1.3, the first preferred.
+static TLS13: [SupportedCipherSuite; 3] = [
+    cipher_suite::TLS13_AES_128_GCM_SHA256,
+    cipher_suite::TLS13_AES_256_GCM_SHA384,
+    cipher_suite::TLS13_CHACHA20_POLY1305_SHA256,
+];
 
-/// The library with all of its suites.
+static DEFAULT: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| of(TLS12.map(|(_, suite)| suite)));
+
+/// The library with all of its suites, in Envoy's order: the server's order counts.
 pub(super) fn default_provider() -> Arc<CryptoProvider> {
     DEFAULT.clone()
 }
@@ -57,12 +63,14 @@ pub(super) fn provider(names: &[String]) -> Arc<CryptoProvider> {
     if chosen.is_empty() {
         return default_provider();
     }
-    let mut provider = ring::default_provider();
-    provider
-        .cipher_suites
-        .retain(|suite| suite.tls13().is_some());
-    provider.cipher_suites.extend(chosen);
-    Arc::new(provider)
+    of(chosen)
+}
+
+fn of(tls12: impl IntoIterator<Item = SupportedCipherSuite>) -> Arc<CryptoProvider> {
+    Arc::new(CryptoProvider {
+        cipher_suites: TLS13.into_iter().chain(tls12).collect(),
+        ..ring::default_provider()
+    })
 }
 
 /// The versions from `min` to `max`. There are none below 1.2, so the result may be empty.

@@ -8,12 +8,21 @@ use std::sync::Arc;
 
 /// The first bytes of a client that asks for a name.
 fn hello(name: &'static str) -> Vec<u8> {
+    hello_offering(name, &[])
+}
+
+/// The same of a client that offers protocols.
+fn hello_offering(name: &'static str, protocols: &[&str]) -> Vec<u8> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
+    let mut config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_root_certificates(RootCertStore::empty())
         .with_no_client_auth();
+    let protocols = protocols
+        .iter()
+        .map(|protocol| protocol.as_bytes().to_vec());
+    config.alpn_protocols = protocols.collect();
     let name = ServerName::try_from(name).unwrap();
     let mut client = ClientConnection::new(Arc::new(config), name).unwrap();
     let mut bytes = Vec::new();
@@ -68,7 +77,7 @@ async fn an_auto_passthrough_name_spells_its_cluster() {
     let auto = TlsAction::AutoPassthrough(Arc::new(clusters));
     servers.add("*.local", server(auto));
     let gateway = rules.start(Serves::Tls(servers)).await;
-    let bytes = hello(spelling);
+    let bytes = hello_offering(spelling, &["istio-peer-exchange", "istio"]);
     assert_eq!(echoed(&gateway, &bytes).await, bytes);
     let line = gateway.line().await;
     let cluster = "outbound|9000||echo.default.svc.cluster.local";
@@ -82,9 +91,34 @@ async fn an_auto_passthrough_name_of_no_cluster_is_reset() {
     servers.add("*", server(auto));
     let gateway = Rules::default().start(Serves::Tls(servers)).await;
     let mut client = gateway.connect().await;
-    client.write_all(&hello("shop.test")).await.unwrap();
+    let hello = hello_offering("shop.test", &["istio"]);
+    client.write_all(&hello).await.unwrap();
     assert!(client.read(&mut [0; 16]).await.is_err());
     let line = gateway.line().await;
     assert!(line.contains(" 0 NR route_not_found "), "{line}");
     assert!(line.contains(" shop.test - no_route "), "{line}");
+}
+
+#[tokio::test]
+async fn only_proxies_of_the_mesh_may_spell_clusters() {
+    let origin = Origin::echo().await;
+    let mut rules = Rules::default();
+    let cluster = rules.cluster("echo", &[EndpointAddr::Tcp(origin.address)]);
+    let mut clusters = HostMap::default();
+    let spelling = "outbound_.9000_._.echo.default.svc.cluster.local";
+    clusters.add(spelling, Arc::new(cluster));
+    let mut servers = HostMap::default();
+    servers.add(
+        "*.local",
+        server(TlsAction::AutoPassthrough(Arc::new(clusters))),
+    );
+    let gateway = rules.start(Serves::Tls(servers)).await;
+    let mut client = gateway.connect().await;
+    let hello = hello_offering(spelling, &["h2", "http/1.1"]);
+    client.write_all(&hello).await.unwrap();
+    let mut alert = Vec::new();
+    client.read_to_end(&mut alert).await.unwrap();
+    assert_eq!(alert, [21, 3, 3, 0, 2, 2, 112]);
+    let line = gateway.line().await;
+    assert!(line.contains(" not_of_the_mesh "), "{line}");
 }

@@ -137,6 +137,6 @@ async fn headers_can_be_made_of_what_tls_tells() {
     let tls = Secured::start_routed(&servers, |_| {}, route).await;
     let client = tls.clients.client(&[SPIFFE]);
     seen(&tls, tls.client().showing(&client)).await;
-    let want = format!("shop.test TLSv1.3 TLS_AES_256_GCM_SHA384 CN=client,O=Shop {SPIFFE}");
+    let want = format!("shop.test TLSv1.3 TLS_AES_128_GCM_SHA256 CN=client,O=Shop {SPIFFE}");
     assert_eq!(tls.origin.request(0).header("x-tls").unwrap(), want);
 }
