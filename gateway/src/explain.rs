@@ -73,6 +73,7 @@ impl TryFrom<&mut ExplainArgs> for Asked {
                 SCHEMES.join(", ")
             ));
         }
+        check_authority(&url, &parsed)?;
         http::Method::from_bytes(args.method.as_bytes())
             .map_err(|_| format!("`{}` is no method", args.method))?;
         let mut headers = HeaderMap::new();
@@ -86,6 +87,23 @@ impl TryFrom<&mut ExplainArgs> for Asked {
             method: args.method.clone(),
             headers,
         })
+    }
+}
+
+/// What the parser of URLs lets pass: users in front of the host, and ports that are none.
+fn check_authority(url: &str, parsed: &Uri) -> Result<(), String> {
+    let authority = parsed
+        .authority()
+        .map_or("", |authority| authority.as_str());
+    if authority.contains('@') {
+        return Err("the URL names a user: leave out what stands before the @".to_owned());
+    }
+    let after = authority.rsplit_once(':').map(|(_, port)| port);
+    match after.filter(|port| !port.contains(']')) {
+        Some(port) if parsed.port_u16().is_none() => {
+            Err(format!("`{port}` in `{url}` is no port: 0 to 65535"))
+        }
+        _ => Ok(()),
     }
 }
 

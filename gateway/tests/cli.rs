@@ -89,6 +89,9 @@ fn wrong_usage_exits_2() {
         &["explain", "--resources", "x"],
         &["explain", "--resources", "x", "--port", "0", "http://a/"],
         &["explain", "--resources", "x", "httpbin.example.com"],
+        &["explain", "--resources", "x", "https://a:99999/"],
+        &["explain", "--resources", "x", "https://a:44x/"],
+        &["explain", "--resources", "x", "https://user:secret@a/"],
         &["explain", "--resources", "x", "-H", "no colon", "http://a/"],
         &["explain", "--resources", "x", "-X", "GE T", "http://a/"],
     ] {

@@ -2,12 +2,12 @@
 
 use crate::http::{MirrorPool, Refusals};
 use crate::upstream::{Snapshot, connector_conf};
-use crate::{Challenges, Settings};
+use crate::{Challenges, ConnectionInfo, Settings};
 use arc_swap::ArcSwap;
 use certificates::Credentials;
 use pingora_core::connectors::ConnectorOptions;
 use pingora_core::connectors::http::Connector;
-use rules::{Endpoints, ListenerKey, Serves, Table};
+use rules::{Endpoints, Serves, Table};
 use std::sync::{Arc, Mutex, PoisonError};
 use telemetry::{AccessLog, Metrics};
 
@@ -59,9 +59,11 @@ impl Shared {
     }
 
     /// What the connections of a listener begin with. Those of a listener that is gone are told over HTTP.
-    pub(crate) fn speaks(&self, listener: &ListenerKey) -> Speaks {
+    pub(crate) fn speaks(&self, connection: &ConnectionInfo) -> Speaks {
         let snapshot = self.snapshot.load();
-        let listener = snapshot.table.listener(listener);
+        let listener = snapshot
+            .table
+            .listener(&connection.listener, connection.local.ip());
         match listener.map(|listener| &listener.serves) {
             Some(Serves::Tls(_)) => Speaks::Tls,
             Some(Serves::Tcp(_)) => Speaks::Tcp,

@@ -18,15 +18,15 @@ pub struct Table {
 }
 
 impl Table {
-    /// The listener of a connection that came on `key`. When that is gone, one of the same port takes over: its
-    /// server's `bind` has changed, and connections that were accepted meanwhile must not suffer from it.
-    pub fn listener(&self, key: &ListenerKey) -> Option<&Arc<Listener>> {
+    /// The listener of a connection that came on `key`, to the address `local`. When that listener is gone, one
+    /// that would accept such connections takes over: the server's `bind` has changed, and what was accepted
+    /// meanwhile must not suffer from it.
+    pub fn listener(&self, key: &ListenerKey, local: IpAddr) -> Option<&Arc<Listener>> {
         self.listeners.get(key).or_else(|| {
-            let same_port = self
-                .listeners
-                .values()
-                .filter(|one| one.key.port == key.port);
-            same_port.min_by_key(|one| one.key)
+            let heirs = self.listeners.values().filter(|one| {
+                one.key.port == key.port && one.key.bind.is_none_or(|bind| bind == local)
+            });
+            heirs.max_by_key(|one| one.key)
         })
     }
 }

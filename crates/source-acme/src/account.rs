@@ -45,11 +45,13 @@ pub(crate) async fn restore(
     Ok(Some(account))
 }
 
+/// Makes an account. Not before it could be stored: without its key it is of no use, and servers count them.
 async fn register(
     settings: &Settings,
     storage: &Storage,
     client: &Client,
 ) -> Result<Account, Failure> {
+    storage.probe_account().map_err(Failure::Unwritable)?;
     let new = NewAccount {
         contact: &contacts(settings),
         terms_of_service_agreed: true,

@@ -53,6 +53,15 @@ pub(crate) enum Failure {
     OtherNames(String),
     #[error(transparent)]
     Storage(#[from] StorageError),
+    /// What would come could not be stored, and was not asked for.
+    #[error("nothing is asked of the ACME server as long as it could not be stored")]
+    Unwritable(#[source] StorageError),
+    /// A certificate came, and is kept until it can be stored.
+    #[error("the certificate that came cannot be stored")]
+    Unstored(#[source] StorageError),
+    /// The attempt panicked.
+    #[error("the attempt ended with a bug")]
+    Bug,
     /// The server cannot be verified.
     #[error(transparent)]
     Authorities(#[from] AuthoritiesError),
@@ -71,9 +80,10 @@ impl Failure {
             Self::Server(error) if request_error(error).is_some() => FailureKind::Unreachable,
             // Bad luck, or a server that was just started: nothing that it counts.
             Self::Server(_) if self.is_problem("badNonce") => FailureKind::Unreachable,
-            Self::Authorities(_) | Self::Storage(_) | Self::ExternalAccount { .. } => {
-                FailureKind::Unreachable
-            }
+            // Nothing is asked of the server before there is room, nor again for what it gave.
+            Self::Unwritable(_) | Self::Unstored(_) => FailureKind::Unreachable,
+            // An account that cannot be stored was counted all the same: `Storage` is no such case.
+            Self::Authorities(_) | Self::ExternalAccount { .. } => FailureKind::Unreachable,
             _ => FailureKind::Refused,
         }
     }
@@ -107,7 +117,10 @@ impl Failure {
             Self::NoChallenge(_) => "use another ACME server for this name",
             Self::Authorities(_) => "check [acme] ca-certificate",
             Self::ExternalAccount { .. } => "check [acme] external-account",
-            Self::Storage(_) => "check [acme] storage and its permissions",
+            Self::Storage(_) | Self::Unwritable(_) | Self::Unstored(_) => {
+                "check [acme] storage, its permissions and the space on its disk"
+            }
+            Self::Bug => "report it, with what the log says before",
             Self::Unusable(_) => "check this machine's clock",
             _ => "nothing, unless it goes on",
         }
@@ -189,6 +202,10 @@ mod tests {
         }
     }
 
+    fn full() -> StorageError {
+        StorageError::Write("acme".into(), io::ErrorKind::StorageFull.into())
+    }
+
     #[test]
     fn what_the_server_did_not_hear_of_is_tried_again_soon() {
         let unreachable = Error::Other(Box::new(RequestError::Timeout));
@@ -204,6 +221,10 @@ mod tests {
             ),
             (Failure::Abandoned, FailureKind::Refused),
             (Failure::Server(Error::Crypto), FailureKind::Refused),
+            (Failure::Bug, FailureKind::Refused),
+            (full().into(), FailureKind::Refused),
+            (Failure::Unwritable(full()), FailureKind::Unreachable),
+            (Failure::Unstored(full()), FailureKind::Unreachable),
         ];
         for (failure, want) in cases {
             assert_eq!(failure.kind(), want, "{failure}");

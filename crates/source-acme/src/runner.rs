@@ -68,6 +68,7 @@ pub fn start<P: Publish>(
         metrics,
         dice: SmallRng::from_os_rng(),
         jobs: Vec::new(),
+        doing: None,
     };
     std::thread::Builder::new()
         .name("acme".into())
@@ -81,7 +82,10 @@ struct Runner<P> {
     publish: P,
     metrics: Arc<Metrics>,
     dice: SmallRng,
+    /// Kept when a bug ends what is done: when the next attempt is due is known only here.
     jobs: Vec<Job>,
+    /// Which job is busy with what, so that a bug can be laid to its charge.
+    doing: Option<(usize, Task)>,
 }
 
 /// One certificate to hold.
@@ -94,6 +98,8 @@ struct Job {
     ask_at: Option<SystemTime>,
     /// Whether the server takes part in suggesting.
     is_suggested: bool,
+    /// What came and could not be stored. Ordering it anew would spend what a public server allows in a week.
+    unstored: Option<Arc<Issued>>,
 }
 
 /// What is to be done next.
@@ -111,7 +117,22 @@ impl Job {
             identifier: None,
             ask_at: None,
             is_suggested: false,
+            unstored: None,
         }
+    }
+
+    /// What is still to be stored. What has run out is of no use to anybody.
+    fn unstored(&self, now: SystemTime) -> Option<Arc<Issued>> {
+        let issued = self.unstored.as_ref();
+        issued
+            .filter(|issued| issued.credential.not_after > now)
+            .map(Arc::clone)
+    }
+
+    /// Whatever is wrong with asking must not keep orders from their turn.
+    fn ask_later(&mut self, now: SystemTime) {
+        let held = self.plan.held();
+        self.ask_at = held.map(|held| now + ask_again_in(ASK_AFTER_FAILURE, held));
     }
 
     fn hold(&mut self, credential: &Credential, now: SystemTime) {
@@ -131,37 +152,60 @@ impl Job {
 impl<P: Publish> Runner<P> {
     /// A bug must cost an attempt, and not all renewals to come.
     fn run_on(&mut self, runtime: &Runtime, mut stopped: oneshot::Receiver<()>) {
-        loop {
-            let ended = catch_unwind(AssertUnwindSafe(|| {
-                runtime.block_on(async {
-                    tokio::select! {
-                        () = self.run() => {}
-                        _ = &mut stopped => {}
-                    }
-                });
-            }));
-            if ended.is_ok() {
-                return;
-            }
-            tracing::error!("an order ended with a bug, and is begun anew in a minute");
+        while !self.ends_well(runtime, &mut stopped) {
             std::thread::sleep(AFTER_PANIC);
         }
     }
 
+    /// Runs until it is stopped, or until a bug ends it, which is noted.
+    fn ends_well(&mut self, runtime: &Runtime, stopped: &mut oneshot::Receiver<()>) -> bool {
+        let is_well = guarded(|| {
+            runtime.block_on(async {
+                tokio::select! {
+                    () = self.run() => {}
+                    _ = stopped => {}
+                }
+            });
+        });
+        // Guarded as well: the bug may be in what noting it does.
+        if !is_well && !guarded(|| self.note_bug()) {
+            tracing::error!("a bug could not be laid to the charge of a credential");
+        }
+        is_well
+    }
+
+    /// A bug that comes after an order is counted by the server each time: it is backed off from as from a refusal.
+    fn note_bug(&mut self) {
+        tracing::error!("a bug ended what was being done, and all goes on in a minute");
+        match self.doing.take() {
+            Some((index, Task::Order)) => self.failed(index, &Failure::Bug, None),
+            Some((index, Task::Ask)) => self.jobs[index].ask_later(SystemTime::now()),
+            None => {}
+        }
+    }
+
     async fn run(&mut self) {
-        self.jobs = self.load(SystemTime::now());
+        if self.jobs.is_empty() {
+            self.jobs = self.load(SystemTime::now());
+        }
         while let Some((index, due, task)) = self.next() {
             let now = SystemTime::now();
             match due.duration_since(now) {
                 Ok(wait) if wait > Duration::ZERO => {
                     tokio::time::sleep(wait.min(LONGEST_SLEEP)).await;
                 }
-                _ => match task {
-                    Task::Ask => self.ask(index).await,
-                    Task::Order => self.order(index).await,
-                },
+                _ => self.perform(index, task).await,
             }
         }
+    }
+
+    async fn perform(&mut self, index: usize, task: Task) {
+        self.doing = Some((index, task));
+        match task {
+            Task::Ask => self.ask(index).await,
+            Task::Order => self.order(index).await,
+        }
+        self.doing = None;
     }
 
     fn next(&self) -> Option<(usize, SystemTime, Task)> {
@@ -276,7 +320,7 @@ impl<P: Publish> Runner<P> {
 
     async fn order(&mut self, index: usize) {
         let retry_after = RetryAfter::default();
-        let outcome = self.attempt(index, &retry_after).await;
+        let outcome = self.obtain(index, &retry_after).await;
         let outcome = outcome.and_then(|issued| {
             self.store(index, &issued)?;
             Ok(issued)
@@ -287,7 +331,25 @@ impl<P: Publish> Runner<P> {
         }
     }
 
+    /// What came earlier and is not stored yet, or what a new order comes to. It is kept before anything else is done
+    /// with it.
+    async fn obtain(
+        &mut self,
+        index: usize,
+        retry_after: &RetryAfter,
+    ) -> Result<Arc<Issued>, Failure> {
+        if let Some(issued) = self.jobs[index].unstored(SystemTime::now()) {
+            return Ok(issued);
+        }
+        let issued = Arc::new(self.attempt(index, retry_after).await?);
+        self.jobs[index].unstored = Some(Arc::clone(&issued));
+        Ok(issued)
+    }
+
     async fn attempt(&self, index: usize, retry_after: &RetryAfter) -> Result<Issued, Failure> {
+        self.storage
+            .probe_certificate(&self.jobs[index].wanted.credential)
+            .map_err(Failure::Unwritable)?;
         let client = self.client(retry_after.clone())?;
         let account = account::open(&self.settings, &self.storage, &client).await?;
         match self.order_with(&account, index).await {
@@ -320,14 +382,15 @@ impl<P: Publish> Runner<P> {
         let credential = &self.jobs[index].wanted.credential;
         let directory = &self.settings.directory;
         let Issued { chain, key, .. } = issued;
-        Ok(self
-            .storage
-            .store_certificate(credential, directory, chain, key)?)
+        self.storage
+            .store_certificate(credential, directory, chain, key)
+            .map_err(Failure::Unstored)
     }
 
     fn succeeded(&mut self, index: usize, issued: &Credential) {
         let (now, draw) = (SystemTime::now(), self.draw());
         let job = &mut self.jobs[index];
+        job.unstored = None;
         job.plan.succeed(validity(issued), now, draw);
         job.hold(issued, now);
         let Wanted { credential, names } = &job.wanted;
@@ -355,6 +418,11 @@ impl<P: Publish> Runner<P> {
     }
 }
 
+/// Whether it came to its end without a panic. What it left half done is looked at by nobody but its caller.
+fn guarded(work: impl FnOnce()) -> bool {
+    catch_unwind(AssertUnwindSafe(work)).is_ok()
+}
+
 fn validity(credential: &Credential) -> Validity {
     Validity {
         not_before: credential.not_before,
@@ -370,3 +438,6 @@ impl fmt::Display for At {
         f.write_str(&httpdate::fmt_http_date(self.0))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,7 +10,9 @@ use crate::{CredentialName, DirectoryUrl};
 use certificates::{Credential, InvalidCredential};
 use instant_acme::AccountCredentials;
 use serde::{Deserialize, Serialize};
+use serde_json::error::Category;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -22,6 +24,12 @@ pub(crate) const ACCOUNT_FILE: &str = "account.json";
 const CHAIN: &str = "tls.crt";
 const KEY: &str = "tls.key";
 const DIRECTORY: &str = "directory";
+
+/// What is written to see whether something can be: no name of a credential, which has no leading dot.
+const PROBE: &str = "probe";
+
+/// Bytes of it: about what a certificate with its chain and key takes up, so that an almost full disk shows, too.
+const PROBE_BYTES: usize = 16 * 1024;
 
 /// Bytes of any file here at most.
 const MAX_BYTES: u64 = 1024 * 1024;
@@ -40,8 +48,46 @@ pub(crate) enum StorageError {
     #[error("{} cannot be written", .0.display())]
     Write(PathBuf, #[source] io::Error),
     #[error("{} is not what was stored there; move it away to make a new account", .0.display())]
-    Account(PathBuf, #[source] serde_json::Error),
+    Account(PathBuf, #[source] InvalidJson),
 }
+
+/// What kind of mistake there is in a JSON text, and where. Not what is there: serde quotes the value that it did not
+/// expect, which may be an account's key, and this is logged.
+#[derive(Debug)]
+pub(crate) struct InvalidJson {
+    category: Category,
+    line: usize,
+    column: usize,
+}
+
+impl From<serde_json::Error> for InvalidJson {
+    fn from(error: serde_json::Error) -> Self {
+        Self {
+            category: error.classify(),
+            line: error.line(),
+            column: error.column(),
+        }
+    }
+}
+
+impl fmt::Display for InvalidJson {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.category {
+            Category::Io => "it cannot be read or written as JSON",
+            Category::Syntax => "it is not JSON",
+            Category::Data => "a value is missing or of the wrong kind",
+            Category::Eof => "it ends too early",
+        })?;
+        // Values that were parsed before have no place any more.
+        if self.line == 0 {
+            return Ok(());
+        }
+        write!(f, ", line {} column {}", self.line, self.column)
+    }
+}
+
+// Nothing is behind it: a source would be logged with all it quotes.
+impl std::error::Error for InvalidJson {}
 
 /// An account as it is stored.
 #[derive(Deserialize, Serialize)]
@@ -80,6 +126,21 @@ impl Storage {
         Ok(folder)
     }
 
+    /// Whether a certificate could be stored. To be asked before one is ordered: servers count orders, whether or not
+    /// what comes of them can be kept.
+    pub(crate) fn probe_certificate(
+        &self,
+        credential: &CredentialName,
+    ) -> Result<(), StorageError> {
+        probe(&self.folder.join(credential.as_str()))
+    }
+
+    /// Whether an account could be stored. To be asked before one is made: servers count accounts, too, and one
+    /// without its key is lost.
+    pub(crate) fn probe_account(&self) -> Result<(), StorageError> {
+        probe(&self.folder)
+    }
+
     /// The account at a server, if there is one.
     pub(crate) fn account(
         &self,
@@ -90,7 +151,7 @@ impl Storage {
             return Ok(None);
         };
         let account = serde_json::from_value(account)
-            .map_err(|error| StorageError::Account(self.account_file(), error))?;
+            .map_err(|error| StorageError::Account(self.account_file(), error.into()))?;
         Ok(Some(account))
     }
 
@@ -101,7 +162,7 @@ impl Storage {
         account: &StoredAccount,
     ) -> Result<(), StorageError> {
         let account = serde_json::to_value(account)
-            .map_err(|error| StorageError::Account(self.account_file(), error))?;
+            .map_err(|error| StorageError::Account(self.account_file(), error.into()))?;
         let mut accounts = self.accounts()?;
         accounts.insert(directory.as_str().to_owned(), account);
         self.write_accounts(&accounts)
@@ -124,7 +185,7 @@ impl Storage {
         match read_if_there(&path)? {
             None => Ok(BTreeMap::new()),
             Some(text) => serde_json::from_slice(&text)
-                .map_err(|error| StorageError::Account(path.clone(), error)),
+                .map_err(|error| StorageError::Account(path.clone(), error.into())),
         }
     }
 
@@ -134,7 +195,7 @@ impl Storage {
     ) -> Result<(), StorageError> {
         let path = self.account_file();
         let text = serde_json::to_vec_pretty(accounts)
-            .map_err(|error| StorageError::Account(path.clone(), error))?;
+            .map_err(|error| StorageError::Account(path.clone(), error.into()))?;
         let written = make_folder(&self.folder).and_then(|()| {
             write_beside(&path, &text)?;
             put_in_place(&path)
@@ -223,6 +284,19 @@ fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, StorageError> {
 /// For the owner only, as far as it is not there yet.
 fn make_folder(folder: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(folder)
+}
+
+/// Writes a file into a folder and takes it away: permissions alone say nothing about full disks and quotas.
+fn probe(folder: &Path) -> Result<(), StorageError> {
+    let path = folder.join(PROBE);
+    let write = || {
+        make_folder(folder)?;
+        let written = write_beside(&path, &[0; PROBE_BYTES]);
+        // The part of it, too, that a full disk had room for.
+        let removed = fs::remove_file(beside(&path));
+        written.and(removed)
+    };
+    write().map_err(|error| StorageError::Write(folder.to_owned(), error))
 }
 
 /// `.tls.key.new`.

@@ -323,3 +323,55 @@ fn a_server_that_goes_away_costs_the_stored_certificate_nothing() {
     pebble.run();
     client.wait_for("one", 2);
 }
+
+#[test]
+fn nothing_is_ordered_before_it_could_be_stored() {
+    let responder = Responder::start();
+    let pebble = Pebble::start(&options(&responder));
+    let mut client = Client::new(&responder, &pebble, &[("one", &["a.test"])]);
+    fs::create_dir_all(&client.settings.storage).unwrap();
+    // Holds for root as well, whom permissions do not stop.
+    fs::write(client.path("one"), "in the way").unwrap();
+    client.start();
+    eventually("a failure", || client.orders("one", "failure") > 0);
+    assert_eq!((pebble.orders(), pebble.accounts()), (0, 0));
+    fs::remove_file(client.path("one")).unwrap();
+    client.wait_for("one", 1);
+    assert_eq!((pebble.orders(), pebble.accounts()), (1, 1));
+}
+
+#[test]
+fn no_account_is_made_before_it_could_be_stored() {
+    let responder = Responder::start();
+    let pebble = Pebble::start(&options(&responder));
+    let mut client = Client::new(&responder, &pebble, &[("one", &["a.test"])]);
+    // In the way of what is written there, but of nothing in the credential's own folder.
+    let obstacles = [".probe.new", ".account.json.new"].map(|name| client.path(name));
+    for obstacle in &obstacles {
+        fs::create_dir_all(obstacle).unwrap();
+    }
+    client.start();
+    eventually("a failure", || client.orders("one", "failure") > 0);
+    assert_eq!(pebble.accounts(), 0);
+    for obstacle in &obstacles {
+        fs::remove_dir(obstacle).unwrap();
+    }
+    client.wait_for("one", 1);
+    assert_eq!(pebble.accounts(), 1);
+}
+
+#[test]
+fn a_certificate_that_cannot_be_stored_is_kept_and_not_ordered_again() {
+    let responder = Responder::start();
+    let pebble = Pebble::start(&options(&responder));
+    let mut client = Client::new(&responder, &pebble, &[("one", &["a.test"])]);
+    let obstacle = client.path("one").join("tls.crt");
+    fs::create_dir_all(&obstacle).unwrap();
+    client.start();
+    eventually("a failure", || client.orders("one", "failure") > 0);
+    assert_eq!(pebble.orders(), 1, "it was ordered");
+    fs::remove_dir(&obstacle).unwrap();
+    client.wait_for("one", 1);
+    assert_eq!(client.certificate("one").unwrap().names, ["a.test"]);
+    assert_eq!(pebble.orders(), 1, "the one that came was stored");
+}

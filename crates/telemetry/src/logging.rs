@@ -14,7 +14,7 @@ use tracing_subscriber::{Layer, Registry, fmt, reload};
 
 /// Put before every level. Pingora logs each failed request and each client that goes away, which the
 /// access log tells better; a longer target given by the user wins.
-const QUIET: &str = "pingora=off";
+const QUIET: &str = "pingora=off,rustls=error,notify=error";
 
 /// How the log is written.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]

@@ -36,7 +36,7 @@ pub(crate) struct Limits {
     /// From a request's first byte to the end of its head.
     #[serde(deserialize_with = "some_duration")]
     head_timeout: Option<Duration>,
-    /// From a connection's first byte to the end of its TLS handshake.
+    /// From a connection's acceptance to the end of its TLS handshake.
     #[serde(deserialize_with = "some_duration")]
     handshake_timeout: Option<Duration>,
     /// TLS handshakes at the same time.

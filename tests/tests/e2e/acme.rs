@@ -175,7 +175,8 @@ fn a_renewal_under_traffic_fails_no_request() {
     for (what, load) in [("kept", kept), ("new", new)] {
         let report = load.stop();
         assert_eq!(report.failed, 0, "{what}: {:?}", report.failures);
-        assert!(report.served > 100, "{what}: {report:?}");
+        // How many there are says how fast the machine is, and nothing about the renewal.
+        assert!(report.served > 0, "{what}: {report:?}");
     }
     assert!(renewed.is_some(), "the certificate was not renewed");
     let log = gateway.log().split_off(told);

@@ -23,8 +23,12 @@ fn v2() -> Vec<u8> {
 
 /// Sends a header and a request in one go.
 fn get_after(gateway: &Gateway, header: &[u8]) -> std::io::Result<e2e::Response> {
+    get_path_after(gateway, header, "/")
+}
+
+fn get_path_after(gateway: &Gateway, header: &[u8], path: &str) -> std::io::Result<e2e::Response> {
     let mut connection = Connection::open(gateway.http());
-    connection.write(&[header, &Request::get(SHOP, "/").bytes()].concat())?;
+    connection.write(&[header, &Request::get(SHOP, path).bytes()].concat())?;
     connection.read_response("GET")
 }
 
@@ -56,14 +60,16 @@ fn a_named_source_says_who_the_client_is() {
             "127.0.0.1",
         ),
     ];
-    for (what, header, client) in cases {
-        let response =
-            get_after(&gateway, header).unwrap_or_else(|error| panic!("{what}: {error}"));
+    for (index, (what, header, client)) in cases.into_iter().enumerate() {
+        // One path for each, by which its own record is waited for.
+        let path = format!("/{index}");
+        let response = get_path_after(&gateway, header, &path)
+            .unwrap_or_else(|error| panic!("{what}: {error}"));
         assert_eq!(response.status, 200, "{what}");
         assert_eq!(forwarded_for(&origin.last_request()), client, "{what}");
+        let record = gateway.logged(&path);
+        assert_eq!(record["x_forwarded_for"], client, "{what}: {record}");
     }
-    let record = gateway.logged("/");
-    assert_eq!(record["x_forwarded_for"], "127.0.0.1", "{record}");
 }
 
 #[test]

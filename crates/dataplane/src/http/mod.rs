@@ -196,6 +196,7 @@ impl ProxyHttp for Gateway {
             return Ok(());
         }
         response::forward(session, response, ctx);
+        ctx.announce_end(session);
         Ok(())
     }
 
@@ -303,6 +304,15 @@ impl RequestCtx {
             .as_ref()
             .and_then(|plan| plan.left(Instant::now()));
         left.is_some_and(|left| left.is_zero())
+    }
+
+    /// Lets an answer that is the last of its connection say so: what was known when its request came may be
+    /// long ago.
+    fn announce_end(&self, session: &mut Session) {
+        let is_last = |head: &context::Head| head.connection.state.is_ending();
+        if self.head.as_deref().is_some_and(is_last) {
+            session.set_keepalive(None);
+        }
     }
 
     fn connected(&mut self, reused: bool, digest: Option<&Digest>) {

@@ -142,6 +142,7 @@ async fn send(session: &mut Session, ctx: &mut RequestCtx, reply: Reply) -> Resu
     operate(session, ctx, &mut head);
     ctx.outcome.status = head.status.as_u16();
     ctx.outcome.grpc_status = reply.grpc_status;
+    ctx.announce_end(session);
     write(session, head, body).await
 }
 

@@ -39,7 +39,7 @@ pub(super) fn decide(session: &mut Session, ctx: &mut RequestCtx) -> (Step, Opti
     let hosts = match served {
         Ok(hosts) => hosts,
         Err((failure, origin)) => {
-            close_unless_kept(session, &head.connection, &failure);
+            close_if_gone(session, &head.connection, &failure);
             ctx.origin = origin;
             return (Step::Fail(failure), None);
         }
@@ -82,7 +82,7 @@ fn virtual_hosts<'t>(
     authority: &str,
     misdirected: Misdirected,
 ) -> Result<&'t VirtualHosts, FailureOf> {
-    let Some(listener) = table.listener(&connection.listener) else {
+    let Some(listener) = table.listener(&connection.listener, connection.local.ip()) else {
         return Err((Failure::NoListener, None));
     };
     let Some(facts) = &connection.tls else {
@@ -110,7 +110,7 @@ fn virtual_hosts<'t>(
 }
 
 /// A connection whose server is gone serves nobody any more.
-fn close_unless_kept(session: &mut Session, connection: &ConnectionInfo, failure: &Failure) {
+fn close_if_gone(session: &mut Session, connection: &ConnectionInfo, failure: &Failure) {
     if *failure == Failure::ServerGone {
         session.set_keepalive(None);
         connection.state.close_when_idle();

@@ -318,14 +318,9 @@ impl Way {
             Poll::Pending if self.waits => return Poll::Pending,
             Poll::Pending => self.drained = true,
             Poll::Ready(Ok(())) => (self.drained, self.whole) = (length == 0, length == 0),
-            Poll::Ready(Err(error)) => {
-                self.drained = true;
-                // Over TLS this is an end that was not announced, and no more than an end.
-                if error.kind() == io::ErrorKind::UnexpectedEof {
-                    self.whole = true;
-                } else {
-                    self.broken = Some(Broken::Source);
-                }
+            // An end of TLS that was not announced is no error: `Transport` reads it as an end.
+            Poll::Ready(Err(_)) => {
+                (self.drained, self.broken) = (true, Some(Broken::Source));
             }
         }
         self.read += length as u64;

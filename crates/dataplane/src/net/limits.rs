@@ -16,8 +16,8 @@ pub struct Limits {
     pub head_bytes: usize,
     /// From a request's first byte to the end of its head. Default 15 s.
     pub head_timeout: Duration,
-    /// From a connection's first byte to the end of its TLS handshake, waiting for its turn included. Default
-    /// 10 s.
+    /// From a connection's acceptance (and its PROXY header, if it has one) to the end of its TLS handshake,
+    /// waiting for its turn and for the client's first byte included. Default 10 s.
     pub handshake_timeout: Duration,
     /// TLS handshakes that go on at the same time; others wait for their turn. Default 8,192.
     pub handshakes: usize,

@@ -75,7 +75,8 @@ impl Connections {
         states.push(Arc::downgrade(state));
     }
 
-    fn close_idle(&self) {
+    /// Tells each of them.
+    fn tell(&self, what: fn(&super::ConnectionState)) {
         let states = self
             .states
             .lock()
@@ -83,7 +84,7 @@ impl Connections {
         states
             .iter()
             .filter_map(std::sync::Weak::upgrade)
-            .for_each(|s| s.close_when_idle());
+            .for_each(|state| what(&state));
     }
 }
 
@@ -135,6 +136,7 @@ impl Listener {
     /// From now on every answer is the last of its connection. New connections are still accepted.
     pub(super) fn announce_end(&self) {
         let _ = self.drain.send(true);
+        self.connections.tell(super::ConnectionState::announce_end);
     }
 
     /// Connections open on it.
@@ -148,7 +150,8 @@ impl Drop for Listener {
         // The acceptor may have ended by itself; then nobody listens, which is what is wanted.
         let _ = self.stop.send(true);
         let _ = self.drain.send(true);
-        self.connections.close_idle();
+        self.connections
+            .tell(super::ConnectionState::close_when_idle);
     }
 }
 

@@ -17,12 +17,16 @@ use pingora_core::server::ShutdownWatch;
 use rules::Serves;
 use std::future::poll_fn;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::io::AsyncRead;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 
 /// Pingora's spelling of a keep-alive that it does not time by itself.
 const KEEPALIVE_UNTIMED: u64 = 0;
+
+/// How long a client that has just shaken hands may take to send its request when its listener goes.
+const FIRST_REQUEST: Duration = Duration::from_secs(1);
 
 /// Serves a connection to its end. What is not HTTP in clear is boxed: it would make the future of every
 /// connection larger.
@@ -34,7 +38,7 @@ pub(super) async fn serve<A: Application>(
 ) {
     // Small answers must not wait for the client's acknowledgements; where it fails, they do.
     let _ = socket.set_nodelay(true);
-    let transport = match serving.app.shared().speaks(&info.listener) {
+    let transport = match serving.app.shared().speaks(&info) {
         Speaks::Http => Transport::Plain(socket),
         Speaks::Tcp => return Box::pin(forward(socket, &info, serving)).await,
         Speaks::Tls => match Box::pin(secured(socket, &mut info, serving)).await {
@@ -82,7 +86,13 @@ async fn first_bytes(
     info: &ConnectionInfo,
     limits: &Limits,
 ) -> Option<(Protocol, Bytes)> {
-    let closing = poll_fn(|cx| info.state.poll_closing(cx));
+    let closing = async {
+        poll_fn(|cx| info.state.poll_closing(cx)).await;
+        if info.tls.is_some() {
+            // It could not send anything before.
+            tokio::time::sleep(FIRST_REQUEST).await;
+        }
+    };
     tokio::select! {
         biased;
         sniffed = tokio::time::timeout(limits.head_timeout, sniff(stream)) => sniffed.ok()?.ok()?,
@@ -97,14 +107,14 @@ async fn secured<A: Application>(
     serving: &Serving<A>,
 ) -> Option<Transport> {
     let shared = serving.app.shared();
-    let accepted = {
-        let closing = poll_fn(|cx| info.state.poll_closing(cx));
-        tokio::select! {
-            biased;
-            accepted = tls::accept(socket, info, shared, &serving.handshakes, &serving.limits) => accepted?,
-            () = closing => return None,
-        }
-    };
+    let turn = serving.handshakes.turn(&serving.limits);
+    // A handshake that has begun is brought to its end.
+    tokio::select! {
+        biased;
+        _ = turn.wait_for(&socket) => {}
+        () = poll_fn(|cx| info.state.poll_closing(cx)) => return None,
+    }
+    let accepted = tls::accept(socket, info, shared, turn).await?;
     let (transport, prefix, routed) = match accepted {
         Incoming::Http(stream, facts) => {
             info.tls = Some(facts);
@@ -128,7 +138,7 @@ async fn forward<A: Application>(socket: TcpStream, info: &ConnectionInfo, servi
     let shared = serving.app.shared();
     let connection = {
         let snapshot = shared.snapshot();
-        let listener = snapshot.table.listener(&info.listener);
+        let listener = snapshot.table.listener(&info.listener, info.local.ip());
         let Some(Serves::Tcp(routes)) = listener.map(|listener| &listener.serves) else {
             // The listener has just become another.
             return;

@@ -43,6 +43,8 @@ pub struct ConnectionState {
     /// 0, or a [`RefusedHead`] plus one.
     refused: AtomicU8,
     closing: AtomicBool,
+    /// Every answer from now on is its last.
+    ending: AtomicBool,
     waker: AtomicWaker,
     /// The client's address, once a request asked for it.
     pub(crate) peer_value: OnceLock<HeaderValue>,
@@ -61,6 +63,7 @@ impl ConnectionState {
             sent: AtomicU64::new(0),
             refused: AtomicU8::new(0),
             closing: AtomicBool::new(false),
+            ending: AtomicBool::new(false),
             waker: AtomicWaker::new(),
             peer_value: OnceLock::new(),
         }
@@ -138,6 +141,16 @@ impl ConnectionState {
     pub fn close_when_idle(&self) {
         self.closing.store(true, Ordering::Release);
         self.waker.wake();
+    }
+
+    /// Has every answer from now on say that it is the last.
+    pub(super) fn announce_end(&self) {
+        self.ending.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether an answer that is written now is the connection's last.
+    pub(crate) fn is_ending(&self) -> bool {
+        self.ending.load(Ordering::Relaxed) || self.is_closing()
     }
 
     /// Whether the connection was asked to end.

@@ -16,7 +16,7 @@ use rustls::{HandshakeKind, ServerConfig};
 use std::io;
 use std::sync::Arc;
 use tokio::net::TcpStream;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::StartHandshake;
 use tokio_rustls::server::TlsStream;
@@ -58,6 +58,36 @@ impl Handshakes {
     pub(crate) fn new(limits: &Limits) -> Self {
         Self(Semaphore::new(limits.handshakes))
     }
+
+    /// One of them, which may take as long as the limits allow from now on.
+    pub(crate) fn turn(&self, limits: &Limits) -> Turn<'_> {
+        Turn {
+            handshakes: self,
+            deadline: Instant::now() + limits.handshake_timeout,
+        }
+    }
+}
+
+/// A handshake that is to come. It counts once it costs something: a client that only connects keeps nobody away.
+#[derive(Clone, Copy)]
+pub(crate) struct Turn<'h> {
+    handshakes: &'h Handshakes,
+    deadline: Instant,
+}
+
+impl<'h> Turn<'h> {
+    /// Waits until the client has begun, or its time is over.
+    pub(crate) async fn wait_for(&self, socket: &TcpStream) {
+        // Whatever there is, or is not, is found when the hello is read.
+        let _ = timeout_at(self.deadline, socket.readable()).await;
+    }
+
+    async fn take(&self) -> Result<SemaphorePermit<'h>, HandshakeFailure> {
+        let turn = timeout_at(self.deadline, self.handshakes.0.acquire()).await;
+        turn.ok()
+            .and_then(Result::ok)
+            .ok_or(HandshakeFailure::TooMany)
+    }
 }
 
 /// Brings a connection through its handshake. `None`: it failed, which is counted.
@@ -65,16 +95,10 @@ pub(crate) async fn accept(
     socket: TcpStream,
     info: &ConnectionInfo,
     shared: &Arc<Shared>,
-    handshakes: &Handshakes,
-    limits: &Limits,
+    turn: Turn<'_>,
 ) -> Option<Incoming> {
-    let deadline = Instant::now() + limits.handshake_timeout;
-    let done = match timeout_at(deadline, handshakes.0.acquire()).await {
-        Ok(Ok(_turn)) => timeout_at(deadline, begin(socket, info, shared))
-            .await
-            .unwrap_or(Err(HandshakeFailure::TooSlow)),
-        _ => Err(HandshakeFailure::TooMany),
-    };
+    let done = timeout_at(turn.deadline, begin(socket, info, shared, turn)).await;
+    let done = done.unwrap_or(Err(HandshakeFailure::TooSlow));
     done.unwrap_or_else(|failure| {
         failure.record(info, shared);
         None
@@ -85,16 +109,17 @@ async fn begin(
     mut socket: TcpStream,
     info: &ConnectionInfo,
     shared: &Arc<Shared>,
+    turn: Turn<'_>,
 ) -> Result<Option<Incoming>, HandshakeFailure> {
     let Hello { accepted, raw } = hello::read(&mut socket).await?;
     let hello = accepted.client_hello();
     let sni: Option<Box<str>> = hello.server_name().map(Into::into);
     if let Some(config) = challenge(&hello, sni.as_deref(), &shared.challenges) {
-        handshake(accepted, socket, config).await?;
+        handshake(accepted, socket, config, turn).await?;
         return Ok(None);
     }
     let snapshot = shared.snapshot();
-    let listener = snapshot.table.listener(&info.listener);
+    let listener = snapshot.table.listener(&info.listener, info.local.ip());
     let server = listener.and_then(|listener| listener.tls_server(sni.as_deref()));
     let Some(server) = server.cloned() else {
         Alert::UnrecognizedName.send(&socket);
@@ -117,12 +142,12 @@ async fn begin(
         ))),
         TlsAction::Https { tls, .. } => {
             drop(raw);
-            let (stream, facts) = end_tls(accepted, socket, &snapshot, &server, tls).await?;
+            let (stream, facts) = end_tls(accepted, socket, &snapshot, &server, tls, turn).await?;
             Ok(Some(Incoming::Http(stream, facts)))
         }
         TlsAction::Tcp { tls, .. } => {
             drop(raw);
-            let (stream, facts) = end_tls(accepted, socket, &snapshot, &server, tls).await?;
+            let (stream, facts) = end_tls(accepted, socket, &snapshot, &server, tls, turn).await?;
             Ok(Some(Incoming::Tcp(stream, facts, routed(snapshot, server))))
         }
     }
@@ -158,6 +183,7 @@ async fn end_tls(
     snapshot: &Snapshot,
     server: &Arc<TlsServer>,
     tls: &Arc<TlsTermination>,
+    turn: Turn<'_>,
 ) -> Result<(Box<TlsStream<TcpStream>>, Arc<TlsFacts>), HandshakeFailure> {
     let ready = snapshot
         .terminations
@@ -176,13 +202,21 @@ async fn end_tls(
         }
     };
     let config = config_for(&accepted.client_hello(), ready);
-    let stream = handshake(accepted, socket, config).await?;
+    let sni: Option<Box<str>> = accepted.client_hello().server_name().map(Into::into);
+    let refused = |error| HandshakeFailure::Rejected {
+        error,
+        server: Some(server.clone()),
+        sni: sni.clone(),
+    };
+    let stream = handshake(accepted, socket, config, turn).await;
+    let stream = stream.map_err(|failure| match failure {
+        HandshakeFailure::Rejected { error, .. } => refused(error),
+        other => other,
+    })?;
     let session = stream.get_ref().1;
     verify_again(ready, session).map_err(|error| {
-        let rejected =
-            HandshakeFailure::Rejected(io::Error::new(io::ErrorKind::InvalidData, error));
         linger(stream.get_ref().0);
-        rejected
+        refused(io::Error::new(io::ErrorKind::InvalidData, error))
     })?;
     let facts = TlsFacts::new(server, tls, ready.local_uri.clone(), session);
     Ok((Box::new(stream), Arc::new(facts)))
@@ -205,13 +239,19 @@ async fn handshake(
     accepted: Accepted,
     socket: TcpStream,
     config: Arc<ServerConfig>,
+    turn: Turn<'_>,
 ) -> Result<TlsStream<TcpStream>, HandshakeFailure> {
+    let _turn = turn.take().await?;
     let start = StartHandshake::from_parts(accepted, socket);
     let done = start.into_stream(config).into_fallible().await;
     done.map_err(|(error, socket)| {
         // The alert that says why must not be lost to what the client still sends.
         linger(&socket);
-        HandshakeFailure::Rejected(error)
+        HandshakeFailure::Rejected {
+            error,
+            server: None,
+            sni: None,
+        }
     })
 }
 

@@ -169,7 +169,8 @@ impl ClientCertificate {
 /// What would end a value early stands in quotation marks, as Envoy's documentation has it.
 fn quoted(value: &str) -> String {
     if value.contains([',', ';', '=', '"']) {
-        return format!("\"{}\"", value.replace('"', "\\\""));
+        let escaped = value.replace('\\', "\\\\").replace('"', "\\\"");
+        return format!("\"{escaped}\"");
     }
     value.to_owned()
 }

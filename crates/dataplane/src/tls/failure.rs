@@ -36,7 +36,14 @@ pub(crate) enum HandshakeFailure {
         why: String,
     },
     /// The two did not agree, or the client's certificate was refused.
-    Rejected(std::io::Error),
+    Rejected {
+        /// Why.
+        error: std::io::Error,
+        /// Whose certificate was shown. Absent: that of a challenge.
+        server: Option<Arc<TlsServer>>,
+        /// What the client asked for.
+        sni: Option<Box<str>>,
+    },
 }
 
 impl HandshakeFailure {
@@ -53,8 +60,13 @@ impl HandshakeFailure {
             Self::UnknownServer(_) => "unknown_server",
             Self::NotOfTheMesh(_) => "not_of_the_mesh",
             Self::NotReady { .. } => "no_certificate",
-            Self::Rejected(error) => rejected(error),
+            Self::Rejected { error, .. } => rejected(error),
         }
+    }
+
+    /// Whether this side refused a client that speaks TLS: its operator will ask why (promise 1).
+    fn is_refusal(&self) -> bool {
+        self.reason().starts_with("client_certificate") || self.reason() == "nothing_in_common"
     }
 
     /// Counts the failure, and tells of it where debugging is on.
@@ -71,6 +83,7 @@ impl HandshakeFailure {
 
     /// The access log has what was answered as HTTP (promise 1), and, as Envoy's, whom no server took.
     fn log(&self, info: &ConnectionInfo, shared: &Shared) {
+        let mut why = None;
         let mut record = AccessRecord::new(SystemTime::now());
         match self {
             Self::PlainHttp => {
@@ -88,6 +101,12 @@ impl HandshakeFailure {
                 record.response_code_details = "tls_server_not_ready";
                 record.upstream_transport_failure_reason = why;
                 record.origin = Some(&*server.origin);
+            }
+            Self::Rejected { server, sni, .. } if self.is_refusal() => {
+                record.response_code_details = "tls_handshake_refused";
+                record.connection_termination_details = why.get_or_insert_with(|| self.to_string());
+                record.requested_server_name = sni.as_deref().unwrap_or_default();
+                record.origin = server.as_ref().map(|server| &*server.origin as _);
             }
             _ => return,
         }
@@ -133,7 +152,7 @@ impl fmt::Display for HandshakeFailure {
                 f.write_str("the client offers no protocol of the mesh (ALPN)")
             }
             Self::NotReady { server, why } => write!(f, "{}: {why}", server.name),
-            Self::Rejected(error) => write!(f, "{error}"),
+            Self::Rejected { error, .. } => write!(f, "{error}"),
         }
     }
 }

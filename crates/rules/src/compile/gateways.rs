@@ -83,7 +83,8 @@ impl PlannedServer {
         format!("spec.servers[{}]", self.index)
     }
 
-    fn warning(&self, code: &'static str, message: String) -> Diagnostic {
+    /// A warning about it as a whole.
+    pub(crate) fn warning(&self, code: &'static str, message: String) -> Diagnostic {
         warning(
             &self.gateway.meta,
             code,

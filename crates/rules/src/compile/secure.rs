@@ -11,7 +11,7 @@ use super::virtual_hosts::HostPlans;
 use crate::{
     HostMap, ListenerKey, TcpRoute, TcpRoutes, TlsAction, TlsServer, TlsTermination, VirtualHosts,
 };
-use model::{Diagnostic, ServerKind, ServerTlsMode};
+use model::{Diagnostic, Origin, ServerKind, ServerTlsMode};
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::sync::Arc;
@@ -153,6 +153,7 @@ impl Run<'_> {
         }
     }
 
+    /// A server that knows clusters by their spelling has all that nobody else has.
     fn claim_spellings<'p>(
         &mut self,
         of: &'p PlannedServer,
@@ -173,11 +174,14 @@ impl Run<'_> {
         );
         let action = TlsAction::AutoPassthrough(spelled.map.clone());
         let server = self.keep(key.clone(), of, action);
+        let mut taken = Taken::default();
         for name in &spelled.names {
-            claims
+            let claim = claims
                 .entry(name.clone())
                 .or_insert_with(|| Claim::Server(of, server.clone()));
+            taken.note(name, claim.of(), of);
         }
+        self.findings.extend(taken.warning(of));
         self.spelled.insert(key, spelled);
     }
 
@@ -277,6 +281,35 @@ impl Claim<'_> {
     }
 }
 
+/// The spellings of a server that others have. They are told together: a mesh has thousands.
+#[derive(Default)]
+struct Taken {
+    /// The first of them, and where its server stands.
+    first: Option<(Arc<str>, Origin)>,
+    count: usize,
+}
+
+impl Taken {
+    /// Counts a name that is not `of`'s but `holder`'s.
+    fn note(&mut self, name: &Arc<str>, holder: &PlannedServer, of: &PlannedServer) {
+        if holder.is(of) {
+            return;
+        }
+        self.count += 1;
+        self.first
+            .get_or_insert_with(|| (name.clone(), holder.origin()));
+    }
+
+    fn warning(self, of: &PlannedServer) -> Option<Diagnostic> {
+        let (name, holder) = self.first?;
+        let mut message = format!("connections for {name:?} are taken by {holder} already");
+        if self.count > 1 {
+            message += &format!("; of the names of this server, {} are taken", self.count);
+        }
+        Some(of.warning("sni_conflict", message))
+    }
+}
+
 /// Routes of several VirtualServices, in order.
 #[derive(Default)]
 struct RoutePlan {
@@ -300,7 +333,7 @@ impl RoutePlan {
     }
 }
 
-fn hidden(one: &ConnectionRoute, part: &Part, earlier: &model::Origin, why: &str) -> Diagnostic {
+fn hidden(one: &ConnectionRoute, part: &Part, earlier: &Origin, why: &str) -> Diagnostic {
     let place = (&part.virtual_service.meta, one.path.as_str(), one.at);
     Diagnostic {
         code: "shadowed_by_other",

@@ -144,3 +144,40 @@ fn a_stored_pair_that_does_not_match_is_unusable() {
         Unusable::Invalid(InvalidCredential::Mismatch)
     ));
 }
+
+#[test]
+fn what_is_told_of_a_broken_account_file_quotes_nothing_of_it() {
+    let (_folder, storage) = storage();
+    let one = directory("https://one.test/");
+    storage.store_account(&one, &account("")).unwrap();
+    let cases = [
+        (r#""SECRET""#, "line 1 column 8"),
+        (r#"{"a": SECRET}"#, "it is not JSON, line 1 column 7"),
+        (
+            r#"{"https://one.test/": {"contact": "SECRET"}}"#,
+            "of the wrong kind",
+        ),
+        (r#"{"https://one.test/": "SECRET"}"#, "of the wrong kind"),
+    ];
+    for (text, want) in cases {
+        fs::write(storage.account_file(), text).unwrap();
+        let error = storage.account(&one).err().unwrap();
+        let told = format!("{} {error:?}", crate::failure::Chain(&error));
+        assert!(told.contains(want), "{told}");
+        assert!(!told.contains("SECRET"), "{told}");
+    }
+}
+
+#[test]
+fn a_probe_leaves_nothing_and_tells_what_is_in_the_way() {
+    let (_folder, storage) = storage();
+    storage.probe_certificate(&name()).unwrap();
+    storage.probe_account().unwrap();
+    let folder = storage.folder.join("shop");
+    assert_eq!(fs::read_dir(&folder).unwrap().count(), 0);
+    fs::remove_dir(&folder).unwrap();
+    fs::write(&folder, "").unwrap();
+    let error = storage.probe_certificate(&name()).unwrap_err();
+    assert!(matches!(error, StorageError::Write(path, _) if path == folder));
+    storage.probe_account().unwrap();
+}

@@ -1,6 +1,6 @@
 //! Answers that the gateway makes itself.
 
-use super::client::get;
+use super::client::{Message, get};
 use super::gateway::{Rules, forward, missing, prefix, retries, set, value};
 use super::origin::{Act, Origin, ok, respond};
 use http::StatusCode;
@@ -9,6 +9,8 @@ use rules::{
     HeaderOps, OriginMatch, PartsPerMillion, Predicate, RedirectAction, RedirectPath, RedirectPort,
 };
 use std::time::{Duration, Instant};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpListener;
 
 const ALWAYS: PartsPerMillion = PartsPerMillion(1_000_000);
 
@@ -353,4 +355,25 @@ async fn a_grpc_request_gets_grpc_shaped_answers() {
         "no healthy upstream"
     );
     assert_eq!(response.header("content-type").unwrap(), "application/grpc");
+}
+
+/// Promise 6. The request came before the end was known, its answer after.
+#[tokio::test]
+async fn the_last_answer_of_a_connection_says_so() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let gateway = Rules::to(&[listener.local_addr().unwrap()]).start().await;
+    let mut client = gateway.client().await;
+    client.send(&get("/")).await;
+    let (mut upstream, _) = listener.accept().await.unwrap();
+    Message::read(&mut upstream, &mut Vec::new(), false)
+        .await
+        .unwrap();
+    gateway.listeners.announce_end();
+    upstream
+        .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nlate")
+        .await
+        .unwrap();
+    let answer = client.response().await;
+    assert_eq!(answer.header("connection").as_deref(), Some("close"));
+    assert!(client.is_closed().await);
 }

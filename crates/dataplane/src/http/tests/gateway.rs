@@ -29,7 +29,7 @@ pub(crate) struct Gateway {
     pub(crate) shared: Arc<Shared>,
     pub(crate) table: Arc<Table>,
     pub(crate) endpoints: Endpoints,
-    _listeners: ListenerManager<GatewayApp>,
+    pub(crate) listeners: ListenerManager<GatewayApp>,
     folder: tempfile::TempDir,
 }
 
@@ -179,7 +179,7 @@ impl Rules {
             shared,
             table,
             endpoints: self.endpoints,
-            _listeners: listeners,
+            listeners,
             folder,
         }
     }

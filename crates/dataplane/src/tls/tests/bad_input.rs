@@ -130,6 +130,24 @@ async fn a_client_that_does_not_answer_is_cut_off() {
     assert_eq!(slow, 2);
 }
 
+/// A handshake counts from its hello on, so that clients that only connect keep nobody away.
+#[tokio::test]
+async fn silent_clients_keep_nobody_away() {
+    let limit = |rules: &mut Rules| rules.limits.handshakes = 1;
+    let tls = Secured::start_with(&[server("shop", &["shop.test"])], limit).await;
+    let mut silent = Vec::new();
+    for sent in [0, 1, 100] {
+        let mut client = Client::connect(tls.gateway.address).await;
+        let part = &hello(&tls, "shop.test")[..sent];
+        client.socket.write_all(part).await.unwrap();
+        silent.push(client);
+    }
+    for _ in 0..3 {
+        let answer = tls.get(tls.client(), "shop.test").await.unwrap();
+        assert_eq!(answer.status(), 200);
+    }
+}
+
 #[tokio::test]
 async fn http_in_clear_is_told_to_speak_tls() {
     let tls = start().await;

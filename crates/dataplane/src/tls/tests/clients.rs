@@ -54,6 +54,13 @@ async fn mutual_lets_in_whom_the_authority_signed() {
     check(&tls, Some(&tls.clients.server(&["a.test"])), false).await;
     assert_eq!(failures(&tls, "client_certificate_missing"), 2);
     assert_eq!(failures(&tls, "client_certificate_invalid"), 8);
+    // An operator is asked why (promise 1).
+    tls.gateway
+        .logs(" shop.test - client_certificate_missing ")
+        .await;
+    tls.gateway
+        .logs(" shop.test - client_certificate_invalid ")
+        .await;
 }
 
 #[tokio::test]

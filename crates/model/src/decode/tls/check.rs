@@ -87,10 +87,15 @@ pub(super) fn check_tls(fields: &Fields<'_>, tls: &ServerTlsSettings) {
             refuse_revocations(fields);
             warn_of_verification(fields);
         }
+        ServerTlsMode::Mutual if tls.insecure_skip_verify => {
+            require_certificate(fields, tls);
+            warn_of_unverified(fields);
+        }
         ServerTlsMode::Mutual | ServerTlsMode::OptionalMutual => {
             require_certificate(fields, tls);
             require_authorities(fields, tls);
             warn_of_revocations(fields, tls);
+            warn_of_pairs(fields, tls);
         }
     }
     if !passes(tls.mode) {
@@ -176,6 +181,9 @@ const VERIFICATION: &[&str] = &[
     "verifyCertificateHash",
 ];
 
+/// Fields that say what certificates of clients are verified against.
+const AUTHORITIES: &[&str] = &["caCertificates", "caCrl", "caCertCredentialName"];
+
 /// The fields of `names` that are there.
 fn present<'f>(
     fields: &'f Fields<'_>,
@@ -197,13 +205,49 @@ fn warn_of_settings(fields: &Fields<'_>) {
     }
 }
 
+/// The authorities that stand in the pairs of `tlsCertificates`.
+fn authorities_of_pairs<'f>(fields: &Fields<'f>) -> Vec<(&'static str, Cursor<'f>)> {
+    const NAME: &str = "caCertificates";
+    // As in protobuf, an empty text is as good as absent.
+    let filled = |pair: &Fields<'f>| pair.string(NAME).and_then(|_| pair.field(NAME));
+    let of_pair = |pair: Cursor<'f>| Some((NAME, pair.part_of_object(filled)?));
+    let pairs = fields.items("tlsCertificates").into_iter();
+    pairs.filter_map(of_pair).collect()
+}
+
 fn warn_of_verification(fields: &Fields<'_>) {
-    for (name, field) in present(fields, VERIFICATION) {
+    for (name, field) in present(fields, VERIFICATION).chain(authorities_of_pairs(fields)) {
         let message =
             format!("{name} is ignored, since mode SIMPLE asks no client for a certificate");
         field
             .warning("ineffective", message)
             .help("set mode to MUTUAL to verify clients");
+    }
+}
+
+/// Whoever names authorities expects them to be asked, which is worth a word where nobody is verified.
+fn warn_of_unverified(fields: &Fields<'_>) {
+    for (name, field) in present(fields, AUTHORITIES).chain(authorities_of_pairs(fields)) {
+        let message = format!("{name} is ignored, since insecureSkipVerify verifies no client");
+        field
+            .warning("ineffective", message)
+            .help("leave insecureSkipVerify out to verify clients");
+    }
+}
+
+/// One set of authorities verifies all clients, whichever of the pairs is chosen for them.
+fn warn_of_pairs(fields: &Fields<'_>, tls: &ServerTlsSettings) {
+    let (taken, why) = if tls.ca_cert_credential_name.is_some() {
+        (0, "since caCertCredentialName names the authorities")
+    } else if tls.ca_certificates.is_some() {
+        (0, "since caCertificates beside tlsCertificates is taken")
+    } else {
+        (1, "since that of an earlier certificate is taken")
+    };
+    for (name, field) in authorities_of_pairs(fields).into_iter().skip(taken) {
+        field
+            .warning("ineffective", format!("{name} is ignored, {why}"))
+            .help("put all authorities into one file");
     }
 }
 

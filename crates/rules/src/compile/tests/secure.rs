@@ -201,6 +201,33 @@ fn spelled_clusters_follow_the_services() {
     assert!(!fourth.clusters.keys().any(is_z));
 }
 
+/// One diagnostic for all of them, which says how many there are.
+#[test]
+fn spellings_that_another_server_has_are_told_once() {
+    let (mut compiler, mut resources) = (compiler(), resources());
+    let later = r#"
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: { name: later }
+spec:
+  selector: { istio: ingressgateway }
+  servers:
+  - { port: { number: 15443, name: auto, protocol: TLS }, hosts: ["*.cluster.local"], tls: { mode: AUTO_PASSTHROUGH } }
+"#;
+    insert(&mut resources, later);
+    // Also when nothing is compiled again.
+    for _ in 0..2 {
+        let (_, diagnostics) = compiler.compile(&resources);
+        let [one] = &diagnostics[..] else {
+            panic!("{diagnostics:?}");
+        };
+        assert_eq!((one.code, &*one.path), ("sni_conflict", "spec.servers[0]"));
+        let want = "connections for \"outbound_.80_._.x.default.svc.cluster.local\" are taken by \
+                    Gateway default/gw spec.servers[3] (test.yaml:11:5) already; of the names of this server, 2 are taken";
+        assert_eq!(one.message, want);
+    }
+}
+
 #[test]
 fn servers_that_are_gone_are_forgotten() {
     let (mut compiler, _, _) = after(|_| {});
