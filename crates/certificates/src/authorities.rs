@@ -7,7 +7,7 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, CertificateRevocationListDer};
 use std::sync::Arc;
 use std::time::SystemTime;
-use x509_parser::prelude::{FromDer, X509Certificate};
+use x509_parser::prelude::{ASN1Time, CertificateRevocationList, FromDer, X509Certificate};
 
 /// More authorities than any bundle of them has.
 const MAX_AUTHORITIES: usize = 4096;
@@ -26,7 +26,15 @@ pub struct Authorities {
     /// When the first of them expires. That it has does not keep it from being trusted: an authority is trusted
     /// because it is named.
     pub not_after: SystemTime,
+    /// When the first of the lists was to be followed by a newer one. That it was not keeps none from counting:
+    /// what was revoked stays so. Absent: there is no list, or none says when.
+    pub next_update: Option<SystemTime>,
 }
+
+/// A list of revocations was to be followed by a newer one by now.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("its nextUpdate was {0}")]
+pub struct LapsedRevocations(String);
 
 /// Why something is no set of authorities.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -51,6 +59,9 @@ pub enum InvalidAuthorities {
     /// The revocations are no PEM, or none are in it.
     #[error("the revocations cannot be read: {0}")]
     Revocations(String),
+    /// Every list is of somebody else: since all clients would lack a list then, all would be refused.
+    #[error("the revocations are of {0}, which is none of the authorities")]
+    ForeignRevocations(String),
 }
 
 impl Authorities {
@@ -72,6 +83,7 @@ impl Authorities {
         }
         let mut roots = RootCertStore::empty();
         let mut names = Vec::with_capacity(certificates.len());
+        let mut subjects = Vec::with_capacity(certificates.len());
         let mut expiries = Vec::with_capacity(certificates.len());
         for (index, certificate) in certificates.iter().enumerate() {
             let unusable = |reason: String| InvalidAuthorities::Unusable {
@@ -83,18 +95,33 @@ impl Authorities {
             let (_, parsed) = X509Certificate::from_der(certificate)
                 .map_err(|error| unusable(error.to_string()))?;
             names.push(parsed.subject().to_string());
+            subjects.push(parsed.subject().as_raw().to_vec());
             expiries.push(time(parsed.validity().not_after.timestamp()));
         }
         let roots = Arc::new(roots);
         let revocations = revocations.map(lists).transpose()?.unwrap_or_default();
         check_revocations(&roots, &revocations)?;
+        let next_update = next_update(&subjects, &revocations)?;
         Ok(Self {
             certificates,
             roots,
             revocations,
             names,
             not_after: expiries.into_iter().min().unwrap_or(SystemTime::UNIX_EPOCH),
+            next_update,
         })
+    }
+
+    /// Whether the lists of revocations are still the newest, as far as they say.
+    ///
+    /// # Errors
+    ///
+    /// When one is not at `now`.
+    pub fn check_lists(&self, now: SystemTime) -> Result<(), LapsedRevocations> {
+        match self.next_update {
+            Some(until) if now > until => Err(LapsedRevocations(shown(until))),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -123,6 +150,39 @@ fn check_revocations(
         .build()
         .map(drop)
         .map_err(|error| InvalidAuthorities::Revocations(error.to_string()))
+}
+
+/// When the first of the lists wants a newer one. Lists of others than the authorities may be there, for those in
+/// between that clients send along; a list of one of the authorities every client needs.
+fn next_update(
+    subjects: &[Vec<u8>],
+    lists: &[CertificateRevocationListDer<'static>],
+) -> Result<Option<SystemTime>, InvalidAuthorities> {
+    let mut foreign = Vec::new();
+    let mut next_update = None;
+    for list in lists {
+        let (_, list) = CertificateRevocationList::from_der(list)
+            .map_err(|error| InvalidAuthorities::Revocations(error.to_string()))?;
+        let issuer = list.issuer();
+        if !subjects.iter().any(|subject| subject == issuer.as_raw()) {
+            foreign.push(issuer.to_string());
+        }
+        let until = list.next_update().map(|until| time(until.timestamp()));
+        next_update = next_update.into_iter().chain(until).min();
+    }
+    if !lists.is_empty() && foreign.len() == lists.len() {
+        return Err(InvalidAuthorities::ForeignRevocations(
+            foreign.join(" and "),
+        ));
+    }
+    Ok(next_update)
+}
+
+fn shown(time: SystemTime) -> String {
+    let seconds = time.duration_since(SystemTime::UNIX_EPOCH);
+    let seconds = seconds.map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(0));
+    ASN1Time::from_timestamp(seconds)
+        .map_or_else(|_| "long ago".to_owned(), |time| time.to_string())
 }
 
 #[cfg(test)]

@@ -7,6 +7,6 @@ mod authorities;
 mod credential;
 mod credentials;
 
-pub use authorities::{Authorities, InvalidAuthorities};
+pub use authorities::{Authorities, InvalidAuthorities, LapsedRevocations};
 pub use credential::{Credential, InvalidCredential};
 pub use credentials::Credentials;

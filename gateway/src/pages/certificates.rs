@@ -44,6 +44,11 @@ fn as_text(status: &CredentialStatus, now: SystemTime) -> String {
         let left = days_left(until, now);
         line("not after", format!("{}, {left} days left", shown(until)));
     }
+    if let Some(until) = status.next_update {
+        let left = days_left(until, now);
+        let value = format!("next update {}, {left} days left", shown(until));
+        line("revocations", value);
+    }
     text
 }
 
@@ -58,6 +63,7 @@ fn as_json(status: &CredentialStatus, now: SystemTime) -> Value {
         "names": status.names,
         "not_before": status.not_before.map(shown),
         "not_after": status.not_after.map(shown),
+        "next_update": status.next_update.map(shown),
         "days_left": status.not_after.map(|until| days_left(until, now)),
     })
 }
@@ -89,12 +95,14 @@ mod tests {
             names: vec!["shop.test".into(), "*.shop.test".into()],
             not_before: Some(start),
             not_after: Some(start + 90 * day),
+            next_update: Some(start + 31 * day),
             state: CredentialState::LastGood,
             problem: Some("it is broken".into()),
         };
         let want = "credential shop: last good one served\n  problem: it is broken\n  \
                     source: certs/shop/tls.crt, certs/shop/tls.key\n  names: shop.test, *.shop.test\n  \
-                    not before: 1970-01-01T00:00:00Z\n  not after: 1970-04-01T00:00:00Z, 59 days left\n";
+                    not before: 1970-01-01T00:00:00Z\n  not after: 1970-04-01T00:00:00Z, 59 days left\n  \
+                    revocations: next update 1970-02-01T00:00:00Z, 0 days left\n";
         let now = start + 30 * day + Duration::from_secs(1);
         assert_eq!(as_text(&status, now), want);
         assert_eq!(as_json(&status, start + 91 * day)["days_left"], -1);
@@ -108,6 +116,7 @@ mod tests {
             names: Vec::new(),
             not_before: None,
             not_after: None,
+            next_update: None,
             state: CredentialState::Missing,
             problem: None,
         };

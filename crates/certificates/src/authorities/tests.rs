@@ -105,6 +105,36 @@ fn what_is_no_revocation_list_is_refused_and_says_why() {
     }
 }
 
+/// Clients may send an authority in between, with a list of its own.
+#[test]
+fn of_the_lists_one_must_be_of_an_authority() {
+    let (one, list) = authority("one");
+    let (_, other) = authority("other");
+    let read = |lists: &str| Authorities::from_pem(one.as_bytes(), Some(lists.as_bytes()));
+    let refused = read(&other).unwrap_err().to_string();
+    assert!(
+        refused.contains("CN=other, which is none of the authorities"),
+        "{refused}"
+    );
+    assert_eq!(read(&(list + &other)).unwrap().revocations.len(), 2);
+}
+
+#[test]
+fn a_list_wants_a_newer_one_after_its_next_update() {
+    let (one, list) = authority("one");
+    let all = Authorities::from_pem(one.as_bytes(), Some(list.as_bytes())).unwrap();
+    let until = all.next_update.unwrap();
+    assert_eq!(until, all.not_after);
+    assert_eq!(all.check_lists(until), Ok(()));
+    let lapsed = all.check_lists(until + Duration::from_secs(1)).unwrap_err();
+    assert_eq!(
+        lapsed.to_string(),
+        "its nextUpdate was Jan  1 00:00:00 2030 +00:00"
+    );
+    let none = Authorities::from_pem(one.as_bytes(), None).unwrap();
+    assert_eq!(none.next_update, None);
+}
+
 proptest! {
     #[test]
     fn junk_never_panics(authorities in any::<Vec<u8>>(), lists in any::<Vec<u8>>()) {

@@ -4,7 +4,7 @@ use super::find::{Bytes, Finder, Material};
 use super::problem::{Meanwhile, Problem};
 use super::{CredentialState, CredentialStatus};
 use crate::ChangeKind;
-use certificates::{Authorities, Credential};
+use certificates::{Authorities, Credential, InvalidAuthorities};
 use model::Origin;
 use rules::CredentialRef;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -30,6 +30,8 @@ pub(super) struct Entry {
 pub(super) struct Good {
     fingerprint: u64,
     source: String,
+    /// Where its revocations were read.
+    list: Option<String>,
     pub(super) value: Value,
 }
 
@@ -96,17 +98,19 @@ impl Entry {
         {
             // Perhaps from elsewhere.
             same.source.clone_from(&material.source);
+            same.list.clone_from(&material.list);
             return Ok(None);
         }
         let good = Good {
             fingerprint,
             source: material.source.clone(),
+            list: material.list.clone(),
             value: parsed(material)?,
         };
-        match (good.out_of_time(now), &self.good) {
-            (Some(problem), Some(served)) if served.out_of_time(now).is_none() => Err(problem),
-            _ => Ok(Some(good)),
+        if let Some(served) = &self.good {
+            served.check_better(&good, now)?;
         }
+        Ok(Some(good))
     }
 
     fn replace(&mut self, better: Good) -> ChangeKind {
@@ -156,10 +160,10 @@ impl Entry {
     /// When this looks different although nothing changed.
     pub(super) fn due(&self, now: SystemTime) -> Option<SystemTime> {
         let told_from = self.trouble.as_ref().map(|trouble| trouble.told_from);
-        let times = self.good.as_ref().and_then(Good::times);
-        // The last second is within the time.
-        let times = times.map(|(from, until)| [from, until + Duration::from_secs(1)]);
-        let all = told_from.into_iter().chain(times.into_iter().flatten());
+        let times = self.good.as_ref().map(Good::times);
+        let all = told_from
+            .into_iter()
+            .chain(times.into_iter().flatten().flatten());
         all.filter(|time| *time > now).min()
     }
 
@@ -179,12 +183,17 @@ impl Entry {
             Some(Value::Authorities(all)) => (all.names.clone(), None, Some(all.not_after)),
             None => (Vec::new(), None, None),
         };
+        let next_update = match good.map(|good| &good.value) {
+            Some(Value::Authorities(all)) => all.next_update,
+            _ => None,
+        };
         CredentialStatus {
             reference: reference.clone(),
             source: good.map(|good| good.source.clone()),
             names,
             not_before,
             not_after,
+            next_update,
             state,
             problem: told.map(|trouble| trouble.problem.message(reference)),
         }
@@ -192,23 +201,56 @@ impl Entry {
 }
 
 impl Good {
-    /// From when until when a certificate is valid. Authorities are trusted at any time.
-    fn times(&self) -> Option<(SystemTime, SystemTime)> {
+    /// When it becomes valid, and when it no longer is. The last second is within the time. Authorities are
+    /// trusted at any time, their revocations want to be renewed.
+    fn times(&self) -> [Option<SystemTime>; 2] {
+        let after = |time| time + Duration::from_secs(1);
         match &self.value {
-            Value::Certificate(one) => Some((one.not_before, one.not_after)),
-            Value::Authorities(_) => None,
+            Value::Certificate(one) => [Some(one.not_before), Some(after(one.not_after))],
+            Value::Authorities(all) => [None, all.next_update.map(after)],
         }
     }
 
     fn out_of_time(&self, now: SystemTime) -> Option<Problem> {
-        let Value::Certificate(credential) = &self.value else {
-            return None;
-        };
-        let error = credential.check_time(now).err()?;
-        Some(Problem::OutOfTime {
-            source: self.source.clone(),
-            reason: error.to_string(),
-        })
+        match &self.value {
+            Value::Certificate(credential) => {
+                credential
+                    .check_time(now)
+                    .err()
+                    .map(|error| Problem::OutOfTime {
+                        source: self.source.clone(),
+                        reason: error.to_string(),
+                    })
+            }
+            Value::Authorities(all) => all.check_lists(now).err().map(|error| Problem::Lapsed {
+                list: self.list_or_source(),
+                reason: error.to_string(),
+            }),
+        }
+    }
+
+    fn list_or_source(&self) -> String {
+        self.list.as_ref().unwrap_or(&self.source).clone()
+    }
+
+    /// Whether `other` may be served in the place of this one. A list of revocations that is out of date may, it
+    /// is honoured all the same; none may not, since a file that somebody lost would let revoked clients in.
+    fn check_better(&self, other: &Self, now: SystemTime) -> Result<(), Problem> {
+        if self.has_revocations() && !other.has_revocations() {
+            return Err(Problem::RevocationsGone {
+                list: self.list_or_source(),
+            });
+        }
+        match other.out_of_time(now) {
+            Some(problem @ Problem::OutOfTime { .. }) if self.out_of_time(now).is_none() => {
+                Err(problem)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn has_revocations(&self) -> bool {
+        matches!(&self.value, Value::Authorities(all) if !all.revocations.is_empty())
     }
 }
 
@@ -232,8 +274,24 @@ fn parsed(material: &Material<'_>) -> Result<Value, Problem> {
             revocations,
         } => {
             let authorities = Authorities::from_pem(authorities, revocations)
-                .map_err(|error| invalid(error.to_string()))?;
+                .map_err(|error| invalid_authorities(material, &error))?;
             Ok(Value::Authorities(Arc::new(authorities)))
         }
+    }
+}
+
+/// Told of the list where that is what is wrong.
+fn invalid_authorities(material: &Material<'_>, error: &InvalidAuthorities) -> Problem {
+    let of = |source: &str| Problem::Invalid {
+        source: source.to_owned(),
+        reason: error.to_string(),
+    };
+    let is_of_list = matches!(
+        error,
+        InvalidAuthorities::Revocations(_) | InvalidAuthorities::ForeignRevocations(_)
+    );
+    match &material.list {
+        Some(list) if is_of_list => of(list).of_revocations(),
+        _ => of(&material.source),
     }
 }

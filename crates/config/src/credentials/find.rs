@@ -15,7 +15,7 @@ const PAIRS: [(&str, &str, Option<&str>); 2] = [
 ];
 
 /// Names of authorities and of their revocations, likewise.
-const AUTHORITIES: [(&str, &str); 2] = [("cacert", "crl"), ("ca.crt", "ca.crl")];
+const AUTHORITIES: [Names; 2] = [("cacert", "crl"), ("ca.crt", "ca.crl")];
 
 /// What a name is followed by where its authorities are apart. These come first, as Istio has it.
 const AUTHORITIES_SUFFIX: &str = "-cacert";
@@ -49,8 +49,16 @@ pub(super) enum Bytes<'a> {
 /// What was found, and where.
 pub(super) struct Material<'a> {
     pub(super) source: String,
+    /// Where the revocations are, if there are any.
+    pub(super) list: Option<String>,
     pub(super) bytes: Bytes<'a>,
 }
+
+/// What is in a file, or in an entry of a Secret. Absent: it is not there.
+type Part<'a> = Result<Option<&'a [u8]>, Problem>;
+
+/// Of authorities and of their revocations.
+type Names = (&'static str, &'static str);
 
 type Found<'a> = Result<Option<Material<'a>>, Problem>;
 
@@ -121,7 +129,20 @@ impl<'a> Finder<'a> {
 
     /// Whether it comes from a Secret, which changes as a whole and is never seen halfway.
     pub(super) fn is_of_secret(&self, reference: &CredentialRef) -> bool {
-        matches!(reference, CredentialRef::Named(name) if self.secret(name).is_some())
+        match reference {
+            CredentialRef::Named(name) => self.secret(name).is_some(),
+            CredentialRef::AuthoritiesNamed(name) => self.authorities_are_of_secret(name),
+            _ => false,
+        }
+    }
+
+    /// Of the Secrets and folders for authorities the first that has any decides. A Secret with nothing but the
+    /// certificate does not: the authorities may be in a folder, and be replaced there.
+    fn authorities_are_of_secret(&self, name: &str) -> bool {
+        let apart = format!("{name}{AUTHORITIES_SUFFIX}");
+        let mut names = [&apart, name].into_iter();
+        let found = names.find(|name| !matches!(self.authorities_of(name), Ok(None)));
+        found.is_some_and(|name| self.secret(name).is_some())
     }
 
     fn secret(&self, name: &str) -> Option<&'a Secret> {
@@ -177,7 +198,7 @@ impl<'a> Finder<'a> {
 
     fn authorities_of(&self, name: &str) -> Found<'a> {
         if let Some(secret) = self.secret(name) {
-            return Ok(authorities_in_secret(secret));
+            return authorities_in_secret(secret);
         }
         for folder in self.settings.folders_of(name) {
             if let Some(found) = self.authorities_in_folder(&folder)? {
@@ -195,39 +216,17 @@ impl<'a> Finder<'a> {
                 return self.whole_pair(&chain, &key, staple.as_deref()).map(Some);
             }
         }
-        // None is whole. What is wrong is told of the usual names first.
-        for (chain, key, _) in PAIRS.into_iter().rev() {
-            let lacking = |lacks| Problem::Incomplete {
-                place: shown(folder),
-                lacks,
-            };
-            let there = (
-                self.bytes(&folder.join(chain))?,
-                self.bytes(&folder.join(key))?,
-            );
-            match there {
-                (None, None) => {}
-                (None, _) => return Err(lacking(chain)),
-                _ => return Err(lacking(key)),
-            }
-        }
+        check_not_partly(&shown(folder), |name| self.bytes(&folder.join(name)))?;
         Ok(None)
     }
 
     fn authorities_in_folder(&self, folder: &Path) -> Found<'a> {
-        for (authorities, revocations) in AUTHORITIES {
-            let path = folder.join(authorities);
-            if let Some(authorities) = self.bytes(&path)? {
-                return Ok(Some(Material {
-                    source: shown(&path),
-                    bytes: Bytes::Authorities {
-                        authorities,
-                        revocations: self.bytes(&folder.join(revocations))?,
-                    },
-                }));
-            }
-        }
-        Ok(None)
+        let found = authorities_among(|name| self.bytes(&folder.join(name)))?;
+        Ok(found.map(|(names, bytes)| Material {
+            source: shown(&folder.join(names.0)),
+            list: bytes.has_list().then(|| shown(&folder.join(names.1))),
+            bytes,
+        }))
     }
 
     fn pair_of_files(&self, chain: &Path, key: &Path) -> Result<Material<'a>, Problem> {
@@ -245,12 +244,16 @@ impl<'a> Finder<'a> {
         revocations: Option<PathBuf>,
     ) -> Result<Material<'a>, Problem> {
         let required = |path: &Path| self.bytes(path)?.ok_or_else(|| missing(path));
+        let list = revocations.as_deref();
         Ok(Material {
             source: shown(authorities),
+            list: list.map(shown),
             bytes: Bytes::Authorities {
                 authorities: required(authorities)?,
                 // Without the list that is asked for, a revoked certificate would pass.
-                revocations: revocations.map(|path| required(&path)).transpose()?,
+                revocations: list
+                    .map(|path| required(path).map_err(Problem::of_revocations))
+                    .transpose()?,
             },
         })
     }
@@ -269,6 +272,7 @@ impl<'a> Finder<'a> {
         };
         Ok(Material {
             source: format!("{}, {}", chain.display(), key.display()),
+            list: None,
             bytes,
         })
     }
@@ -287,8 +291,9 @@ impl<'a> Finder<'a> {
         }
     }
 
-    /// What is in a file. Absent: it is not there, or there is nothing in it.
-    fn bytes(&self, path: &Path) -> Result<Option<&'a [u8]>, Problem> {
+    /// What is in a file. One with nothing in it is not taken for one that is not there: a list of revocations
+    /// that was cut off would count no more.
+    fn bytes(&self, path: &Path) -> Part<'a> {
         match self.files.content(path) {
             None => Err(Problem::NotTold),
             Some(FileContent::Absent) => Ok(None),
@@ -296,59 +301,111 @@ impl<'a> Finder<'a> {
                 file: path.to_path_buf(),
                 reason: reason.clone(),
             }),
-            Some(FileContent::Bytes { bytes, .. }) => Ok(filled(bytes.as_bytes())),
+            Some(FileContent::Bytes { bytes, .. }) => filled(bytes.as_bytes(), || shown(path)),
         }
     }
 }
 
+impl Bytes<'_> {
+    fn has_list(&self) -> bool {
+        matches!(
+            self,
+            Self::Authorities {
+                revocations: Some(_),
+                ..
+            }
+        )
+    }
+}
+
 fn pair_in_secret(secret: &Secret) -> Found<'_> {
+    let good = |name| value(secret, name).ok().flatten();
     let whole = PAIRS.into_iter().find_map(|(chain, key, staple)| {
         Some(Bytes::Certificate {
-            chain: value(secret, chain)?,
-            key: value(secret, key)?,
-            staple: staple.and_then(|staple| value(secret, staple)),
+            chain: good(chain)?,
+            key: good(key)?,
+            staple: staple.and_then(good),
         })
     });
-    if let Some(bytes) = whole {
-        let source = secret.meta.reference.to_string();
-        return Ok(Some(Material { source, bytes }));
+    let source = secret.meta.reference.to_string();
+    let Some(bytes) = whole else {
+        check_not_partly(&source, |name| value(secret, name))?;
+        return Ok(None);
+    };
+    Ok(Some(Material {
+        source,
+        list: None,
+        bytes,
+    }))
+}
+
+/// Where no pair is whole, what is wrong with those that are there in part. It is told of the usual names first.
+fn check_not_partly<'a>(place: &str, part: impl Fn(&str) -> Part<'a>) -> Result<(), Problem> {
+    let lacking = |lacks| Problem::Incomplete {
+        place: place.to_owned(),
+        lacks,
+    };
+    for (chain, key, _) in PAIRS.into_iter().rev() {
+        match (part(chain)?, part(key)?) {
+            (None, None) => {}
+            (None, _) => return Err(lacking(chain)),
+            _ => return Err(lacking(key)),
+        }
     }
-    let lacks = |name: &&str| value(secret, name).is_none();
-    let partly = PAIRS.into_iter().rev().map(|(chain, key, _)| [chain, key]);
-    let mut partly = partly.filter(|pair| !pair.iter().all(lacks));
-    let lacking = partly
-        .next()
-        .and_then(|pair| pair.into_iter().find(|name| lacks(name)));
-    match lacking {
-        Some(lacks) => Err(Problem::Incomplete {
-            place: secret.meta.reference.to_string(),
-            lacks,
-        }),
+    Ok(())
+}
+
+fn authorities_in_secret(secret: &Secret) -> Found<'_> {
+    let found = authorities_among(|name| value(secret, name))?;
+    Ok(found.map(|(names, bytes)| Material {
+        source: secret.meta.reference.to_string(),
+        list: bytes.has_list().then(|| entry_of(secret, names.1)),
+        bytes,
+    }))
+}
+
+/// The first authorities that are there, with the names of both entries. Empty ones are told where there are no
+/// others; of the revocations that go with them they are told in any case.
+fn authorities_among<'a>(
+    part: impl Fn(&str) -> Part<'a>,
+) -> Result<Option<(Names, Bytes<'a>)>, Problem> {
+    let mut empty = None;
+    for names in AUTHORITIES {
+        let authorities = match part(names.0) {
+            Ok(Some(authorities)) => authorities,
+            Ok(None) => continue,
+            Err(problem @ Problem::Empty { .. }) => {
+                empty.get_or_insert(problem);
+                continue;
+            }
+            Err(problem) => return Err(problem),
+        };
+        let revocations = part(names.1).map_err(Problem::of_revocations)?;
+        let bytes = Bytes::Authorities {
+            authorities,
+            revocations,
+        };
+        return Ok(Some((names, bytes)));
+    }
+    empty.map_or(Ok(None), Err)
+}
+
+fn value<'s>(secret: &'s Secret, name: &str) -> Part<'s> {
+    match secret.data.get(name) {
+        Some(bytes) => filled(bytes.as_bytes(), || entry_of(secret, name)),
         None => Ok(None),
     }
 }
 
-fn authorities_in_secret(secret: &Secret) -> Option<Material<'_>> {
-    let bytes = AUTHORITIES
-        .into_iter()
-        .find_map(|(authorities, revocations)| {
-            Some(Bytes::Authorities {
-                authorities: value(secret, authorities)?,
-                revocations: value(secret, revocations),
-            })
-        })?;
-    Some(Material {
-        source: secret.meta.reference.to_string(),
-        bytes,
-    })
+fn entry_of(secret: &Secret, name: &str) -> String {
+    format!("{name} of {}", secret.meta.reference)
 }
 
-fn value<'s>(secret: &'s Secret, name: &str) -> Option<&'s [u8]> {
-    filled(secret.data.get(name)?.as_bytes())
-}
-
-fn filled(bytes: &[u8]) -> Option<&[u8]> {
-    (!bytes.is_empty()).then_some(bytes)
+fn filled(bytes: &[u8], entry: impl FnOnce() -> String) -> Part<'_> {
+    if bytes.is_empty() {
+        return Err(Problem::Empty { entry: entry() });
+    }
+    Ok(Some(bytes))
 }
 
 fn missing(path: &Path) -> Problem {

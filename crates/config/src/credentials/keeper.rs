@@ -177,7 +177,7 @@ impl CredentialKeeper {
                 continue;
             };
             for origin in &entry.origins {
-                let place = place::of(&resources.gateways, origin, reference);
+                let place = place::of(&resources.gateways, origin, reference, &trouble.problem);
                 let told = trouble
                     .problem
                     .told(reference, &place, entry.meanwhile(trouble));

@@ -1,5 +1,6 @@
 //! Where a Gateway names a credential.
 
+use super::problem::Problem;
 use model::{ObjectKey, Objects, Origin, ServerTlsSettings};
 use rules::CredentialRef;
 
@@ -8,6 +9,7 @@ pub(super) fn of(
     gateways: &Objects<model::Gateway>,
     origin: &Origin,
     reference: &CredentialRef,
+    problem: &Problem,
 ) -> Origin {
     let gateway = gateways.get(&ObjectKey::from(&origin.resource));
     let Some((gateway, index)) = gateway.zip(index_of(&origin.path)) else {
@@ -20,7 +22,10 @@ pub(super) fn of(
     tls.map_or_else(
         || origin.clone(),
         |tls| {
-            let path = format!("spec.servers[{index}].tls{}", field(tls, reference));
+            let path = format!(
+                "spec.servers[{index}].tls{}",
+                field(tls, reference, problem)
+            );
             gateway.meta.origin(path, tls.at)
         },
     )
@@ -33,7 +38,7 @@ fn index_of(path: &str) -> Option<usize> {
 }
 
 /// Empty for what no field names: the mesh identity comes with the mode.
-fn field(tls: &ServerTlsSettings, reference: &CredentialRef) -> String {
+fn field(tls: &ServerTlsSettings, reference: &CredentialRef, problem: &Problem) -> String {
     let is = |written: &Option<String>, name: &str| written.as_deref() == Some(name);
     let among = |name: &str| tls.credential_names.iter().position(|one| one == name);
     match reference {
@@ -51,6 +56,7 @@ fn field(tls: &ServerTlsSettings, reference: &CredentialRef) -> String {
                 None => ".serverCertificate".to_owned(),
             }
         }
+        CredentialRef::AuthorityFiles { .. } if problem.is_of_revocations() => ".caCrl".to_owned(),
         CredentialRef::AuthorityFiles { .. } => ".caCertificates".to_owned(),
         CredentialRef::Workload | CredentialRef::WorkloadAuthorities => ".mode".to_owned(),
     }

@@ -25,6 +25,25 @@ pub(super) enum Problem {
         /// What it lacks.
         lacks: &'static str,
     },
+    /// A part of it is there, with nothing in it: perhaps it is being written, perhaps the disk was full.
+    Empty {
+        /// The file, or the entry of a Secret.
+        entry: String,
+    },
+    /// What is wrong is with the list of revocations. Without it nobody could tell whose certificates count.
+    Revocations(Box<Self>),
+    /// The list of revocations that counts was taken away. What it revoked would be trusted again.
+    RevocationsGone {
+        /// Where the list was.
+        list: String,
+    },
+    /// The list of revocations counts, and was to be followed by a newer one.
+    Lapsed {
+        /// Where it was read.
+        list: String,
+        /// Since when.
+        reason: String,
+    },
     /// A file is there and cannot be read.
     Unreadable {
         /// The file.
@@ -69,15 +88,36 @@ pub(super) enum Meanwhile {
 }
 
 impl Problem {
-    /// Whether it may be a moment of a change: of two files that are replaced, one is first.
-    pub(super) fn may_pass(&self) -> bool {
-        !matches!(self, Self::OutOfTime { .. } | Self::TooMany(_))
+    /// The same of a list of revocations. That nothing was read yet stays what it is: no problem.
+    pub(super) fn of_revocations(self) -> Self {
+        match self {
+            Self::NotTold => Self::NotTold,
+            problem => Self::Revocations(Box::new(problem)),
+        }
     }
 
-    /// A warning where somebody who is not at fault may be about to bring it.
+    /// Whether it is told where the revocations are named.
+    pub(super) fn is_of_revocations(&self) -> bool {
+        matches!(
+            self,
+            Self::Revocations(_) | Self::RevocationsGone { .. } | Self::Lapsed { .. }
+        )
+    }
+
+    /// Whether it may be a moment of a change: of two files that are replaced, one is first.
+    pub(super) fn may_pass(&self) -> bool {
+        !matches!(
+            self,
+            Self::OutOfTime { .. } | Self::Lapsed { .. } | Self::TooMany(_)
+        )
+    }
+
+    /// A warning where somebody who is not at fault may be about to bring it, and where nothing is refused.
     fn severity(&self) -> Severity {
         match self {
-            Self::Missing { .. } | Self::NoIdentity | Self::NotTold => Severity::Warning,
+            Self::Missing { .. } | Self::NoIdentity | Self::NotTold | Self::Lapsed { .. } => {
+                Severity::Warning
+            }
             _ => Severity::Error,
         }
     }
@@ -86,7 +126,10 @@ impl Problem {
         match self {
             Self::NotTold => "unread_certificate",
             Self::Missing { .. } | Self::NoIdentity => "missing_certificate",
-            Self::Incomplete { .. } => "incomplete_certificate",
+            Self::Incomplete { .. } | Self::Empty { .. } => "incomplete_certificate",
+            Self::Revocations(problem) => problem.code(),
+            Self::RevocationsGone { .. } => "revocations_gone",
+            Self::Lapsed { .. } => "revocations_out_of_time",
             Self::Unreadable { .. } => "unreadable_certificate",
             Self::OpenKey { .. } => "readable_key",
             Self::Invalid { .. } => "invalid_certificate",
@@ -104,6 +147,17 @@ impl Problem {
                 "is missing, the bootstrap file names no `[tls] identity`".to_owned()
             }
             Self::Incomplete { place, lacks } => format!("is incomplete, {place} has no {lacks}"),
+            Self::Empty { entry } => format!("is unusable, {entry} is empty"),
+            Self::Revocations(problem) => match &**problem {
+                problem @ Self::Invalid { .. } => problem.text(),
+                problem => format!("is refused, its list of revocations {}", problem.text()),
+            },
+            Self::RevocationsGone { list } => format!(
+                "is refused, its list of revocations {list} is gone, and without it revoked clients would be let in again"
+            ),
+            Self::Lapsed { list, reason } => {
+                format!("has a list of revocations that is out of date, {reason} ({list})")
+            }
             Self::Unreadable { file, reason } => {
                 format!("cannot be read: {} {reason}", file.display())
             }
@@ -131,6 +185,12 @@ impl Problem {
                 "name the folder that holds cert-chain.pem, key.pem and root-cert.pem".to_owned()
             }
             Self::Incomplete { lacks, .. } => format!("add {lacks}"),
+            Self::Empty { .. } => "put its content there".to_owned(),
+            Self::Revocations(problem) => problem.help(),
+            Self::RevocationsGone { .. } => {
+                "put the list back (a restart without it lifts the revocations)".to_owned()
+            }
+            Self::Lapsed { .. } => "replace it with the authority's newest list".to_owned(),
             Self::Unreadable { .. } => "let the gateway's user read it".to_owned(),
             Self::OpenKey { file, .. } => format!(
                 "`chmod 600 {}`, or set `allow-readable-keys = true` in `[tls]`",
@@ -151,6 +211,7 @@ impl Problem {
     ) -> Diagnostic {
         let meanwhile = match meanwhile {
             Meanwhile::LastGood => "until then the last good one stays",
+            Meanwhile::Itself if self.is_of_revocations() => "until then it goes on counting",
             Meanwhile::Itself => "until then it is served all the same",
             Meanwhile::Nothing => "until then handshakes that need it fail",
         };

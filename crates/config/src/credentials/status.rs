@@ -16,6 +16,8 @@ pub struct CredentialStatus {
     pub not_before: Option<SystemTime>,
     /// Until when; of authorities, when the first expires.
     pub not_after: Option<SystemTime>,
+    /// When the first of its lists of revocations was to be followed by a newer one. Absent: it has no such list.
+    pub next_update: Option<SystemTime>,
     /// How it stands.
     pub state: CredentialState,
     /// What is wrong, as its diagnostic says it.

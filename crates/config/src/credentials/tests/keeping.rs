@@ -72,7 +72,12 @@ fn a_broken_mismatched_or_vanished_certificate_changes_nothing_and_is_told() {
         (
             crt(""),
             "incomplete_certificate",
-            "certs/web has no tls.crt",
+            "certs/web/tls.crt is empty",
+        ),
+        (
+            key("", OWNERS_ALONE),
+            "incomplete_certificate",
+            "certs/web/tls.key is empty",
         ),
         (
             vec![CertificateFile {
@@ -293,6 +298,45 @@ fn a_broken_secret_is_told_at_once_and_the_last_good_one_stays() {
         "{:?}",
         only(&next)
     );
+}
+
+/// Authorities in a Secret change as a whole as well, apart from the certificate or beside it.
+#[test]
+fn broken_authorities_of_a_secret_are_told_at_once() {
+    let web = pair("web.test");
+    let entries = |authorities| {
+        [
+            ("tls.crt", &*web.certificate),
+            ("tls.key", &*web.key),
+            ("ca.crt", authorities),
+        ]
+    };
+    let (mut watched, _) = Watched::new(&[server(443, MUTUAL)], Vec::new());
+    let good = vec![secret("web", &entries(&web.certificate))];
+    let first = watched.apply(good, later(1)).unwrap();
+    assert!(first.diagnostics.is_empty());
+    for broken in [
+        secret("web", &entries("junk")),
+        secret("web-cacert", &[("cacert", "junk")]),
+    ] {
+        let next = watched.apply(vec![broken], later(2)).unwrap();
+        assert_eq!(told(&next), [("invalid_certificate", Severity::Error)]);
+        assert!(Arc::ptr_eq(&first.credentials, &next.credentials));
+    }
+}
+
+/// The certificate's Secret says nothing about how files change.
+#[test]
+fn broken_authorities_in_a_folder_may_pass_beside_a_secret() {
+    let web = pair("web.test");
+    let entries = [("tls.crt", &*web.certificate), ("tls.key", &*web.key)];
+    let authorities = |text: &str| vec![file("certs/web-cacert/ca.crt", text, ANYBODYS)];
+    let (mut watched, _) = Watched::new(&[server(443, MUTUAL)], authorities(&web.certificate));
+    let first = watched.apply(vec![secret("web", &entries)], later(1));
+    assert!(first.unwrap().diagnostics.is_empty());
+    assert!(watched.write(authorities("junk"), later(2)).is_none());
+    let next = watched.write(Vec::new(), later(3)).unwrap();
+    assert_eq!(told(&next), [("invalid_certificate", Severity::Error)]);
 }
 
 /// Promise 17.

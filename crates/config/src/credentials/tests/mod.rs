@@ -1,5 +1,6 @@
 mod keeping;
 mod places;
+mod revocations;
 
 use super::*;
 use crate::{Change, Configuration, Content, Message, Published, Settings, start};
