@@ -1,8 +1,8 @@
 //! The process's own log: `tracing` events and `log` records, to stderr, with a level that can be
 //! changed while it runs.
 //!
-//! Pingora reports each failed request as an error of its own; requests are in the access log, so
-//! of Pingora's targets only errors are let through, whatever the level.
+//! Libraries that speak of every failed request or handshake are kept quiet, whatever the level: requests are in
+//! the access log, handshakes in a counter, and a client must not be able to fill the log.
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,8 +12,8 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 use tracing_subscriber::{Layer, Registry, fmt, reload};
 
-/// Put before every level. Pingora logs each failed request and each client that goes away, which the
-/// access log tells better; a longer target given by the user wins.
+/// Put before every level. Pingora logs each failed request and each client that goes away, rustls each hello that
+/// is none, notify each watch that a swapped folder took along. A target given by the user wins.
 const QUIET: &str = "pingora=off,rustls=error,notify=error";
 
 /// How the log is written.

@@ -16,8 +16,11 @@ fn the_level_changes_at_run_time_for_tracing_and_log_alike() {
 
     assert!(tracing::enabled!(target: "dataplane", tracing::Level::INFO));
     assert!(!tracing::enabled!(target: "dataplane", tracing::Level::DEBUG));
-    assert!(log::log_enabled!(target: "rustls", log::Level::Info));
-    assert!(!log::log_enabled!(target: "rustls", log::Level::Debug));
+    assert!(log::log_enabled!(target: "hyper", log::Level::Info));
+    assert!(!log::log_enabled!(target: "hyper", log::Level::Debug));
+    // A client's nonsense is no warning to an operator.
+    assert!(log::log_enabled!(target: "rustls", log::Level::Error));
+    assert!(!log::log_enabled!(target: "rustls::check", log::Level::Warn));
 
     handle.set_level("info,rustls=debug").expect("a level");
     assert_eq!(handle.level(), "info,rustls=debug");
