@@ -31,13 +31,16 @@ pub(crate) fn run(mut args: ExplainArgs) -> anyhow::Result<ExitCode> {
             .error(ErrorKind::ValueValidation, message)
             .exit()
     });
-    let loaded = Loaded::read(args.config.as_deref(), &args.resources)?;
+    let mut loaded = Loaded::read(args.config.as_deref(), &args.resources)?;
     let request = asked.request(&loaded)?;
     let published = &loaded.published;
     let explanation = rules::explain(&published.table, &published.endpoints, &request);
     let errors = loaded.published.receipt.errors;
     if errors > 0 {
         eprintln!("warning: {errors} errors in these resources, see `gateway check`");
+    }
+    if let Some(server) = &explanation.server {
+        warn_of_tls(server, &mut loaded);
     }
     let printed = match args.format {
         Format::Json => format!("{:#}\n", as_json(&explanation)),
@@ -49,6 +52,18 @@ pub(crate) fn run(mut args: ExplainArgs) -> anyhow::Result<ExitCode> {
     } else {
         ExitCode::from(NOT_TAKEN)
     })
+}
+
+/// What is to be said about a server's TLS, its certificate above all: without one no request comes this far.
+fn warn_of_tls(server: &ExplainedServer, loaded: &mut Loaded) {
+    loaded.read_certificates();
+    let (resource, tls) = (&server.place.resource, format!("{}.tls", server.place.path));
+    for diagnostic in loaded.published.diagnostics.iter() {
+        let about = diagnostic.resource.as_ref().map(ToString::to_string);
+        if about.as_ref() == Some(resource) && diagnostic.path.starts_with(&tls) {
+            eprintln!("warning: {diagnostic}");
+        }
+    }
 }
 
 /// A request as the command line has it.

@@ -442,6 +442,11 @@ fn a_request_over_tls_is_explained_with_the_server_that_takes_it() {
     let folder = seed(&["10-virtualservice-httpbin.yaml", "11-gateway-tls.yaml"]);
     let output = explain(folder.path(), &["https://httpbin.example.com/status/200"]);
     check_exit(&output, 0);
+    let told = stderr(&output);
+    assert!(
+        told.contains("spec.servers[1].tls") && told.contains("is missing"),
+        "{told}"
+    );
     let explanation = json(&output);
     assert_eq!(explanation["listener"], "443");
     let server = &explanation["server"];
