@@ -1,9 +1,28 @@
 //! Start, stop, and what signals do.
 
 use crate::{SHOP, TO_SHOP, plain_shop, shop};
-use e2e::{Connection, Gate, Load, Origin, Ports, Request, Setup, eventually, run_gateway};
+use e2e::{
+    Connection, Gate, Gateway, Load, Origin, Ports, Request, Setup, eventually, run_gateway,
+};
 use rustix::process::Signal;
 use std::time::{Duration, Instant};
+
+/// A gateway with this drain, whose only request waits at its upstream for as long as the gate is shut.
+fn with_a_request_in_flight(
+    delay: &'static str,
+    timeout: &'static str,
+) -> (Gateway, Gate, Connection) {
+    let gate = Gate::new();
+    let gateway = shop(TO_SHOP, &[("shop", &[gate.port()])])
+        .drain(delay, timeout)
+        .start();
+    let mut in_flight = gateway.connect();
+    in_flight
+        .write(&Request::get(SHOP, "/").bytes())
+        .expect("the request is sent");
+    gate.wait_for_request();
+    (gateway, gate, in_flight)
+}
 
 #[test]
 fn sigterm_lets_requests_in_flight_finish_and_exits_0() {
@@ -94,30 +113,14 @@ fn idle_connections_do_not_hold_up_the_end() {
 
 #[test]
 fn a_request_that_never_ends_is_cut_when_the_drain_timeout_is_over() {
-    let gate = Gate::new();
-    let mut gateway = shop(TO_SHOP, &[("shop", &[gate.port()])])
-        .drain("0s", "1s")
-        .start();
-    let mut in_flight = gateway.connect();
-    in_flight
-        .write(&Request::get(SHOP, "/").bytes())
-        .expect("the request is sent");
-    gate.wait_for_request();
+    let (mut gateway, _gate, _in_flight) = with_a_request_in_flight("0s", "1s");
     gateway.signal(Signal::TERM);
     assert!(gateway.ended_within(Duration::from_secs(10)).is_some());
 }
 
 #[test]
 fn a_second_sigterm_stops_at_once() {
-    let gate = Gate::new();
-    let mut gateway = shop(TO_SHOP, &[("shop", &[gate.port()])])
-        .drain("60s", "60s")
-        .start();
-    let mut in_flight = gateway.connect();
-    in_flight
-        .write(&Request::get(SHOP, "/").bytes())
-        .expect("the request is sent");
-    gate.wait_for_request();
+    let (mut gateway, _gate, _in_flight) = with_a_request_in_flight("60s", "60s");
     gateway.signal(Signal::TERM);
     eventually("not ready", || {
         gateway.status("/healthz/ready").status == 503

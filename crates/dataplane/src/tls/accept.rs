@@ -129,28 +129,30 @@ async fn begin(
         Alert::UnrecognizedName.send(&socket);
         return Err(HandshakeFailure::NotOfTheMesh(sni.map(Into::into)));
     }
-    let routed = |snapshot, server| Routed {
+    let routed = Routed {
         snapshot,
         server,
         sni,
     };
-    match &server.action {
-        TlsAction::Passthrough(_) | TlsAction::AutoPassthrough(_) => Ok(Some(Incoming::Through(
-            socket,
-            raw,
-            routed(snapshot, server),
-        ))),
-        TlsAction::Https { tls, .. } => {
-            drop(raw);
-            let (stream, facts) = end_tls(accepted, socket, &snapshot, &server, tls, turn).await?;
-            Ok(Some(Incoming::Http(stream, facts)))
-        }
-        TlsAction::Tcp { tls, .. } => {
-            drop(raw);
-            let (stream, facts) = end_tls(accepted, socket, &snapshot, &server, tls, turn).await?;
-            Ok(Some(Incoming::Tcp(stream, facts, routed(snapshot, server))))
-        }
-    }
+    let Some(tls) = routed.server.termination() else {
+        return Ok(Some(Incoming::Through(socket, raw, routed)));
+    };
+    drop(raw);
+    let ended = end_tls(
+        accepted,
+        socket,
+        &routed.snapshot,
+        &routed.server,
+        tls,
+        turn,
+    )
+    .await;
+    let (stream, facts) =
+        ended.map_err(|failure| failure.at(&routed.server, routed.sni.as_deref()))?;
+    Ok(Some(match routed.server.action {
+        TlsAction::Https { .. } => Incoming::Http(stream, facts),
+        _ => Incoming::Tcp(stream, facts, routed),
+    }))
 }
 
 /// Whether the client offers a protocol by which the mesh's proxies know each other. Whoever spells a cluster is
@@ -202,21 +204,11 @@ async fn end_tls(
         }
     };
     let config = config_for(&accepted.client_hello(), ready);
-    let sni: Option<Box<str>> = accepted.client_hello().server_name().map(Into::into);
-    let refused = |error| HandshakeFailure::Rejected {
-        error,
-        server: Some(server.clone()),
-        sni: sni.clone(),
-    };
-    let stream = handshake(accepted, socket, config, turn).await;
-    let stream = stream.map_err(|failure| match failure {
-        HandshakeFailure::Rejected { error, .. } => refused(error),
-        other => other,
-    })?;
+    let stream = handshake(accepted, socket, config, turn).await?;
     let session = stream.get_ref().1;
     verify_again(ready, session).map_err(|error| {
         linger(stream.get_ref().0);
-        refused(io::Error::new(io::ErrorKind::InvalidData, error))
+        HandshakeFailure::rejected(io::Error::new(io::ErrorKind::InvalidData, error))
     })?;
     let facts = TlsFacts::new(server, tls, ready.local_uri.clone(), session);
     Ok((Box::new(stream), Arc::new(facts)))
@@ -247,11 +239,7 @@ async fn handshake(
     done.map_err(|(error, socket)| {
         // The alert that says why must not be lost to what the client still sends.
         linger(&socket);
-        HandshakeFailure::Rejected {
-            error,
-            server: None,
-            sni: None,
-        }
+        HandshakeFailure::rejected(error)
     })
 }
 

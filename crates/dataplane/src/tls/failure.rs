@@ -47,6 +47,27 @@ pub(crate) enum HandshakeFailure {
 }
 
 impl HandshakeFailure {
+    /// The two did not agree, at a server yet to be told.
+    pub(super) fn rejected(error: std::io::Error) -> Self {
+        Self::Rejected {
+            error,
+            server: None,
+            sni: None,
+        }
+    }
+
+    /// Tells where the two did not agree.
+    pub(super) fn at(self, server: &Arc<TlsServer>, sni: Option<&str>) -> Self {
+        match self {
+            Self::Rejected { error, .. } => Self::Rejected {
+                error,
+                server: Some(server.clone()),
+                sni: sni.map(Into::into),
+            },
+            other => other,
+        }
+    }
+
     /// Stable, for the counter.
     pub(crate) fn reason(&self) -> &'static str {
         match self {

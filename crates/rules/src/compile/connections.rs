@@ -2,7 +2,6 @@
 
 use super::Scope;
 use super::forwarding::uneven_weights;
-use super::matches::StaticCriteria;
 use super::part::{ConnectionRoute, Part};
 use super::routes::shadowed;
 use crate::{TcpDestination, TcpMatch, TcpRoute};
@@ -48,14 +47,7 @@ impl Scope<'_> {
         taken: &mut HashMap<&'r HostPattern, Arc<Origin>>,
         part: &mut Part,
     ) {
-        let admitted = |(_, one): &(usize, &TlsMatchAttributes)| {
-            self.admits_statically(&StaticCriteria {
-                port: one.port,
-                gateways: &one.gateways,
-                source_labels: &one.source_labels,
-                source_namespace: one.source_namespace.as_ref(),
-            })
-        };
+        let admitted = |(_, one): &(usize, &TlsMatchAttributes)| self.admits(*one);
         let matches: Vec<_> = rule.matches.iter().enumerate().filter(admitted).collect();
         if matches.is_empty() {
             return;
@@ -72,24 +64,7 @@ impl Scope<'_> {
                 source_subnet: None,
             };
             let route = route(limits, &destinations, place.origin());
-            for (index, sni) in one.sni_hosts.iter().enumerate() {
-                let path = format!("{}.sniHosts[{index}]", place.path);
-                if let Some(earlier) = taken.get(&sni.value) {
-                    let why = format!("takes every connection for {:?}", sni.value.as_str());
-                    let place = (&place.owner.meta, path.as_str(), sni.at);
-                    part.shadowed.push(shadowed(place, earlier, &why));
-                    continue;
-                }
-                if route.takes_all() {
-                    taken.insert(&sni.value, route.origin.clone());
-                }
-                part.connections.push(ConnectionRoute {
-                    sni: Some(sni.value.clone()),
-                    route: route.clone(),
-                    path,
-                    at: sni.at,
-                });
-            }
+            add_names(one, &route, &place, taken, part);
         }
     }
 
@@ -113,14 +88,7 @@ impl Scope<'_> {
         taken: &mut Option<Arc<Origin>>,
         part: &mut Part,
     ) {
-        let admitted = |(_, one): &(usize, &L4MatchAttributes)| {
-            self.admits_statically(&StaticCriteria {
-                port: one.port,
-                gateways: &one.gateways,
-                source_labels: &one.source_labels,
-                source_namespace: one.source_namespace.as_ref(),
-            })
-        };
+        let admitted = |(_, one): &(usize, &L4MatchAttributes)| self.admits(*one);
         let matches: Vec<_> = rule.matches.iter().enumerate().filter(admitted).collect();
         if matches.is_empty() && !rule.matches.is_empty() {
             return;
@@ -223,4 +191,32 @@ fn route(limits: TcpMatch, destinations: &[TcpDestination], origin: Arc<Origin>)
         total_weight: weights.fold(0, u32::saturating_add),
         origin,
     })
+}
+
+/// Adds a route for each of a match's names, but those for which an earlier one leaves nothing.
+fn add_names<'r>(
+    one: &'r TlsMatchAttributes,
+    route: &Arc<TcpRoute>,
+    place: &Place<'_>,
+    taken: &mut HashMap<&'r HostPattern, Arc<Origin>>,
+    part: &mut Part,
+) {
+    for (index, sni) in one.sni_hosts.iter().enumerate() {
+        let path = format!("{}.sniHosts[{index}]", place.path);
+        if let Some(earlier) = taken.get(&sni.value) {
+            let why = format!("takes every connection for {:?}", sni.value.as_str());
+            let place = (&place.owner.meta, path.as_str(), sni.at);
+            part.shadowed.push(shadowed(place, earlier, &why));
+            continue;
+        }
+        if route.takes_all() {
+            taken.insert(&sni.value, route.origin.clone());
+        }
+        part.connections.push(ConnectionRoute {
+            sni: Some(sni.value.clone()),
+            route: route.clone(),
+            path,
+            at: sni.at,
+        });
+    }
 }

@@ -5,7 +5,10 @@ use crate::{
     HeaderKey, HeaderMatch, InvalidHeaderKey, InvalidPattern, PathMatch, Pattern, Predicate,
     QueryMatch, TextMatch,
 };
-use model::{ClaimMatch, GatewayRef, HttpMatchRequest, Labels, Located, StringMatch, selects};
+use model::{
+    ClaimMatch, GatewayRef, HttpMatchRequest, L4MatchAttributes, Labels, Located, StringMatch,
+    TlsMatchAttributes, selects,
+};
 use std::sync::Arc;
 
 /// A criterion that cannot be used.
@@ -97,20 +100,29 @@ pub(crate) struct StaticCriteria<'m> {
     pub(crate) source_namespace: Option<&'m Arc<str>>,
 }
 
-impl Scope<'_> {
-    /// Whether the criteria hold that do not depend on the request: port, Gateways, and the proxy itself.
-    pub(super) fn admits(&self, request: &HttpMatchRequest) -> bool {
-        self.admits_statically(&StaticCriteria {
-            port: request.port,
-            gateways: &request.gateways,
-            source_labels: &request.source_labels,
-            source_namespace: request.source_namespace.as_ref(),
-        })
-    }
+/// The three kinds of match spell them alike.
+macro_rules! static_criteria_of {
+    ($($kind:ty),*) => {$(
+        impl<'m> From<&'m $kind> for StaticCriteria<'m> {
+            fn from(one: &'m $kind) -> Self {
+                Self {
+                    port: one.port,
+                    gateways: &one.gateways,
+                    source_labels: &one.source_labels,
+                    source_namespace: one.source_namespace.as_ref(),
+                }
+            }
+        }
+    )*};
+}
 
-    /// Whether the criteria hold.
-    pub(super) fn admits_statically(&self, criteria: &StaticCriteria<'_>) -> bool {
-        criteria.port.is_none_or(|port| port == self.port) && self.admits_source(criteria)
+static_criteria_of!(HttpMatchRequest, TlsMatchAttributes, L4MatchAttributes);
+
+impl Scope<'_> {
+    /// Whether the criteria hold that do not depend on the request or connection: port, Gateways, and the proxy itself.
+    pub(super) fn admits<'m>(&self, one: impl Into<StaticCriteria<'m>>) -> bool {
+        let criteria = one.into();
+        criteria.port.is_none_or(|port| port == self.port) && self.admits_source(&criteria)
     }
 
     /// A match that names Gateways says nothing about where requests come from.

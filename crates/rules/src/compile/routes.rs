@@ -21,7 +21,8 @@ impl Scope<'_> {
     ) {
         if let Some(earlier) = shadows.catch_all() {
             // On a port that it was not meant for, nobody misses it.
-            if route.matches.is_empty() || route.matches.iter().any(|one| self.admits(&one.request))
+            if route.matches.is_empty()
+                || route.matches.iter().any(|one| self.admits(&*one.request))
             {
                 let rule = (&route.owner.meta, route.path.as_str(), route.at);
                 part.shadowed
@@ -37,7 +38,7 @@ impl Scope<'_> {
         for one in route
             .matches
             .iter()
-            .filter(|one| self.admits(&one.request))
+            .filter(|one| self.admits(&*one.request))
             .collect::<Vec<_>>()
         {
             match predicate(&one.request) {

@@ -65,23 +65,29 @@ async fn the_hello_that_was_read_goes_first_and_its_name_is_logged() {
     assert!(line.contains(&format!(" {0} {0} ", bytes.len())), "{line}");
 }
 
-#[tokio::test]
-async fn an_auto_passthrough_name_spells_its_cluster() {
-    let origin = Origin::echo().await;
+const SPELLING: &str = "outbound_.9000_._.echo.default.svc.cluster.local";
+
+/// A gateway between networks that knows one cluster.
+async fn spelling_gateway(origin: &Origin) -> Gateway {
     let mut rules = Rules::default();
     let cluster = rules.cluster("echo", &[EndpointAddr::Tcp(origin.address)]);
     let mut clusters = HostMap::default();
-    let spelling = "outbound_.9000_._.echo.default.svc.cluster.local";
-    clusters.add(spelling, Arc::new(cluster));
+    clusters.add(SPELLING, Arc::new(cluster));
     let mut servers = HostMap::default();
     let auto = TlsAction::AutoPassthrough(Arc::new(clusters));
     servers.add("*.local", server(auto));
-    let gateway = rules.start(Serves::Tls(servers)).await;
-    let bytes = hello_offering(spelling, &["istio-peer-exchange", "istio"]);
+    rules.start(Serves::Tls(servers)).await
+}
+
+#[tokio::test]
+async fn an_auto_passthrough_name_spells_its_cluster() {
+    let origin = Origin::echo().await;
+    let gateway = spelling_gateway(&origin).await;
+    let bytes = hello_offering(SPELLING, &["istio-peer-exchange", "istio"]);
     assert_eq!(echoed(&gateway, &bytes).await, bytes);
     let line = gateway.line().await;
     let cluster = "outbound|9000||echo.default.svc.cluster.local";
-    assert!(line.contains(cluster) && line.contains(spelling), "{line}");
+    assert!(line.contains(cluster) && line.contains(SPELLING), "{line}");
 }
 
 #[tokio::test]
@@ -102,19 +108,9 @@ async fn an_auto_passthrough_name_of_no_cluster_is_reset() {
 #[tokio::test]
 async fn only_proxies_of_the_mesh_may_spell_clusters() {
     let origin = Origin::echo().await;
-    let mut rules = Rules::default();
-    let cluster = rules.cluster("echo", &[EndpointAddr::Tcp(origin.address)]);
-    let mut clusters = HostMap::default();
-    let spelling = "outbound_.9000_._.echo.default.svc.cluster.local";
-    clusters.add(spelling, Arc::new(cluster));
-    let mut servers = HostMap::default();
-    servers.add(
-        "*.local",
-        server(TlsAction::AutoPassthrough(Arc::new(clusters))),
-    );
-    let gateway = rules.start(Serves::Tls(servers)).await;
+    let gateway = spelling_gateway(&origin).await;
     let mut client = gateway.connect().await;
-    let hello = hello_offering(spelling, &["h2", "http/1.1"]);
+    let hello = hello_offering(SPELLING, &["h2", "http/1.1"]);
     client.write_all(&hello).await.unwrap();
     let mut alert = Vec::new();
     client.read_to_end(&mut alert).await.unwrap();

@@ -5,9 +5,8 @@ use crate::{ServerTlsMode, ServerTlsSettings, TlsVersion};
 
 const OLDEST: &str = "TLS 1.2 is the oldest version spoken here";
 
-/// Fields that make no sense on a server that does not speak TLS.
-const TLS_ONLY: &[&str] = &[
-    "mode",
+/// Fields that say where certificates, authorities and revocations come from.
+const CERTIFICATES: &[&str] = &[
     "serverCertificate",
     "privateKey",
     "caCertificates",
@@ -16,6 +15,11 @@ const TLS_ONLY: &[&str] = &[
     "credentialNames",
     "caCertCredentialName",
     "tlsCertificates",
+];
+
+/// The others that make no sense on a server that does not speak TLS.
+const OTHERS: &[&str] = &[
+    "mode",
     "subjectAltNames",
     "verifyCertificateSpki",
     "verifyCertificateHash",
@@ -25,9 +29,14 @@ const TLS_ONLY: &[&str] = &[
     "insecureSkipVerify",
 ];
 
+/// Fields that make no sense on a server that does not speak TLS.
+fn tls_only() -> impl Iterator<Item = &'static &'static str> {
+    OTHERS.iter().chain(CERTIFICATES)
+}
+
 /// Of a server that speaks HTTP in clear.
 pub(super) fn check_http(fields: &Fields<'_>) {
-    for name in TLS_ONLY.iter().filter(|name| fields.has(name)) {
+    for name in tls_only().filter(|name| fields.has(name)) {
         let Some(field) = fields.field(name) else {
             continue;
         };
@@ -160,18 +169,6 @@ fn check_suites(fields: &Fields<'_>, tls: &ServerTlsSettings) {
     }
 }
 
-/// Fields that say where certificates, authorities and revocations come from.
-const CERTIFICATES: &[&str] = &[
-    "serverCertificate",
-    "privateKey",
-    "caCertificates",
-    "caCrl",
-    "credentialName",
-    "credentialNames",
-    "caCertCredentialName",
-    "tlsCertificates",
-];
-
 /// Fields about the certificates of clients, beside revocations.
 const VERIFICATION: &[&str] = &[
     "caCertificates",
@@ -187,15 +184,15 @@ const AUTHORITIES: &[&str] = &["caCertificates", "caCrl", "caCertCredentialName"
 /// The fields of `names` that are there.
 fn present<'f>(
     fields: &'f Fields<'_>,
-    names: &'static [&'static str],
+    names: impl IntoIterator<Item = &'static &'static str>,
 ) -> impl Iterator<Item = (&'static str, Cursor<'f>)> {
-    let names = names.iter().filter(|name| fields.has(name));
+    let names = names.into_iter().filter(|name| fields.has(name));
     names.filter_map(|name| Some((*name, fields.field(name)?)))
 }
 
 fn warn_of_settings(fields: &Fields<'_>) {
     let told = |name: &str| !matches!(name, "mode" | "insecureSkipVerify");
-    for (name, field) in present(fields, TLS_ONLY).filter(|(name, _)| told(name)) {
+    for (name, field) in present(fields, tls_only()).filter(|(name, _)| told(name)) {
         field
             .warning(
                 "ineffective",
