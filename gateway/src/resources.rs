@@ -8,7 +8,7 @@ use config::{
     Change, Configuration, Content, CredentialSettings, OrderedCredentials, Published, Settings,
 };
 use model::Defaults;
-use rules::{CompileOptions, Mesh, Proxy};
+use rules::{CompileOptions, Locality, Mesh, Proxy};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -64,6 +64,7 @@ pub(crate) fn settings(bootstrap: &Bootstrap, last_good: Option<PathBuf>) -> Set
         name: proxy.name.as_str().into(),
         namespace: proxy.namespace.as_str().into(),
         labels: proxy.labels.clone(),
+        locality: Locality::parse(&proxy.locality),
     };
     let mesh = Mesh {
         domain_suffix: bootstrap.mesh.domain_suffix.as_str().into(),

@@ -1,15 +1,12 @@
 //! Clusters: where a route's requests can go, and the endpoints published beside the table.
 
+use crate::{ConnectionPool, LoadBalancing, Localities, UpstreamTls};
 use ahash::HashMap;
-use model::Origin;
+use model::{Origin, OutlierDetection, ProxyProtocolVersion, TunnelSettings, Warmup};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
-
-/// Stands for "no limit" as an idle time: a year, so that clocks can be added to.
-pub const NO_IDLE_LIMIT: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// The identity of a cluster: service host, subset and service port. Stable across generations.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -49,7 +46,7 @@ pub struct MissingCluster {
 }
 
 /// A service port or a subset of it, with the policy that holds for it.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Cluster {
     /// Its identity.
     pub key: ClusterKey,
@@ -63,12 +60,44 @@ pub struct Cluster {
     pub subset_labels: BTreeMap<String, String>,
     /// How an endpoint is chosen.
     pub load_balancing: LoadBalancing,
-    /// How long a TCP connection may take. Default 10 s.
-    pub connect_timeout: Duration,
-    /// How long an unused upstream connection is kept. Default 1 h; [`NO_IDLE_LIMIT`] for no limit.
-    pub idle_timeout: Duration,
+    /// Which endpoints are nearer than others.
+    pub localities: Localities,
+    /// How long endpoints that are new take to get their whole share. Absent: they have it at once.
+    pub warmup: Option<Warmup>,
+    /// Limits and times of connections and requests.
+    pub pool: ConnectionPool,
+    /// When endpoints that fail are left out. Absent: never.
+    pub outlier_detection: Option<OutlierDetection>,
+    /// How TLS is spoken to endpoints. Absent: it is not.
+    pub tls: Option<Arc<UpstreamTls>>,
+    /// A forward proxy, the endpoints, is asked for this target.
+    pub tunnel: Option<TunnelSettings>,
+    /// The header that begins every connection.
+    pub proxy_protocol: Option<ProxyProtocolVersion>,
     /// The DestinationRule that shaped it, if one did.
     pub origin: Option<Arc<Origin>>,
+}
+
+impl Cluster {
+    /// A cluster that no DestinationRule shapes.
+    pub fn plain(key: ClusterKey, protocol: UpstreamProtocol) -> Self {
+        Self {
+            namespace: "default".into(),
+            service_name: key.host.clone(),
+            key,
+            protocol,
+            subset_labels: BTreeMap::new(),
+            load_balancing: LoadBalancing::default(),
+            localities: Localities::default(),
+            warmup: None,
+            pool: ConnectionPool::default(),
+            outlier_detection: None,
+            tls: None,
+            tunnel: None,
+            proxy_protocol: None,
+            origin: None,
+        }
+    }
 }
 
 /// What is spoken to a cluster's endpoints.
@@ -82,20 +111,6 @@ pub enum UpstreamProtocol {
     AsClient,
     /// Nothing that is begun here: the port is in TLS. Only connections lead to it, no requests.
     Tcp,
-}
-
-/// How an endpoint is chosen.
-///
-/// Source: Istio `LoadBalancerSettings`.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub enum LoadBalancing {
-    /// Two drawn by weight, the one with fewer requests in flight is taken. Istio's default.
-    #[default]
-    LeastRequest,
-    /// In turn, by weight.
-    RoundRobin,
-    /// Drawn by weight.
-    Random,
 }
 
 /// The endpoints of all service ports, published beside the table: they change far more often than

@@ -6,6 +6,7 @@
 
 pub mod action;
 pub mod actions;
+pub mod balancing;
 pub mod cluster;
 pub mod compile;
 mod decide;
@@ -14,17 +15,21 @@ mod endpoints;
 pub mod explain;
 pub mod headers;
 pub mod index;
+pub mod locality;
 pub mod matching;
 pub mod path;
+pub mod pool;
 pub mod request;
 pub mod table;
 pub mod tcp;
 #[cfg(test)]
 mod testing;
 pub mod tls;
+pub mod upstream_tls;
 
 pub use action::*;
 pub use actions::*;
+pub use balancing::*;
 pub use cluster::*;
 pub use compile::*;
 pub use decide::*;
@@ -32,9 +37,12 @@ pub use decision::*;
 pub use explain::*;
 pub use headers::*;
 pub use index::*;
+pub use locality::*;
 pub use matching::*;
 pub use path::*;
+pub use pool::*;
 pub use request::*;
 pub use table::*;
 pub use tcp::*;
 pub use tls::*;
+pub use upstream_tls::*;

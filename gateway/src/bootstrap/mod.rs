@@ -49,6 +49,8 @@ pub(crate) struct Proxy {
     pub(crate) namespace: String,
     /// What `Gateway.spec.selector` is matched against.
     pub(crate) labels: Labels,
+    /// Where it is: `region/zone/subzone`. Empty: unknown, so that no endpoint is nearer than another.
+    pub(crate) locality: String,
     /// Threads that serve. 0: one a core.
     pub(crate) workers: usize,
 }
@@ -59,6 +61,7 @@ impl Default for Proxy {
             name: "istio-ingressgateway".to_owned(),
             namespace: "istio-system".to_owned(),
             labels: Labels::from([("istio".to_owned(), "ingressgateway".to_owned())]),
+            locality: String::new(),
             workers: 0,
         }
     }

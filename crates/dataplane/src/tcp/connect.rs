@@ -46,7 +46,7 @@ impl TcpConnection {
     /// connection as long as the second value exists.
     pub(super) async fn dial(&mut self) -> Result<(Upstream, ActiveRequest), Failure> {
         let cluster = self.cluster.clone().ok_or(Failure::NoRoute)?;
-        let timeout = cluster.definition.connect_timeout;
+        let timeout = cluster.definition.pool.connect_timeout;
         let shared = Arc::clone(&self.shared);
         let metrics = shared.metrics.own().upstream();
         let mut tried = SmallVec::<[usize; ATTEMPTS]>::new();

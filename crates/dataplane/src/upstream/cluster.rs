@@ -75,7 +75,7 @@ impl Cluster {
         let balancer = match self.definition.load_balancing {
             LoadBalancing::LeastRequest => Balancer::LeastRequest,
             LoadBalancing::RoundRobin => Balancer::RoundRobin,
-            LoadBalancing::Random => Balancer::Random,
+            LoadBalancing::Random | LoadBalancing::ConsistentHash { .. } => Balancer::Random,
         };
         balancer.select(&self.endpoints, &self.turn, tried, dice)
     }

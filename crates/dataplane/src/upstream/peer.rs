@@ -65,8 +65,8 @@ impl Upstream {
             keep_alive,
             template,
             as_client: cluster.protocol == UpstreamProtocol::AsClient,
-            idle_timeout: cluster.idle_timeout,
-            connect_timeout: cluster.connect_timeout,
+            idle_timeout: cluster.pool.idle_timeout,
+            connect_timeout: cluster.pool.connect_timeout,
         })
     }
 

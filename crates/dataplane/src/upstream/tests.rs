@@ -1,6 +1,6 @@
 use super::Snapshot;
 use rules::{
-    Cluster, ClusterKey, Endpoint, EndpointAddr, Endpoints, LoadBalancing, ServicePort, Table,
+    Cluster, ClusterKey, ConnectionPool, Endpoint, EndpointAddr, Endpoints, ServicePort, Table,
     UpstreamProtocol,
 };
 use std::collections::BTreeMap;
@@ -15,15 +15,12 @@ fn table(connect_timeout: u64, subset: Option<&str>) -> Arc<Table> {
     };
     let subset_labels = subset.map(|version| ("version".to_owned(), version.to_owned()));
     let cluster = Cluster {
-        key: key.clone(),
-        namespace: "default".into(),
-        service_name: "a".into(),
-        protocol: UpstreamProtocol::Http1,
         subset_labels: subset_labels.into_iter().collect(),
-        load_balancing: LoadBalancing::default(),
-        connect_timeout: Duration::from_secs(connect_timeout),
-        idle_timeout: Duration::from_secs(60),
-        origin: None,
+        pool: ConnectionPool {
+            connect_timeout: Duration::from_secs(connect_timeout),
+            ..ConnectionPool::default()
+        },
+        ..Cluster::plain(key.clone(), UpstreamProtocol::Http1)
     };
     let mut table = Table::default();
     table.clusters.insert(key, Arc::new(cluster));

@@ -1,20 +1,17 @@
 //! Clusters: a service port or subset with the policy that holds for it.
 
-use super::Mesh;
 use super::destination_rules::MergedRule;
 use super::policy::{EffectivePolicy, PolicyOf};
 use super::resolve::Resolved;
 use super::services::{PortView, ServiceView};
-use crate::{Cluster, ClusterKey, LoadBalancing, NO_IDLE_LIMIT, UpstreamProtocol};
+use super::{CompileOptions, Mesh, balancing, pool, upstream_tls};
+use crate::{Cluster, ClusterKey, UpstreamProtocol};
 use ahash::{HashMap, HashMapExt};
 use model::{
-    ClientTlsMode, ConnectionPoolSettings, H2UpgradePolicy, HttpSettings, Labels,
-    LoadBalancerPolicy, LoadBalancerSettings, Origin, PortProtocol, ResourceRef, SimpleLb,
+    At, ClientTlsSettings, H2UpgradePolicy, HttpSettings, Labels, Origin, OutlierDetection,
+    PortProtocol, TunnelSettings,
 };
 use std::sync::Arc;
-use std::time::Duration;
-
-const IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
 
 /// The clusters compiled so far. One that did not change is the same `Arc` again.
 #[derive(Debug)]
@@ -36,13 +33,13 @@ impl Clusters {
         key: ClusterKey,
         traffic: Traffic,
         resolved: &Resolved,
-        mesh: &Mesh,
+        options: &CompileOptions,
     ) -> Result<Arc<Cluster>, NoCluster> {
         let service = resolved.service.as_ref().ok_or(NoCluster::Service)?;
         let port = service.port(key.port).ok_or(NoCluster::Port)?;
         let shape = Shape::of(&key, resolved.rule.as_ref()).ok_or(NoCluster::Subset)?;
-        shape.refuse_tls(traffic, port)?;
-        Ok(self.keep(shape.cluster(key, service, port, mesh)))
+        shape.refuse_clear_text(traffic, port)?;
+        Ok(self.keep(shape.cluster(key, service, port, options)))
     }
 
     /// Forgets clusters that no rule leads to any more.
@@ -72,12 +69,10 @@ impl Clusters {
 /// What is sent to a cluster, by which it depends whether TLS is missing around it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Traffic {
-    /// Requests: in clear, so none may go to a port that speaks TLS.
+    /// Requests: in clear, unless a DestinationRule says otherwise.
     Http,
     /// What clients send, as they send it.
     Bytes,
-    /// As [`Self::Bytes`], in the mesh's TLS already, so that no DestinationRule adds any.
-    MeshTls,
 }
 
 /// Why there is no such cluster.
@@ -89,11 +84,9 @@ pub(crate) enum NoCluster {
     Port,
     /// No DestinationRule that holds defines the subset.
     Subset,
-    /// A DestinationRule asks for TLS, which is not spoken to upstreams yet.
+    /// The port speaks TLS, and no DestinationRule says how that is begun.
     ///
     /// Nothing may be sent in clear text instead.
-    RuleTls(ClientTlsMode, ResourceRef),
-    /// The port speaks TLS, which is not spoken to upstreams yet.
     PortTls(PortProtocol),
 }
 
@@ -138,15 +131,10 @@ impl<'r> Shape<'r> {
         EffectivePolicy::of(self.service_policy, self.subset_policy, port)
     }
 
-    /// No TLS is begun here, so nothing may be sent that needs it.
-    fn refuse_tls(&self, traffic: Traffic, port: &PortView) -> Result<(), NoCluster> {
-        if traffic != Traffic::MeshTls
-            && let Some((rule, tls)) = self.policy(port.number).tls
-            && tls.mode != ClientTlsMode::Disable
-        {
-            return Err(NoCluster::RuleTls(tls.mode, rule.clone()));
-        }
-        if traffic == Traffic::Http && port.protocol.is_tls() {
+    /// Nothing may be sent in clear text to a port that speaks TLS, unless a DestinationRule wants just that.
+    fn refuse_clear_text(&self, traffic: Traffic, port: &PortView) -> Result<(), NoCluster> {
+        let is_told = self.policy(port.number).tls.is_some();
+        if traffic == Traffic::Http && port.protocol.is_tls() && !is_told {
             return Err(NoCluster::PortTls(port.protocol));
         }
         Ok(())
@@ -157,29 +145,47 @@ impl<'r> Shape<'r> {
         key: ClusterKey,
         service: &ServiceView,
         port: &PortView,
-        mesh: &Mesh,
+        CompileOptions { proxy, mesh }: &CompileOptions,
     ) -> Cluster {
         let policy = self.policy(key.port);
-        let tcp = policy.connection_pool.and_then(|pool| pool.tcp.as_ref());
         let http = policy.connection_pool.and_then(|pool| pool.http.as_ref());
+        let tls = policy.tls.map(|(_, tls)| tls);
         Cluster {
-            key,
             namespace: service.namespace().clone(),
             service_name: service.display_name(),
-            protocol: protocol(port, http, mesh),
+            protocol: protocol(port, http, tls, mesh),
             subset_labels: self.labels,
-            load_balancing: load_balancing(policy.load_balancer),
-            connect_timeout: tcp
-                .and_then(|tcp| tcp.connect_timeout)
-                .unwrap_or(mesh.connect_timeout),
-            idle_timeout: idle_timeout(policy.connection_pool),
+            load_balancing: balancing::load_balancing(policy.load_balancer),
+            localities: balancing::localities(
+                policy.load_balancer,
+                policy.outlier_detection.is_some(),
+                proxy,
+            ),
+            warmup: policy.load_balancer.and_then(balancing::warmup),
+            pool: pool::connection_pool(&policy, mesh),
+            outlier_detection: policy.outlier_detection.map(without_place),
+            tls: tls
+                .and_then(|tls| upstream_tls::upstream_tls(tls, &key))
+                .map(Arc::new),
+            tunnel: policy.of_all_ports.tunnel.map(|tunnel| TunnelSettings {
+                at: At::default(),
+                ..tunnel.clone()
+            }),
+            proxy_protocol: policy.of_all_ports.proxy_protocol,
             origin: self.origin.map(Arc::new),
+            key,
         }
     }
 }
 
-fn protocol(port: &PortView, http: Option<&HttpSettings>, mesh: &Mesh) -> UpstreamProtocol {
-    if port.protocol.is_tls() {
+/// TLS that a DestinationRule asks for has HTTP inside; TLS of the client's own has nobody knows what.
+fn protocol(
+    port: &PortView,
+    http: Option<&HttpSettings>,
+    tls: Option<&ClientTlsSettings>,
+    mesh: &Mesh,
+) -> UpstreamProtocol {
+    if port.protocol.is_tls() && tls.is_none() {
         return UpstreamProtocol::Tcp;
     }
     if http.is_some_and(|http| http.use_client_protocol) {
@@ -197,19 +203,10 @@ fn protocol(port: &PortView, http: Option<&HttpSettings>, mesh: &Mesh) -> Upstre
     }
 }
 
-fn load_balancing(settings: Option<&LoadBalancerSettings>) -> LoadBalancing {
-    match settings.map(|settings| &settings.policy) {
-        Some(LoadBalancerPolicy::Simple(SimpleLb::RoundRobin)) => LoadBalancing::RoundRobin,
-        Some(LoadBalancerPolicy::Simple(SimpleLb::Random)) => LoadBalancing::Random,
-        _ => LoadBalancing::LeastRequest,
-    }
-}
-
-fn idle_timeout(pool: Option<&ConnectionPoolSettings>) -> Duration {
-    let http = pool.and_then(|pool| pool.http.as_ref());
-    match http.and_then(|http| http.idle_timeout) {
-        None => IDLE_TIMEOUT,
-        Some(Duration::ZERO) => NO_IDLE_LIMIT,
-        Some(timeout) => timeout,
+/// Where a block stands does not matter to a cluster, which would change with every line above it.
+fn without_place(block: &OutlierDetection) -> OutlierDetection {
+    OutlierDetection {
+        at: At::default(),
+        ..block.clone()
     }
 }

@@ -9,8 +9,8 @@ use super::resolve::Resolved;
 use super::services::Source;
 use crate::{ClusterKey, ClusterTarget, MissingCluster};
 use model::{
-    Destination, Diagnostic, LoadBalancerPolicy, Resolution, ServiceEntry, ServiceType, SimpleLb,
-    VirtualService, WorkloadAddress,
+    Destination, Diagnostic, LoadBalancerPolicy, PortProtocol, Resolution, ServiceEntry,
+    ServiceType, SimpleLb, VirtualService, WorkloadAddress,
 };
 use std::sync::Arc;
 
@@ -42,7 +42,7 @@ impl Scope<'_> {
         };
         let found = self
             .clusters
-            .find(key.clone(), traffic, &resolved, &self.options.mesh);
+            .find(key.clone(), traffic, &resolved, self.options);
         let site = Site {
             destination,
             traffic,
@@ -102,13 +102,7 @@ impl Site<'_> {
             NoCluster::Service => self.no_service(proxy_namespace),
             NoCluster::Port => self.no_port(),
             NoCluster::Subset => self.no_subset(),
-            NoCluster::RuleTls(mode, rule) => {
-                self.no_tls(&format!("upstream TLS (mode {mode} of {rule})"))
-            }
-            NoCluster::PortTls(protocol) => {
-                let port = self.key.port;
-                self.no_tls(&format!("port {port} speaks {protocol}, which"))
-            }
+            NoCluster::PortTls(protocol) => self.no_tls(protocol),
         }
     }
 
@@ -169,18 +163,23 @@ impl Site<'_> {
         self.warning("unknown_subset", ".subset", message)
     }
 
-    fn no_tls(&self, what: &str) -> Diagnostic {
-        let message =
-            format!("{what} is not supported yet, and nothing is sent in clear text instead");
-        self.warning("upstream_tls", "", message)
-            .help(self.consequence())
+    fn no_tls(&self, protocol: PortProtocol) -> Diagnostic {
+        let (host, port) = (&self.key.host, self.key.port);
+        let message = format!(
+            "port {port} of {host:?} speaks {protocol}, and no DestinationRule says how TLS is begun with it"
+        );
+        let help = format!(
+            "{}, since nothing is sent there in clear text; add a DestinationRule with `trafficPolicy.tls`",
+            self.consequence()
+        );
+        self.warning("upstream_tls", "", message).help(help)
     }
 
     /// What becomes of what would be sent there.
     fn consequence(&self) -> &'static str {
         match self.traffic {
             Traffic::Http => "requests are answered 503",
-            Traffic::Bytes | Traffic::MeshTls => "connections are closed",
+            Traffic::Bytes => "connections are closed",
         }
     }
 

@@ -1,6 +1,6 @@
 //! Who the table is for, and what holds for the whole mesh.
 
-use crate::PathNormalization;
+use crate::{Locality, PathNormalization};
 use model::Labels;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +14,8 @@ pub struct Proxy {
     pub namespace: Arc<str>,
     /// What `Gateway.spec.selector` is matched against.
     pub labels: Labels,
+    /// Where it is. Unknown: no endpoint is nearer than another because of its place.
+    pub locality: Locality,
 }
 
 /// Istio's MeshConfig, as far as it shapes the table or the requests.

@@ -5,6 +5,7 @@
 //! as a whole: what cannot be obeyed is left out and told.
 
 mod answers;
+mod balancing;
 mod bindings;
 mod clusters;
 mod connections;
@@ -22,6 +23,7 @@ mod operations;
 mod part;
 mod policies;
 mod policy;
+mod pool;
 mod resolve;
 mod routes;
 mod run;
@@ -30,6 +32,7 @@ mod services;
 mod shadow;
 mod spelled;
 mod termination;
+mod upstream_tls;
 mod virtual_hosts;
 
 #[cfg(test)]

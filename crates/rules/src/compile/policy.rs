@@ -1,8 +1,9 @@
 //! Traffic policies: which block holds for a cluster.
 
 use model::{
-    ClientTlsSettings, ConnectionPoolSettings, LoadBalancerSettings, PortTrafficPolicy,
-    ResourceRef, TrafficPolicy,
+    ClientTlsSettings, ConnectionPoolSettings, LoadBalancerSettings, OutlierDetection,
+    PortTrafficPolicy, ProxyProtocolVersion, ResourceRef, RetryBudget, TrafficPolicy,
+    TunnelSettings,
 };
 
 /// The blocks that hold for one cluster.
@@ -12,8 +13,41 @@ pub(crate) struct EffectivePolicy<'p> {
     pub(crate) load_balancer: Option<&'p LoadBalancerSettings>,
     /// Limits and times of connections.
     pub(crate) connection_pool: Option<&'p ConnectionPoolSettings>,
+    /// Ejection of endpoints.
+    pub(crate) outlier_detection: Option<&'p OutlierDetection>,
     /// TLS to endpoints, and the DestinationRule that says so.
     pub(crate) tls: Option<(&'p ResourceRef, &'p ClientTlsSettings)>,
+    /// Blocks that cannot be said for a port.
+    pub(crate) of_all_ports: AllPorts<'p>,
+}
+
+/// The blocks that hold for all ports alike.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct AllPorts<'p> {
+    /// A forward proxy.
+    pub(crate) tunnel: Option<&'p TunnelSettings>,
+    /// The header that begins connections.
+    pub(crate) proxy_protocol: Option<ProxyProtocolVersion>,
+    /// A bound of retries.
+    pub(crate) retry_budget: Option<&'p RetryBudget>,
+}
+
+impl<'p> AllPorts<'p> {
+    fn of(policy: &'p TrafficPolicy) -> Self {
+        Self {
+            tunnel: policy.tunnel.as_ref(),
+            proxy_protocol: policy.proxy_protocol,
+            retry_budget: policy.retry_budget.as_ref(),
+        }
+    }
+
+    fn over(self, below: Self) -> Self {
+        Self {
+            tunnel: self.tunnel.or(below.tunnel),
+            proxy_protocol: self.proxy_protocol.or(below.proxy_protocol),
+            retry_budget: self.retry_budget.or(below.retry_budget),
+        }
+    }
 }
 
 /// A policy and the DestinationRule that it is of.
@@ -29,22 +63,29 @@ impl<'p> EffectivePolicy<'p> {
         subset: Option<PolicyOf<'p>>,
         port: u16,
     ) -> Self {
-        let levels = [subset, service].into_iter().flatten();
+        let levels = || [subset, service].into_iter().flatten();
         let mut effective = Self::default();
-        for (rule, policy) in levels {
+        for (rule, policy) in levels() {
             if let Some(settings) = port_settings(policy, port) {
-                return effective.over(Self::of_port(settings, rule));
+                effective = effective.over(Self::of_port(settings, rule));
+                break;
             }
             effective = effective.over(Self::of_level(policy, rule));
         }
-        effective
+        let of_all_ports = levels().map(|(_, policy)| AllPorts::of(policy));
+        Self {
+            of_all_ports: of_all_ports.fold(AllPorts::default(), AllPorts::over),
+            ..effective
+        }
     }
 
     fn of_level(policy: &'p TrafficPolicy, rule: &'p ResourceRef) -> Self {
         Self {
             load_balancer: policy.load_balancer.as_ref(),
             connection_pool: policy.connection_pool.as_ref(),
+            outlier_detection: policy.outlier_detection.as_ref(),
             tls: policy.tls.as_ref().map(|tls| (rule, tls)),
+            of_all_ports: AllPorts::default(),
         }
     }
 
@@ -52,7 +93,9 @@ impl<'p> EffectivePolicy<'p> {
         Self {
             load_balancer: settings.load_balancer.as_ref(),
             connection_pool: settings.connection_pool.as_ref(),
+            outlier_detection: settings.outlier_detection.as_ref(),
             tls: settings.tls.as_ref().map(|tls| (rule, tls)),
+            of_all_ports: AllPorts::default(),
         }
     }
 
@@ -60,7 +103,9 @@ impl<'p> EffectivePolicy<'p> {
         Self {
             load_balancer: self.load_balancer.or(below.load_balancer),
             connection_pool: self.connection_pool.or(below.connection_pool),
+            outlier_detection: self.outlier_detection.or(below.outlier_detection),
             tls: self.tls.or(below.tls),
+            of_all_ports: self.of_all_ports.over(below.of_all_ports),
         }
     }
 }

@@ -68,7 +68,7 @@ impl SpelledClusters {
         for resolved in &hosts {
             for key in keys(resolved) {
                 let name = spelling(&key);
-                let found = clusters.find(key, Traffic::MeshTls, resolved, &options.mesh);
+                let found = clusters.find(key, Traffic::Bytes, resolved, options);
                 let Ok(cluster) = found else {
                     continue; // a port or subset that is not there is not spelt either
                 };

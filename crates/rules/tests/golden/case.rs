@@ -26,6 +26,9 @@ pub(crate) struct ProxyDocument {
 pub(crate) struct ProxyCase {
     pub(crate) namespace: String,
     pub(crate) labels: BTreeMap<String, String>,
+    /// `region/zone/subzone`
+    #[serde(default)]
+    pub(crate) locality: String,
 }
 
 impl Default for ProxyCase {
@@ -34,6 +37,7 @@ impl Default for ProxyCase {
         Self {
             namespace: "istio-system".into(),
             labels: labels.into(),
+            locality: String::new(),
         }
     }
 }

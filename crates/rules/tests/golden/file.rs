@@ -89,6 +89,7 @@ impl GoldenFile {
             name: "gateway".into(),
             namespace: proxy.namespace.as_str().into(),
             labels: proxy.labels,
+            locality: rules::Locality::parse(&proxy.locality),
         };
         let mut compiler = Compiler::new(CompileOptions {
             proxy,

@@ -255,8 +255,10 @@ impl Outcome {
             .insert("protocol", snake(&format!("{:?}", cluster.protocol)));
         self.got
             .insert("balancing", snake(&format!("{:?}", cluster.load_balancing)));
-        self.got
-            .insert("connect_timeout", format!("{:?}", cluster.connect_timeout));
+        self.got.insert(
+            "connect_timeout",
+            format!("{:?}", cluster.pool.connect_timeout),
+        );
     }
 
     fn record_headers(&mut self, forward: &Forward<'_>, head: &RequestHead<'_>) {

@@ -7,10 +7,10 @@ use certificates::Credentials;
 use http::{HeaderName, HeaderValue};
 use model::{Origin, Position, ResourceRef};
 use rules::{
-    Action, Cluster, ClusterKey, ClusterTarget, Endpoint, EndpointAddr, Endpoints, ForwardAction,
-    HeaderOps, HeaderTemplate, Listener, ListenerKey, LoadBalancing, MissingCluster, PathMatch,
-    Predicate, RetryOn, RetryPolicy, Route, RouteSet, Serves, ServicePort, Table, UpstreamProtocol,
-    VirtualHost, VirtualHosts, WeightedDestination,
+    Action, Cluster, ClusterKey, ClusterTarget, ConnectionPool, Endpoint, EndpointAddr, Endpoints,
+    ForwardAction, HeaderOps, HeaderTemplate, Listener, ListenerKey, LoadBalancing, MissingCluster,
+    PathMatch, Predicate, RetryOn, RetryPolicy, Route, RouteSet, Serves, ServicePort, Table,
+    UpstreamProtocol, VirtualHost, VirtualHosts, WeightedDestination,
 };
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -81,17 +81,16 @@ impl Rules {
             subset: None,
             port: 8000,
         };
-        let cluster = Arc::new(Cluster {
-            key: key.clone(),
-            namespace: "default".into(),
+        let cluster = Cluster {
             service_name: name.into(),
-            protocol,
-            subset_labels: BTreeMap::new(),
             load_balancing: LoadBalancing::RoundRobin,
-            connect_timeout: Duration::from_secs(2),
-            idle_timeout: Duration::from_secs(3600),
-            origin: None,
-        });
+            pool: ConnectionPool {
+                connect_timeout: Duration::from_secs(2),
+                ..ConnectionPool::default()
+            },
+            ..Cluster::plain(key.clone(), protocol)
+        };
+        let cluster = Arc::new(cluster);
         self.table.clusters.insert(key, cluster.clone());
         let endpoint = |address: &SocketAddr| Endpoint {
             address: EndpointAddr::Tcp(*address),

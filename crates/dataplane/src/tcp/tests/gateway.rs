@@ -5,9 +5,9 @@ use crate::net::{Addresses, ConnectionObserver, Limits, ListenerManager, Refused
 use crate::{GatewayApp, Settings, Shared};
 use model::{Origin, Position, ResourceRef};
 use rules::{
-    Cluster, ClusterKey, ClusterTarget, Endpoint, EndpointAddr, Endpoints, Listener, ListenerKey,
-    LoadBalancing, MissingCluster, Serves, ServicePort, Table, TcpDestination, TcpMatch, TcpRoute,
-    TcpRoutes, UpstreamProtocol,
+    Cluster, ClusterKey, ClusterTarget, ConnectionPool, Endpoint, EndpointAddr, Endpoints,
+    Listener, ListenerKey, LoadBalancing, MissingCluster, Serves, ServicePort, Table,
+    TcpDestination, TcpMatch, TcpRoute, TcpRoutes, UpstreamProtocol,
 };
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -61,17 +61,16 @@ impl Rules {
             subset: None,
             port: 9000,
         };
-        let cluster = Arc::new(Cluster {
-            key: key.clone(),
-            namespace: "default".into(),
+        let cluster = Cluster {
             service_name: name.into(),
-            protocol: UpstreamProtocol::Tcp,
-            subset_labels: BTreeMap::new(),
             load_balancing: LoadBalancing::RoundRobin,
-            connect_timeout: PATIENCE,
-            idle_timeout: Duration::from_secs(3600),
-            origin: None,
-        });
+            pool: ConnectionPool {
+                connect_timeout: PATIENCE,
+                ..ConnectionPool::default()
+            },
+            ..Cluster::plain(key.clone(), UpstreamProtocol::Tcp)
+        };
+        let cluster = Arc::new(cluster);
         self.table.clusters.insert(key, cluster.clone());
         let endpoint = |address: &EndpointAddr| Endpoint {
             address: address.clone(),

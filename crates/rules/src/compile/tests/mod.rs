@@ -52,6 +52,7 @@ fn compiler() -> Compiler {
         name: "gateway".into(),
         namespace: "istio-system".into(),
         labels,
+        ..Proxy::default()
     };
     Compiler::new(CompileOptions {
         proxy,
