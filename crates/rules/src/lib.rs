@@ -6,6 +6,7 @@
 
 pub mod action;
 pub mod actions;
+pub mod affinity;
 pub mod balancing;
 pub mod cluster;
 pub mod compile;
@@ -29,6 +30,7 @@ pub mod upstream_tls;
 
 pub use action::*;
 pub use actions::*;
+pub use affinity::*;
 pub use balancing::*;
 pub use cluster::*;
 pub use compile::*;
