@@ -4,6 +4,7 @@
 //! listeners, and closed sets such as status codes and response flags. Their number is bounded.
 
 mod cache;
+mod cluster;
 mod exposition;
 mod labels;
 mod own;
@@ -11,6 +12,7 @@ mod process;
 mod series;
 mod tcp;
 
+pub use cluster::ClusterMetrics;
 pub use exposition::CONTENT_TYPE;
 pub use labels::{
     Destination, Reporter, RequestLabels, RequestOutcome, RequestProtocol, SecurityPolicy, Workload,

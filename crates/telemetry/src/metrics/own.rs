@@ -1,9 +1,11 @@
 //! Tidegate's own metrics.
 
+use super::cluster::{ClusterMetrics, ClusterVectors};
 use crate::receipts::Receipt;
 use prometheus::core::Collector;
 use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Tidegate's own metrics, and `istio_build`.
@@ -22,6 +24,7 @@ pub struct Own {
     mirrors: IntCounterVec,
     acme_orders: IntCounterVec,
     upstream: UpstreamMetrics,
+    clusters: ClusterVectors,
     access_log_dropped: IntCounter,
 }
 
@@ -131,6 +134,7 @@ impl Own {
                 &["credential", "result"],
             ),
             upstream: UpstreamMetrics::register(&new),
+            clusters: ClusterVectors::register(&new),
             access_log_dropped: new.counter(
                 "tidegate_access_log_dropped_total",
                 "Lines of the access log that could not be written.",
@@ -217,6 +221,16 @@ impl Own {
         &self.upstream
     }
 
+    /// The metrics of a cluster, by its name: `outbound|80||shop.default.svc.cluster.local`.
+    pub fn cluster(&self, name: &Arc<str>) -> ClusterMetrics {
+        self.clusters.of(name)
+    }
+
+    /// Takes the metrics of a cluster that is gone out of the next scrape.
+    pub fn forget_cluster(&self, name: &str) {
+        self.clusters.forget(name);
+    }
+
     /// `tidegate_access_log_dropped_total`, for [`AccessLog::open`](crate::AccessLog::open).
     pub fn access_log_dropped(&self) -> IntCounter {
         self.access_log_dropped.clone()
@@ -276,14 +290,14 @@ impl UpstreamMetrics {
 }
 
 /// Makes metrics and registers them.
-struct Factory<'r>(&'r Registry);
+pub(super) struct Factory<'r>(&'r Registry);
 
 impl Factory<'_> {
     fn gauge(&self, name: &str, help: &str) -> IntGauge {
         self.add(IntGauge::new(name, help))
     }
 
-    fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
+    pub(super) fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
         self.add(IntGaugeVec::new(Opts::new(name, help), labels))
     }
 
@@ -291,7 +305,7 @@ impl Factory<'_> {
         self.add(IntCounter::new(name, help))
     }
 
-    fn counters(&self, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
+    pub(super) fn counters(&self, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
         self.add(IntCounterVec::new(Opts::new(name, help), labels))
     }
 
