@@ -5,6 +5,7 @@ mod effective;
 mod fault;
 mod grpc;
 mod operations;
+mod pause;
 mod redirect;
 mod retry;
 mod rewrite;
@@ -12,8 +13,9 @@ mod substitution;
 mod template;
 
 pub use effective::EffectiveOps;
-pub use grpc::grpc_status_for;
+pub use grpc::{grpc_status_for, http_status_for};
 pub use operations::HeadFacts;
+pub use pause::retry_after;
 pub use retry::{AttemptFailure, InvalidRetryOn};
 pub use substitution::{InvalidSubstitution, substitution};
 pub use template::{InvalidTemplate, KNOWN_OPERATORS};
