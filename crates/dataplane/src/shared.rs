@@ -1,11 +1,10 @@
 //! What all requests share.
 
 use crate::http::{MirrorPool, Refusals};
-use crate::upstream::{Snapshot, connector_conf};
+use crate::upstream::{self, Snapshot, Surroundings, UpstreamConnector, connector_conf};
 use crate::{Challenges, ConnectionInfo, Settings};
 use arc_swap::ArcSwap;
 use certificates::Credentials;
-use pingora_core::connectors::ConnectorOptions;
 use pingora_core::connectors::http::Connector;
 use rules::{Endpoints, Serves, Table};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -27,23 +26,25 @@ pub struct Shared {
     pub(crate) refusals: Refusals,
     pub(crate) mirrors: MirrorPool,
     /// Dials the upstreams of tunnels, whose connections are never used twice.
-    pub(crate) tunnels: Connector,
+    pub(crate) tunnels: Connector<UpstreamConnector>,
 }
 
 impl Shared {
     /// Shared by everything that serves, with an empty configuration.
     pub fn new(settings: Settings, metrics: Arc<Metrics>, access_log: Arc<AccessLog>) -> Arc<Self> {
-        Arc::new(Self {
+        let shared = Arc::new(Self {
             snapshot: ArcSwap::from_pointee(Snapshot::default()),
             publishing: Mutex::default(),
             refusals: Refusals::new(&metrics),
             mirrors: MirrorPool::new(&settings, &metrics),
-            tunnels: Connector::new(Some(ConnectorOptions::from_server_conf(&connector_conf()))),
+            tunnels: UpstreamConnector::with_pool(&connector_conf()),
             settings,
             metrics,
             access_log,
             challenges: Challenges::default(),
-        })
+        });
+        upstream::look_after(&shared);
+        shared
     }
 
     /// Puts a configuration in force for all requests that begin from now on. Those in flight keep theirs.
@@ -54,7 +55,13 @@ impl Shared {
             .publishing
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        let next = self.snapshot.load().next(table, endpoints, credentials);
+        let around = Surroundings {
+            metrics: self.metrics.own(),
+            is_unhealthy: &|_, _| false,
+            now: tokio::time::Instant::now().into_std(),
+        };
+        let before = self.snapshot.load();
+        let next = before.next(table, endpoints, credentials, &around);
         self.snapshot.store(Arc::new(next));
     }
 

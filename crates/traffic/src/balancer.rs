@@ -1,21 +1,62 @@
 //! Which endpoint takes the next request.
 
-use crate::EndpointSet;
-use crate::set::common_divisor;
+use crate::member::Member;
+use crate::rotation::{Group, Level, Rotation, Table};
+use crate::shares::{Shares, common_divisor};
+use crate::warmup::Warmup;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// So often an endpoint is drawn anew when it was tried before in this request, as Envoy does.
 const SELECTION_ATTEMPTS: usize = 5;
 
-/// How an endpoint is chosen.
+/// How endpoints are chosen.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Balancing {
+    /// The way of choosing among those that are alike.
+    pub algorithm: Algorithm,
+    /// How new endpoints get their share. Absent: at once. For round robin and least request.
+    pub warmup: Option<Warmup>,
+    /// Where fewer than this many percent of a priority's endpoints are available, all of them take part. 0: never.
+    ///
+    /// Source: Istio `OutlierDetection.min_health_percent`.
+    pub panic_threshold: u8,
+}
+
+/// How an endpoint is chosen among those that are alike.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Balancer {
+pub enum Algorithm {
     /// Two different ones are drawn by weight; the one with fewer requests in flight for its weight is taken.
     LeastRequest,
     /// In turn: of as many requests as the weights sum up to, each gets exactly its weight.
     RoundRobin,
     /// Drawn by weight.
     Random,
+    /// The same hash meets the same endpoint, by points on a ring.
+    RingHash {
+        /// Points on it at least; at most 8 Mi.
+        minimum_size: u64,
+    },
+    /// The same hash meets the same endpoint, by a table of fixed size.
+    Maglev {
+        /// Places in it, a prime.
+        table_size: u64,
+    },
+}
+
+/// What is known of the request that an endpoint is chosen for.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Choice<'c> {
+    /// What tells the client from others. Absent: algorithms that go by it draw.
+    pub hash: Option<u64>,
+    /// Endpoints that were tried before, by index. They are avoided as long as there are others, unless a hash
+    /// decides.
+    ///
+    /// Source: Istio `HTTPRetry.retry_ignore_previous_hosts`.
+    pub tried: &'c [usize],
+    /// Whether priorities are avoided too of which one was tried.
+    ///
+    /// Source: Istio `HTTPRetry.retry_remote_localities`.
+    pub leave_priority: bool,
 }
 
 /// Whose turn it is in a round. It survives changes of the configuration by cluster.
@@ -33,94 +74,172 @@ impl Turn {
     }
 }
 
-impl Balancer {
-    /// Selects a member by its index, if there is one to select. Those in `tried` are avoided as long as there
-    /// are others: after five vain draws the first untried one in order is taken.
-    ///
-    /// Source: Istio `HTTPRetry.retryIgnorePreviousHosts`.
-    pub fn select<T>(
-        self,
-        set: &EndpointSet<T>,
+impl Balancing {
+    pub(crate) fn select<T>(
+        &self,
+        rotation: &Rotation,
+        members: &[Member<T>],
         turn: &Turn,
-        tried: &[usize],
+        choice: Choice<'_>,
         dice: &mut impl FnMut(u32) -> u32,
     ) -> Option<usize> {
-        if set.total() == 0 {
-            return None;
+        let draw = Draw {
+            algorithm: self.algorithm,
+            rotation,
+            members,
+            turn,
+            hash: choice.hash.filter(|_| self.is_by_hash()),
+        };
+        if choice.leave_priority
+            && let Some(level) = untouched(rotation, members, choice.tried)
+        {
+            return draw.in_level(level, dice);
+        }
+        if draw.hash.is_some() {
+            return draw.anywhere(dice);
         }
         for _ in 0..SELECTION_ATTEMPTS {
-            let drawn = self.draw(set, turn, dice);
-            if !tried.contains(&drawn) {
+            let drawn = draw.anywhere(dice)?;
+            if !choice.tried.contains(&drawn) {
                 return Some(drawn);
             }
         }
-        let untried =
-            (0..set.members().len()).find(|index| set.share(*index) > 0 && !tried.contains(index));
-        Some(untried.unwrap_or_else(|| self.draw(set, turn, dice)))
+        let is_free = |index: &usize| rotation.takes_part[*index] && !choice.tried.contains(index);
+        (0..members.len())
+            .find(is_free)
+            .or_else(|| draw.anywhere(dice))
     }
 
-    fn draw<T>(
-        self,
-        set: &EndpointSet<T>,
-        turn: &Turn,
-        dice: &mut impl FnMut(u32) -> u32,
-    ) -> usize {
-        match self {
-            Self::LeastRequest => less_busy_of_two(set, dice),
-            Self::RoundRobin => in_turn(set, turn),
-            Self::Random => set.at(dice(set.total())),
+    fn is_by_hash(&self) -> bool {
+        matches!(
+            self.algorithm,
+            Algorithm::RingHash { .. } | Algorithm::Maglev { .. }
+        )
+    }
+}
+
+/// The nearest priority of which nobody was tried, once somebody was.
+fn untouched<'r, T>(
+    rotation: &'r Rotation,
+    members: &[Member<T>],
+    tried: &[usize],
+) -> Option<&'r Level> {
+    if tried.is_empty() {
+        return None;
+    }
+    let touches = |level: &Level| {
+        let mut tried = tried.iter().filter_map(|index| members.get(*index));
+        tried.any(|member| member.place.priority == level.priority)
+    };
+    rotation.levels.iter().find(|level| !touches(level))
+}
+
+/// One draw: of a priority, of a place in it, of an endpoint there.
+struct Draw<'d, T> {
+    algorithm: Algorithm,
+    rotation: &'d Rotation,
+    members: &'d [Member<T>],
+    turn: &'d Turn,
+    hash: Option<u64>,
+}
+
+impl<T> Draw<'_, T> {
+    fn anywhere(&self, dice: &mut impl FnMut(u32) -> u32) -> Option<usize> {
+        let levels = &self.rotation.levels;
+        let level = match levels.len() {
+            0 => return None,
+            1 => 0,
+            _ => self.part_of(&self.rotation.loads, dice),
+        };
+        self.in_level(&levels[level], dice)
+    }
+
+    fn in_level(&self, level: &Level, dice: &mut impl FnMut(u32) -> u32) -> Option<usize> {
+        let group = match level.groups.len() {
+            0 => return None,
+            1 => 0,
+            _ => self.part_of(&level.shares, dice),
+        };
+        let group = &level.groups[group];
+        let position = self.in_group(group, dice)?;
+        group.members.get(position).copied()
+    }
+
+    /// Whose the request is, by its hash or by chance.
+    fn part_of(&self, shares: &Shares, dice: &mut impl FnMut(u32) -> u32) -> usize {
+        let total = shares.total();
+        let drawn = match self.hash {
+            Some(hash) => u32::try_from(hash % u64::from(total)).unwrap_or(0),
+            None => dice(total),
+        };
+        shares.at(drawn)
+    }
+
+    fn in_group(&self, group: &Group, dice: &mut impl FnMut(u32) -> u32) -> Option<usize> {
+        let shares = &group.shares;
+        if shares.total() == 0 {
+            return None;
         }
+        let by_hash = self.hash.and_then(|hash| match &group.table {
+            Table::Ring(ring) => ring.owner(hash),
+            Table::Maglev(table) => table.owner(hash),
+            Table::None => None,
+        });
+        Some(by_hash.unwrap_or_else(|| match self.algorithm {
+            Algorithm::LeastRequest => self.less_busy_of_two(group, dice),
+            Algorithm::RoundRobin => in_turn(shares, self.turn),
+            Algorithm::Random | Algorithm::RingHash { .. } | Algorithm::Maglev { .. } => {
+                shares.at(dice(shares.total()))
+            }
+        }))
+    }
+
+    fn less_busy_of_two(&self, group: &Group, dice: &mut impl FnMut(u32) -> u32) -> usize {
+        let shares = &group.shares;
+        let first = shares.at(dice(shares.total()));
+        let rest = shares.total() - shares.share(first);
+        if rest == 0 {
+            return first;
+        }
+        let second = shares.at(past(shares, first, dice(rest)));
+        // Idle ones tie, and the first was drawn by weight: shares hold without load, and with it.
+        if self.load(group, second, first) < self.load(group, first, second) {
+            second
+        } else {
+            first
+        }
+    }
+
+    /// Requests in flight for the weight, multiplied by the other's weight so that nothing is divided.
+    fn load(&self, group: &Group, position: usize, other: usize) -> u64 {
+        let member = &self.members[group.members[position]];
+        u64::from(member.state.active()) * u64::from(group.shares.share(other))
     }
 }
 
 /// Walks the positions `0..total` with a stride that visits each once before any comes again, and spreads the
 /// visits to one member over the round. No lock, and exact over every whole round.
-fn in_turn<T>(set: &EndpointSet<T>, turn: &Turn) -> usize {
-    let total = u64::from(set.total());
-    let stride = if set.is_even() {
-        1
-    } else {
-        stride(set.total())
-    };
+fn in_turn(shares: &Shares, turn: &Turn) -> usize {
+    let total = u64::from(shares.total());
+    let stride = if shares.is_even() { 1 } else { stride(total) };
     let step = turn.next() % total;
-    let position = step * u64::from(stride) % total;
-    set.at(u32::try_from(position).unwrap_or(0))
+    let position = step * stride % total;
+    shares.at(u32::try_from(position).unwrap_or(0))
 }
 
 /// A number near `total` divided by the golden ratio that shares no divisor with `total`.
-fn stride(total: u32) -> u32 {
-    let near = u64::from(total) * 618 / 1000;
-    let near = u32::try_from(near).unwrap_or(total);
+fn stride(total: u64) -> u64 {
+    let near = total * 618 / 1000;
     (near.max(1)..)
         .find(|stride| common_divisor(total, *stride) == 1)
         .unwrap_or(1)
 }
 
-fn less_busy_of_two<T>(set: &EndpointSet<T>, dice: &mut impl FnMut(u32) -> u32) -> usize {
-    let first = set.at(dice(set.total()));
-    let rest = set.total() - set.share(first);
-    if rest == 0 {
-        return first;
-    }
-    let second = set.at(past(set, first, dice(rest)));
-    // Idle ones tie, and the first was drawn by weight: shares hold without load, and with it.
-    if load(set, second, first) < load(set, first, second) {
-        second
-    } else {
-        first
-    }
-}
-
 /// Moves a position drawn among the others beyond the share of `skipped`.
-fn past<T>(set: &EndpointSet<T>, skipped: usize, position: u32) -> u32 {
-    if position < set.start(skipped) {
+fn past(shares: &Shares, skipped: usize, position: u32) -> u32 {
+    if position < shares.start(skipped) {
         position
     } else {
-        position + set.share(skipped)
+        position + shares.share(skipped)
     }
-}
-
-/// Requests in flight for the weight, multiplied by the other's weight so that nothing is divided.
-fn load<T>(set: &EndpointSet<T>, index: usize, other: usize) -> u64 {
-    u64::from(set.members()[index].state.active()) * u64::from(set.share(other))
 }

@@ -1,43 +1,39 @@
-//! The endpoints of a cluster, with their shares.
+//! The endpoints of a cluster with who of them is in rotation.
 
-use crate::EndpointState;
-use std::sync::Arc;
+use crate::member::Member;
+use crate::rotation::Rotation;
+use crate::{Balancing, Choice, Turn};
+use arc_swap::ArcSwap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
-/// One endpoint: what the caller needs to reach it, its share and its counters.
-#[derive(Clone, Debug)]
-pub struct Member<T> {
-    /// How it is reached. Never looked at here.
-    pub value: T,
-    /// Relative share. 0: never selected.
-    pub weight: u32,
-    /// Its counters, shared with the sets before and after this one.
-    pub state: Arc<EndpointState>,
-}
-
-/// The endpoints of a cluster. Immutable; a change makes a new one around the same states.
+/// The endpoints of a cluster. The members are immutable, a change makes a new set around the same states; who of
+/// them is in rotation follows their health by [`Self::refresh`].
 #[derive(Debug)]
 pub struct EndpointSet<T> {
     members: Box<[Member<T>]>,
-    /// `ends[i]` is the sum of the shares of members `0..=i`.
-    ends: Box<[u32]>,
-    /// All shares are equal, so that a position is an index.
-    even: bool,
+    balancing: Balancing,
+    turn: Arc<Turn>,
+    rotation: ArcSwap<Rotation>,
+    /// One at a time, so that what is stored last has seen everything.
+    refreshing: Mutex<()>,
 }
 
 impl<T> EndpointSet<T> {
-    /// Takes the members in this order. Weights are scaled down together when their sum is beyond `u32`.
-    pub fn new(members: Vec<Member<T>>) -> Self {
-        let shares = shares(&members);
-        let even = shares.iter().all(|share| *share == 1);
-        let mut sum = 0;
-        let ends = shares.into_iter().map(|share| {
-            sum += share;
-            sum
-        });
+    /// Takes the members in this order. `turn` is that of the set before, if there was one.
+    pub fn new(
+        members: Vec<Member<T>>,
+        balancing: Balancing,
+        turn: Arc<Turn>,
+        now: Instant,
+    ) -> Self {
+        let rotation = Rotation::new(&members, &balancing, now);
         Self {
-            ends: ends.collect(),
             members: members.into(),
-            even,
+            balancing,
+            turn,
+            rotation: ArcSwap::from_pointee(rotation),
+            refreshing: Mutex::default(),
         }
     }
 
@@ -46,62 +42,39 @@ impl<T> EndpointSet<T> {
         &self.members
     }
 
-    /// The sum of the shares. 0: nothing can be selected.
-    pub(crate) fn total(&self) -> u32 {
-        self.ends.last().copied().unwrap_or(0)
-    }
-
-    /// Whether all shares are equal.
-    pub(crate) fn is_even(&self) -> bool {
-        self.even
-    }
-
-    /// The member whose share covers this position in `0..total`.
-    pub(crate) fn at(&self, position: u32) -> usize {
-        if self.even {
-            return position as usize;
+    /// Has the rotation follow the health of the members, and the time while some of them warm up. Costs a look at
+    /// each member when nothing changed.
+    pub fn refresh(&self, now: Instant) {
+        let _one = self
+            .refreshing
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if !self.rotation.load().is_of(&self.members) {
+            let next = Rotation::new(&self.members, &self.balancing, now);
+            self.rotation.store(Arc::new(next));
         }
-        self.ends.partition_point(|end| *end <= position)
     }
 
-    /// Where the share of a member begins.
-    pub(crate) fn start(&self, index: usize) -> u32 {
-        index.checked_sub(1).map_or(0, |before| self.ends[before])
+    /// Whether the rotation changes with time alone.
+    pub fn is_warming(&self) -> bool {
+        self.rotation.load().is_warming
     }
 
-    /// The share of a member.
-    pub(crate) fn share(&self, index: usize) -> u32 {
-        self.ends[index] - self.start(index)
+    /// Whether too few members of a priority are healthy, so that all of them take part.
+    pub fn is_panicking(&self) -> bool {
+        self.rotation.load().is_panicking
     }
-}
 
-/// The weights with their common divisor taken out, small enough to be summed up in a `u32`.
-fn shares<T>(members: &[Member<T>]) -> Vec<u32> {
-    let divisor = members
-        .iter()
-        .fold(0, |divisor, member| common_divisor(divisor, member.weight))
-        .max(1);
-    let sum: u64 = members
-        .iter()
-        .map(|member| u64::from(member.weight / divisor))
-        .sum();
-    let shift = (64 - sum.leading_zeros()).saturating_sub(31);
-    members
-        .iter()
-        .map(|member| scaled(member.weight / divisor, shift))
-        .collect()
-}
-
-/// Halves a share `shift` times, but leaves something of what was there.
-fn scaled(share: u32, shift: u32) -> u32 {
-    if share == 0 {
-        0
-    } else {
-        (share >> shift).max(1)
+    /// Whether a member takes requests at the moment.
+    pub fn in_rotation(&self, index: usize) -> bool {
+        let rotation = self.rotation.load();
+        rotation.takes_part.get(index).copied().unwrap_or(false)
     }
-}
 
-/// The greatest common divisor; 0 divides everything.
-pub(crate) fn common_divisor(a: u32, b: u32) -> u32 {
-    if b == 0 { a } else { common_divisor(b, a % b) }
+    /// Selects a member by its index. `None`: nobody is in rotation.
+    pub fn select(&self, choice: Choice<'_>, dice: &mut impl FnMut(u32) -> u32) -> Option<usize> {
+        let rotation = self.rotation.load();
+        self.balancing
+            .select(&rotation, &self.members, &self.turn, choice, dice)
+    }
 }

@@ -4,7 +4,7 @@ use super::wants;
 use crate::serve::Serving;
 use dataplane::upstream::{Cluster, Upstream};
 use serde_json::{Value, json};
-use std::fmt::Write as _;
+use std::fmt::{Display, Write as _};
 use telemetry::server::{PageRequest, PageResponse};
 use traffic::Member;
 
@@ -30,43 +30,104 @@ pub(super) fn show(serving: &Serving, request: &PageRequest) -> PageResponse {
 /// Envoy's form, so that what reads that can read this.
 fn as_text(cluster: &Cluster) -> String {
     let mut text = String::new();
-    for member in cluster.endpoints.members() {
-        let mut line = |name: &str, value: u64| {
-            let _ = writeln!(
-                text,
-                "{}::{}::{name}::{value}",
-                cluster.name, member.value.address
-            );
-        };
-        line("weight", u64::from(member.weight));
-        line("rq_active", u64::from(member.state.active()));
-        line("rq_total", member.state.total());
-        line("rq_error", member.state.failed());
+    for (name, limit) in limits(cluster) {
+        let limit = limit.unwrap_or(u32::MAX);
+        let _ = writeln!(text, "{}::default_priority::{name}::{limit}", cluster.name);
     }
-    if text.is_empty() {
-        text = format!("{}::no endpoint\n", cluster.name);
+    for (name, value) in usage(cluster) {
+        let _ = writeln!(text, "{}::{name}::{value}", cluster.name);
+    }
+    for (index, member) in cluster.endpoints.members().iter().enumerate() {
+        endpoint_as_text(cluster, index, member, &mut text);
+    }
+    if cluster.endpoints.members().is_empty() {
+        let _ = writeln!(text, "{}::no endpoint", cluster.name);
     }
     text
 }
 
+fn endpoint_as_text(cluster: &Cluster, index: usize, member: &Member<Upstream>, text: &mut String) {
+    let mut line = |name: &str, value: &dyn Display| {
+        let address = &member.value.address;
+        let _ = writeln!(text, "{}::{address}::{name}::{value}", cluster.name);
+    };
+    line("weight", &member.weight);
+    line("priority", &member.place.priority);
+    line("locality", &member.value.locality);
+    line("rq_active", &member.state.active());
+    line("rq_total", &member.state.total());
+    line("rq_error", &member.state.failed());
+    line("health_flags", &health(member));
+    line("in_rotation", &cluster.endpoints.in_rotation(index));
+}
+
+/// Envoy's words.
+fn health(member: &Member<Upstream>) -> &'static str {
+    match (member.state.is_ejected(), member.state.is_unhealthy()) {
+        (false, false) => "healthy",
+        (true, false) => "/failed_outlier_check",
+        (false, true) => "/failed_active_hc",
+        (true, true) => "/failed_active_hc/failed_outlier_check",
+    }
+}
+
+fn limits(cluster: &Cluster) -> [(&'static str, Option<u32>); 4] {
+    let pool = &cluster.definition.pool;
+    [
+        ("max_connections", pool.max_connections),
+        ("max_pending_requests", pool.max_pending_requests),
+        ("max_requests", pool.max_requests),
+        ("max_retries", pool.max_retries),
+    ]
+}
+
+fn usage(cluster: &Cluster) -> [(&'static str, usize); 4] {
+    let usage = cluster.usage();
+    [
+        ("cx_open", usage.connections),
+        ("rq_pending", usage.pending),
+        ("rq_active", usage.requests),
+        ("rq_retry_active", usage.retries),
+    ]
+}
+
 fn as_json(cluster: &Cluster) -> Value {
     let key = &cluster.definition.key;
+    let members = cluster.endpoints.members().iter().enumerate();
+    let endpoints = members.map(|(index, member)| endpoint_as_json(cluster, index, member));
+    let limits: serde_json::Map<_, _> = limits(cluster)
+        .into_iter()
+        .map(|(name, limit)| (name.to_owned(), json!(limit)))
+        .collect();
+    let usage: serde_json::Map<_, _> = usage(cluster)
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), json!(value)))
+        .collect();
     json!({
-        "name": cluster.name,
+        "name": &*cluster.name,
         "host": &*key.host,
         "subset": key.subset.as_deref(),
         "port": key.port,
         "namespace": &*cluster.definition.namespace,
-        "endpoints": cluster.endpoints.members().iter().map(endpoint_as_json).collect::<Vec<_>>(),
+        "limits": limits,
+        "usage": usage,
+        "panicking": cluster.endpoints.is_panicking(),
+        "endpoints": endpoints.collect::<Vec<_>>(),
     })
 }
 
-fn endpoint_as_json(member: &Member<Upstream>) -> Value {
+fn endpoint_as_json(cluster: &Cluster, index: usize, member: &Member<Upstream>) -> Value {
     json!({
         "address": member.value.address.to_string(),
+        "locality": &*member.value.locality,
+        "priority": member.place.priority,
         "weight": member.weight,
         "active": member.state.active(),
         "total": member.state.total(),
         "failed": member.state.failed(),
+        "ejected": member.state.is_ejected(),
+        "ejections": member.state.ejections(),
+        "unhealthy": member.state.is_unhealthy(),
+        "in_rotation": cluster.endpoints.in_rotation(index),
     })
 }

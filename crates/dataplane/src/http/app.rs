@@ -4,15 +4,16 @@ use super::Gateway;
 use super::deadline::Cuttable;
 use super::observe::HeadWatch;
 use crate::net::Application;
-use crate::upstream::connector_conf;
+use crate::upstream::{UpstreamConnector, connector_conf};
 use crate::{Settings, Shared};
 use async_trait::async_trait;
+use custom_proxy::http_proxy;
 use pingora_core::apps::{HttpServerApp, HttpServerOptions, ReusedHttpStream};
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::protocols::http::v2::server::{H2Options, default_h2_options};
 use pingora_core::server::ShutdownWatch;
 use pingora_core::server::configuration::ServerConf;
-use pingora_proxy::{HttpProxy, http_proxy};
+use pingora_proxy::HttpProxy;
 use std::sync::Arc;
 
 /// Bytes of request bodies that a downstream HTTP/2 stream, and a connection, may have waiting here.
@@ -29,7 +30,7 @@ const NO_LIMIT_OF_ITS_OWN: usize = usize::MAX;
 
 /// Serves requests. One for the whole process: it owns the pools of upstream connections.
 pub struct GatewayApp {
-    proxy: Arc<HttpProxy<Gateway>>,
+    proxy: Arc<HttpProxy<Gateway, UpstreamConnector>>,
     shared: Arc<Shared>,
 }
 
@@ -44,12 +45,10 @@ impl GatewayApp {
         };
         let server_options = server_options(&shared.settings);
         let h2_options = h2_options(&shared.settings);
-        let mut proxy = http_proxy(
-            &Arc::new(conf),
-            Gateway {
-                shared: shared.clone(),
-            },
-        );
+        let gateway = Gateway {
+            shared: shared.clone(),
+        };
+        let mut proxy = http_proxy(&Arc::new(conf), gateway, UpstreamConnector);
         proxy.server_options = Some(server_options);
         proxy.h2_options = Some(h2_options);
         Arc::new(Self {

@@ -3,24 +3,34 @@
 use super::chance;
 use super::context::{Plan, RequestCtx};
 use super::facts::{RequestFacts, RequestTarget};
-use super::failure::Failure;
+use super::failure::{Failure, Overflow};
 use super::forwarding::{
     ATTEMPT_COUNT, EXPECTED_TIMEOUT, ORIGINAL_HOST, ORIGINAL_PATH, UPSTREAM_TIMEOUT, insert,
 };
 use super::{admission, deadline};
-use crate::upstream::Attempt;
+use crate::upstream::{Attempt, Kept};
 use http::HeaderValue;
-use http::header::{ACCEPT, HOST};
+use http::header::{ACCEPT, CONNECTION, HOST};
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_http::RequestHeader;
 use pingora_proxy::Session;
 use std::time::{Duration, Instant};
+use traffic::{Choice, Entry, Slot, Waiting};
 
 /// How much later than its deadline a request is cut that could still be answered properly: reading
 /// is timed from when there is a connection, and the answer has to be made.
 pub(super) const LATEST_CUT: Duration = Duration::from_millis(1250);
 
-/// Waits for its turn, then chooses where the next attempt goes.
+/// Waits until the cluster's limits let the next attempt through, then chooses its endpoint.
+///
+/// For the first attempt this is done before Pingora is asked for an upstream: it closes the client's connection
+/// after whatever fails from then on.
+pub(super) async fn prepare(ctx: &mut RequestCtx) -> Result<(), Failure> {
+    admission(ctx).await?;
+    select(ctx)
+}
+
+/// Waits for its turn, unless it is prepared, then dials.
 pub(super) async fn begin(
     session: &mut Session,
     ctx: &mut RequestCtx,
@@ -29,18 +39,27 @@ pub(super) async fn begin(
     if !fresh {
         back_off(ctx).await?;
         ctx.attempts.made += 1;
-        select(ctx)?;
     }
-    let attempt = bounds(session, ctx, fresh)?;
+    if ctx.attempts.permits.slot.is_none() {
+        admission(ctx).await?;
+        if !fresh {
+            select(ctx)?;
+        }
+    }
+    dial(session, ctx, fresh)
+}
+
+fn dial(
+    session: &mut Session,
+    ctx: &mut RequestCtx,
+    fresh: bool,
+) -> Result<Box<HttpPeer>, Failure> {
+    bound(session, ctx)?;
     let plan = ctx.plan.as_ref().ok_or(Failure::Internal)?;
     let index = ctx.attempts.endpoint.ok_or(Failure::NoEndpoint)?;
-    let member = plan
-        .cluster
-        .endpoints
-        .members()
-        .get(index)
-        .ok_or(Failure::NoEndpoint)?;
-    let peer = member.value.peer(attempt);
+    let members = plan.cluster.endpoints.members();
+    let member = members.get(index).ok_or(Failure::NoEndpoint)?;
+    let peer = member.value.peer(how(session, ctx, fresh));
     let active = member.state.begin();
     if session.is_body_done() {
         ctx.outcome.received_all = true;
@@ -51,6 +70,53 @@ pub(super) async fn begin(
     ctx.attempts.began = Some(Instant::now());
     ctx.outcome.upstream_time = None;
     Ok(peer)
+}
+
+/// Takes what the limits of the cluster leave: one of the requests, and one of the connections, for which it may
+/// have to wait.
+async fn admission(ctx: &mut RequestCtx) -> Result<(), Failure> {
+    let plan = ctx.plan.as_ref().ok_or(Failure::Internal)?;
+    let kept = &plan.cluster.kept;
+    let permits = &mut ctx.attempts.permits;
+    if permits.request.is_none() {
+        let permit = kept.limits.request(ctx.started);
+        permits.request = Some(permit.ok_or_else(|| overflow(kept, Overflow::Requests))?);
+    }
+    permits.slot = Some(match kept.limits.enter() {
+        Entry::Slot(slot) => slot,
+        Entry::Wait(waiting) => Box::pin(wait(kept, waiting, plan.deadline)).await?,
+        Entry::Overflow => return Err(overflow(kept, Overflow::Pending)),
+    });
+    Ok(())
+}
+
+fn overflow(kept: &Kept, limit: Overflow) -> Failure {
+    kept.metrics.overflow(limit.as_str()).inc();
+    Failure::Overflow(limit)
+}
+
+/// Waits in the queue for a connection, until the whole exchange has taken too long.
+async fn wait(
+    kept: &Kept,
+    mut waiting: Waiting,
+    deadline: Option<Instant>,
+) -> Result<Slot, Failure> {
+    loop {
+        // From here on no news goes unnoticed.
+        let freed = kept.freed.notified();
+        tokio::pin!(freed);
+        freed.as_mut().enable();
+        waiting = match waiting.claim() {
+            Ok(slot) => return Ok(slot),
+            Err(waiting) => waiting,
+        };
+        match deadline {
+            Some(at) => tokio::time::timeout_at(at.into(), freed)
+                .await
+                .map_err(|_| Failure::Timeout)?,
+            None => freed.await,
+        }
+    }
 }
 
 /// Until there is an answer, a request ends with one of ours, by Pingora's timers. This is for when they
@@ -89,6 +155,7 @@ async fn back_off(ctx: &RequestCtx) -> Result<(), Failure> {
         return Ok(());
     }
     let pause = policy.backoff_before(ctx.attempts.retries, &mut chance::roll);
+    let pause = pause.max(ctx.attempts.pause.unwrap_or_default());
     let left = plan.left(Instant::now());
     tokio::time::sleep(left.map_or(pause, |left| left.min(pause))).await;
     match plan.left(Instant::now()) {
@@ -98,16 +165,21 @@ async fn back_off(ctx: &RequestCtx) -> Result<(), Failure> {
 }
 
 fn select(ctx: &mut RequestCtx) -> Result<(), Failure> {
-    let avoid_tried = ctx.policy().is_none_or(|policy| policy.avoid_tried);
+    let policy = ctx.policy();
+    let avoid_tried = policy.is_none_or(|policy| policy.avoid_tried);
+    let leave_priority = policy.is_some_and(|policy| policy.remote_localities);
     let plan = ctx.plan.as_ref().ok_or(Failure::Internal)?;
-    let tried = if avoid_tried {
-        &ctx.attempts.tried[..]
-    } else {
-        &[]
+    let choice = Choice {
+        hash: plan.affinity.hash,
+        tried: match avoid_tried || leave_priority {
+            true => &ctx.attempts.tried,
+            false => &[],
+        },
+        leave_priority,
     };
     let index = plan
         .cluster
-        .select(tried, &mut chance::roll)
+        .select(choice, &mut chance::roll)
         .ok_or(Failure::NoEndpoint)?;
     ctx.attempts.endpoint = Some(index);
     if !ctx.attempts.tried.contains(&index) {
@@ -121,7 +193,7 @@ fn select(ctx: &mut RequestCtx) -> Result<(), Failure> {
 ///
 /// The timer of reads runs while the client still sends, and each piece sent over HTTP/1 starts it again: a
 /// pause in an upload may not be longer. Pingora cannot start it later, and only it ends with a 504.
-fn bounds(session: &Session, ctx: &mut RequestCtx, fresh: bool) -> Result<Attempt, Failure> {
+fn bound(session: &Session, ctx: &mut RequestCtx) -> Result<(), Failure> {
     let upgrade = ctx.is_upgrade();
     let plan = ctx.plan.as_ref().ok_or(Failure::Internal)?;
     let left = plan.left(Instant::now());
@@ -132,20 +204,50 @@ fn bounds(session: &Session, ctx: &mut RequestCtx, fresh: bool) -> Result<Attemp
         .per_try_timeout
         .filter(|_| !upgrade && !wants_events(session));
     let bound_by_try = per_try.is_some_and(|per_try| left.is_none_or(|left| per_try < left));
-    let timeout = if bound_by_try { per_try } else { left };
     ctx.attempts.bound_by_try = bound_by_try;
-    Ok(Attempt {
+    ctx.attempts.bound = if bound_by_try { per_try } else { left };
+    Ok(())
+}
+
+pub(super) fn how<'c>(session: &Session, ctx: &'c RequestCtx, fresh: bool) -> Attempt<'c> {
+    let upgrade = ctx.is_upgrade();
+    let head = ctx.head.as_deref();
+    let authority = head.and_then(|head| head.authority.to_str().ok());
+    let connection = head.map(|head| &head.connection);
+    Attempt {
         upgrade,
         client_http2: session.is_http2(),
         fresh,
-        timeout: timeout.filter(|_| !upgrade),
-        connect_timeout: timeout,
-    })
+        timeout: ctx.attempts.bound.filter(|_| !upgrade),
+        connect_timeout: ctx.attempts.bound,
+        host: authority.map(rules::host_of).unwrap_or_default(),
+        downstream: connection.map(|connection| (connection.peer, connection.local)),
+    }
 }
 
 fn wants_events(session: &Session) -> bool {
     let accept = session.req_header().headers.get(ACCEPT);
     accept.is_some_and(|accept| accept.as_bytes().starts_with(b"text/event-stream"))
+}
+
+/// Has the connection closed after this request, when it has served as many as it may, or long enough.
+pub(super) fn spend(session: &Session, request: &mut RequestHeader, ctx: &RequestCtx) {
+    let (Some(plan), Some(using)) = (&ctx.plan, &ctx.attempts.using) else {
+        return;
+    };
+    let limit = plan.cluster.definition.pool.max_requests_per_connection;
+    if ctx.is_upgrade() || !using.connection().is_spent(limit) {
+        return;
+    }
+    let Some(upstream) = ctx.upstream() else {
+        return;
+    };
+    if upstream.speaks_http2(session.is_http2()) {
+        upstream.retire(using.connection());
+    } else {
+        // A well-formed name and value are never refused.
+        let _ = request.insert_header(CONNECTION, HeaderValue::from_static("close"));
+    }
 }
 
 /// Makes the head that goes upstream out of the client's: `request` is a copy made for this attempt.

@@ -35,6 +35,12 @@ pub(super) fn request_id() -> HeaderValue {
     HeaderValue::from_bytes(&text).unwrap_or_else(|_| HeaderValue::from_static("-"))
 }
 
+/// 16 random hexadecimal digits, by which a client can be told from others. Nothing secret depends on them.
+pub(super) fn token() -> String {
+    let number = GENERATOR.with_borrow_mut(RngCore::next_u64);
+    format!("{number:016x}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

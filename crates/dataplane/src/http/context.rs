@@ -1,8 +1,9 @@
 //! What is known of a request while it is served.
 
+use super::affinity::Affinity;
 use super::failure::Failure;
 use super::mirror::Copies;
-use crate::upstream::{Cluster, Snapshot};
+use crate::upstream::{Cluster, Snapshot, Use};
 use crate::{ConnectionInfo, Shared};
 use bytes::Bytes;
 use http::uri::PathAndQuery;
@@ -15,7 +16,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 use telemetry::ResponseFlags;
-use traffic::ActiveRequest;
+use traffic::{ActiveRequest, RequestPermit, RetryPermit, Slot};
 
 /// One request from its head to its line in the access log. Dropping it writes that line when nothing
 /// else did, so that no request goes unnoticed.
@@ -71,6 +72,8 @@ pub(super) struct Plan {
     pub(super) deadline: Option<Instant>,
     pub(super) timeout: Option<Duration>,
     pub(super) per_try_timeout: Option<Duration>,
+    /// What tells the client from others, where its endpoint depends on that.
+    pub(super) affinity: Affinity,
 }
 
 impl Plan {
@@ -104,7 +107,15 @@ pub(super) struct Attempts {
     pub(super) endpoint: Option<usize>,
     /// Counts the attempt at its endpoint.
     pub(super) active: Option<ActiveRequest>,
-    /// Which timeout ends the present attempt's wait.
+    /// What the cluster's limits have let through.
+    pub(super) permits: Permits,
+    /// Counts the attempt on its connection.
+    pub(super) using: Option<Use>,
+    /// How long the answer that is retried asks to be left alone.
+    pub(super) pause: Option<Duration>,
+    /// How long the present attempt may wait. Absent: as long as it takes.
+    pub(super) bound: Option<Duration>,
+    /// Whether it is the per-try timeout that says so.
     pub(super) bound_by_try: bool,
     /// The request died on a connection that had been idle: it is repeated on a fresh one, once.
     pub(super) repeated: bool,
@@ -115,6 +126,17 @@ pub(super) struct Attempts {
     pub(super) local_address: Option<SocketAddr>,
     /// Why an attempt that could not even be begun failed.
     pub(super) refused: Option<Failure>,
+}
+
+/// What the cluster's limits have let through.
+#[derive(Default)]
+pub(super) struct Permits {
+    /// The request, from its first attempt to its end.
+    pub(super) request: Option<RequestPermit>,
+    /// A connection, for one attempt.
+    pub(super) slot: Option<Slot>,
+    /// A retry.
+    pub(super) retry: Option<RetryPermit>,
 }
 
 /// What the client gets, and why.

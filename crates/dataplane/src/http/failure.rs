@@ -1,5 +1,6 @@
 //! What can go wrong with a request, and what the client and the log are told: one table.
 
+use crate::upstream::DialError;
 use pingora_error::{Error, ErrorSource, ErrorType};
 use rules::ClusterKey;
 use std::borrow::Cow;
@@ -21,6 +22,8 @@ pub(super) enum Failure {
     NoCluster(ClusterKey, Arc<str>),
     /// The cluster has no endpoint.
     NoEndpoint,
+    /// A limit of the cluster's connection pool holds it back.
+    Overflow(Overflow),
     /// No connection to the endpoint.
     Connect(Connect),
     /// The connection or stream ended before an answer.
@@ -57,12 +60,44 @@ pub(super) enum Refusal {
     Malformed,
 }
 
+/// The limit of a connection pool that held something back.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Overflow {
+    /// `http1MaxPendingRequests`, while there are `maxConnections`.
+    Pending,
+    /// `http2MaxRequests`.
+    Requests,
+    /// `maxRetries`, or the retry budget.
+    Retries,
+}
+
+impl Overflow {
+    /// As metrics call it.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Requests => "requests",
+            Self::Retries => "retries",
+        }
+    }
+
+    fn reason(self) -> &'static str {
+        match self {
+            Self::Pending => "max_pending_requests",
+            Self::Requests => "max_requests",
+            Self::Retries => "max_retries",
+        }
+    }
+}
+
 /// Why there is no connection.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) enum Connect {
     Timeout,
     Refused,
     Unreachable,
+    /// The connection came about, but not what it was to begin with; why, in one word and in many.
+    Unusable(&'static str, Cow<'static, str>),
     Other(Cow<'static, str>),
 }
 
@@ -124,6 +159,10 @@ impl Failure {
                 "no_healthy_upstream",
                 "no_endpoint",
             ),
+            Self::Overflow(limit) => {
+                let flags = ResponseFlags::UO;
+                before_headers(503, "overflow", "", flags, limit.reason(), retried)
+            }
             Self::Connect(connect) => connect.report(retried),
             Self::Reset(reset) => reset.report(retried),
             Self::Timeout => timeout("response_timeout", "route_timeout"),
@@ -167,6 +206,7 @@ impl Failure {
                 | Self::Misdirected
                 | Self::NoCluster(..)
                 | Self::NoEndpoint
+                | Self::Overflow(_)
                 | Self::Refused(Refusal::InvalidPath)
         )
     }
@@ -181,6 +221,9 @@ impl Failure {
     }
 
     fn of_upstream(error: &Error, bound_by_try: bool) -> Self {
+        if let Some(dialling) = error.root_cause().downcast_ref::<DialError>() {
+            return Self::Connect(Connect::of(dialling));
+        }
         match error.etype() {
             ErrorType::ConnectTimedout | ErrorType::TLSHandshakeTimedout => {
                 Self::Connect(Connect::Timeout)
@@ -270,6 +313,16 @@ impl Reset {
 }
 
 impl Connect {
+    fn of(error: &DialError) -> Self {
+        match error {
+            DialError::Timeout => Self::Timeout,
+            DialError::Refused => Self::Refused,
+            DialError::Unreachable => Self::Unreachable,
+            DialError::Io(error) => Self::Other(error.to_string().into()),
+            other => Self::Unusable(other.reason(), other.to_string().into()),
+        }
+    }
+
     fn report(&self, retried: bool) -> Report {
         let flags = ResponseFlags::UF;
         let refused: Cow<'_, str> = match self {
@@ -285,14 +338,19 @@ impl Connect {
             }
             Self::Refused => "delayed connect error: Connection refused".into(),
             Self::Unreachable => "delayed connect error: No route to host".into(),
+            Self::Unusable(_, cause) => Cow::Borrowed(&**cause),
             Self::Other(cause) => format!("delayed connect error: {cause}").into(),
+        };
+        let reason = match self {
+            Self::Unusable(reason, _) => *reason,
+            _ => "connect_failure",
         };
         before_headers(
             503,
             "remote connection failure",
             &refused,
             flags,
-            "connect_failure",
+            reason,
             retried,
         )
     }

@@ -7,12 +7,13 @@ use super::chance;
 use super::context::RequestCtx;
 use super::forwarding;
 use crate::Settings;
-use crate::upstream::{Attempt, Cluster, KeepAlive, connector_conf};
+use crate::upstream::{
+    Attempt, Cluster, KeepAlive, UpstreamConnector, Use, connection_of, connector_conf,
+};
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING, UPGRADE};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderValue, Uri, Version};
-use pingora_core::connectors::ConnectorOptions;
 use pingora_core::connectors::http::Connector;
 use pingora_core::protocols::http::client::HttpSession;
 use pingora_core::server::configuration::ServerConf;
@@ -20,12 +21,13 @@ use pingora_core::upstreams::peer::HttpPeer;
 use pingora_error::{Error, ErrorType, Result};
 use pingora_http::RequestHeader;
 use pingora_proxy::Session;
-use rules::{ClusterTarget, UpstreamProtocol};
+use rules::ClusterTarget;
 use smallvec::SmallVec;
 use std::sync::Arc;
 use std::time::Duration;
 use telemetry::Metrics;
 use tokio::sync::{Semaphore, mpsc};
+use traffic::{ActiveRequest, Choice, Entry, RequestPermit, Slot};
 
 /// Chunks of a body that may wait for a mirror.
 const WAITING_CHUNKS: usize = 16;
@@ -34,7 +36,7 @@ const SHADOW: &str = "-shadow";
 
 /// What all mirrored requests share: connections of their own, and a limit.
 pub(crate) struct MirrorPool {
-    connector: Arc<Connector>,
+    connector: Arc<Connector<UpstreamConnector>>,
     permits: Arc<Semaphore>,
     timeout: Duration,
     shadow_host_suffix: bool,
@@ -59,9 +61,7 @@ impl MirrorPool {
             Box::new(move || counter.inc())
         };
         Self {
-            connector: Arc::new(Connector::new(Some(ConnectorOptions::from_server_conf(
-                &conf,
-            )))),
+            connector: Arc::new(UpstreamConnector::with_pool(&conf)),
             permits: Arc::new(Semaphore::new(settings.max_mirrors)),
             timeout: settings.mirror_timeout,
             shadow_host_suffix: settings.shadow_host_suffix,
@@ -129,7 +129,7 @@ pub(super) fn begin(session: &mut Session, request: &RequestHeader, ctx: &mut Re
     let has_body = !session.is_body_empty();
     let clusters = drawn(ctx);
     for cluster in clusters {
-        if let Some(body) = start(ctx, &cluster, request, has_body) {
+        if let Some(body) = start(ctx, &cluster, request, session) {
             ctx.copies.bodies.push(body);
         }
     }
@@ -160,15 +160,15 @@ fn start(
     ctx: &RequestCtx,
     cluster: &Arc<Cluster>,
     request: &RequestHeader,
-    has_body: bool,
+    session: &mut Session,
 ) -> Option<mpsc::Sender<Piece>> {
     let pool = &ctx.shared.mirrors;
     let Ok(permit) = pool.permits.clone().try_acquire_owned() else {
         (pool.counters.dropped)();
         return None;
     };
-    let prepared = prepare(ctx, cluster, request, has_body);
-    let Some((way, head, active)) = prepared else {
+    let prepared = prepare(ctx, cluster, request, session);
+    let Some((way, head, held)) = prepared else {
         (pool.counters.failed)();
         return None;
     };
@@ -181,7 +181,7 @@ fn start(
         if !matches!(tokio::time::timeout(timeout, sending).await, Ok(Ok(()))) {
             (counters.failed)();
         }
-        drop((permit, active));
+        drop((permit, held));
     });
     Some(sender)
 }
@@ -190,38 +190,59 @@ fn start(
 struct Way {
     peer: Box<HttpPeer>,
     keep_alive: Arc<KeepAlive>,
+    /// Requests after which a connection is closed.
+    spent_after: Option<u32>,
 }
 
-type Prepared = (Way, Box<RequestHeader>, traffic::ActiveRequest);
+/// What counts a copy, as long as it is under way.
+#[expect(dead_code, reason = "what counts is that it is there")]
+struct Held {
+    active: ActiveRequest,
+    request: RequestPermit,
+    slot: Slot,
+}
+
+type Prepared = (Way, Box<RequestHeader>, Held);
 
 fn prepare(
     ctx: &RequestCtx,
     cluster: &Cluster,
-    request: &RequestHeader,
-    has_body: bool,
+    original: &RequestHeader,
+    session: &mut Session,
 ) -> Option<Prepared> {
-    let index = cluster.select(&[], &mut chance::roll)?;
+    let limits = &cluster.kept.limits;
+    let Entry::Slot(slot) = limits.enter() else {
+        return None;
+    };
+    let request = limits.request(ctx.started)?;
+    let index = cluster.select(Choice::default(), &mut chance::roll)?;
     let member = cluster.endpoints.members().get(index)?;
-    let timeout = Some(ctx.shared.mirrors.timeout);
     let peer = member.value.peer(Attempt {
-        timeout,
-        ..Attempt::default()
+        timeout: Some(ctx.shared.mirrors.timeout),
+        upgrade: false,
+        ..super::attempt::how(session, ctx, false)
     });
-    let http2 = cluster.definition.protocol == UpstreamProtocol::Http2;
+    let http2 = member.value.speaks_http2(session.is_http2());
     let mut head = copy_of(
-        request,
+        original,
         http2,
-        has_body,
+        !session.is_body_empty(),
         ctx.shared.mirrors.shadow_host_suffix,
     )
     .ok()?;
     forwarding::tell_shadow(&mut head, ctx.head.as_ref()?.connection.local.ip());
     let keep_alive = member.value.keep_alive.clone();
-    Some((
-        Way { peer, keep_alive },
-        Box::new(head),
-        member.state.begin(),
-    ))
+    let way = Way {
+        peer,
+        keep_alive,
+        spent_after: cluster.definition.pool.max_requests_per_connection,
+    };
+    let held = Held {
+        active: member.state.begin(),
+        request,
+        slot,
+    };
+    Some((way, Box::new(head), held))
 }
 
 /// The head, in the form that the mirror's protocol wants.
@@ -270,13 +291,18 @@ fn host_of(request: &RequestHeader, shadow: bool) -> Option<HeaderValue> {
 }
 
 async fn send(
-    connector: &Connector,
-    Way { peer, keep_alive }: &Way,
-    head: Box<RequestHeader>,
+    connector: &Connector<UpstreamConnector>,
+    way: &Way,
+    mut head: Box<RequestHeader>,
     mut body: mpsc::Receiver<Piece>,
 ) -> Result<()> {
-    let peer = &**peer;
-    let (mut session, _) = connector.get_http_session(peer).await?;
+    let peer = &*way.peer;
+    let (mut session, reused) = connector.get_http_session(peer).await?;
+    let using = connection_of(session.digest()).map(|connection| connection.begin(reused));
+    let is_spent = |using: &Use| using.connection().is_spent(way.spent_after);
+    if using.as_ref().is_some_and(is_spent) && head.version == Version::HTTP_11 {
+        head.insert_header(CONNECTION, "close")?;
+    }
     session.set_read_timeout(peer.options.read_timeout);
     session.write_request_header(head).await?;
     loop {
@@ -287,7 +313,7 @@ async fn send(
         }
     }
     session.finish_request_body().await?;
-    discard_response(&mut session, keep_alive).await?;
+    discard_response(&mut session, &way.keep_alive).await?;
     connector
         .release_http_session(session, peer, peer.options.idle_timeout)
         .await;

@@ -1,6 +1,7 @@
 //! HTTP: Pingora's hooks, each with what it asks rules and traffic.
 
 mod admission;
+mod affinity;
 mod app;
 mod attempt;
 mod challenge;
@@ -30,6 +31,7 @@ pub(crate) use mirror::MirrorPool;
 pub(crate) use observe::Refusals;
 
 use crate::Shared;
+use crate::upstream::connection_of;
 use async_trait::async_trait;
 use bytes::Bytes;
 use context::RequestCtx;
@@ -45,6 +47,7 @@ use route::Step;
 use std::os::unix::io::RawFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use traffic::Observed;
 
 /// A failure travelling through Pingora; the context holds what it is.
 const OURS: ErrorType = ErrorType::Custom("tidegate");
@@ -93,7 +96,10 @@ impl ProxyHttp for Gateway {
             }
             Step::Forward => {
                 route::start_clock(ctx);
-                return Ok(false);
+                match attempt::prepare(ctx).await {
+                    Ok(()) => return Ok(false),
+                    Err(failure) => drop(Box::pin(reply::fail(session, ctx, &failure)).await?),
+                }
             }
         }
         Ok(true)
@@ -116,7 +122,7 @@ impl ProxyHttp for Gateway {
         ctx: &mut RequestCtx,
         mut error: Box<Error>,
     ) -> Box<Error> {
-        error.set_retry(retry::after_connect_failure(session, ctx));
+        error.set_retry(retry::after_connect_failure(session, ctx, &error));
         error
     }
 
@@ -140,6 +146,7 @@ impl ProxyHttp for Gateway {
         ctx: &mut RequestCtx,
     ) -> Result<()> {
         attempt::dress(session, request, ctx).map_err(|failure| ours(ctx, failure))?;
+        attempt::spend(session, request, ctx);
         mirror::begin(session, request, ctx);
         Ok(())
     }
@@ -306,6 +313,13 @@ impl RequestCtx {
         left.is_some_and(|left| left.is_zero())
     }
 
+    /// Tells the cluster how the present attempt at its endpoint went.
+    fn observe(&self, observed: Observed) {
+        if let (Some(plan), Some(index)) = (&self.plan, self.attempts.endpoint) {
+            plan.cluster.observe(&self.shared, index, observed);
+        }
+    }
+
     /// Lets an answer that is the last of its connection say so: what was known when its request came may be
     /// long ago.
     fn announce_end(&self, session: &mut Session) {
@@ -319,6 +333,8 @@ impl RequestCtx {
         if !reused {
             self.shared.metrics.own().upstream().connections.inc();
         }
+        self.attempts.using = connection_of(digest).map(|connection| connection.begin(reused));
+        self.observe(Observed::Connected);
         let socket = digest.and_then(|digest| digest.socket_digest.as_ref());
         let local = socket.and_then(|socket| socket.local_addr());
         self.attempts.local_address = local.and_then(|address| address.as_inet().copied());

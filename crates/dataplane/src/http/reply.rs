@@ -108,6 +108,11 @@ pub(super) async fn fail(
             .headers
             .push((CONTENT_TYPE, HeaderValue::from_static("text/plain")));
     }
+    if let Failure::Overflow(_) = failure {
+        let overloaded = HeaderName::from_static("x-envoy-overloaded");
+        let mark = (overloaded, HeaderValue::from_static("true"));
+        reply.headers.push(mark);
+    }
     send(session, ctx, reply).await?;
     Ok(status)
 }

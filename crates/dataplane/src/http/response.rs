@@ -4,12 +4,13 @@ use super::context::{Plan, RequestCtx};
 use super::deadline;
 use super::facts::{RequestFacts, ResponseTarget};
 use super::forwarding::SERVICE_TIME;
-use http::header::{HeaderMap, SERVER};
+use http::header::{HeaderMap, SERVER, SET_COOKIE};
 use http::{HeaderName, HeaderValue, StatusCode};
 use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
 use rules::{EffectiveOps, HeaderOps, HeaderTemplate};
 use std::time::Instant;
+use traffic::Observed;
 
 static GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 
@@ -34,6 +35,9 @@ pub(super) fn forward(session: &mut Session, response: &mut ResponseHeader, ctx:
         apply(&operations, session, ctx, response);
     }
     add_cors(plan, response);
+    if let Some(cookie) = &plan.affinity.cookie {
+        let _ = response.append_header(SET_COOKIE, cookie.clone());
+    }
     ctx.outcome.status = response.status.as_u16();
 }
 
@@ -80,6 +84,14 @@ pub(super) fn learn(response: &ResponseHeader, ctx: &mut RequestCtx) {
     {
         active.endpoint().record_failure();
     }
+    ctx.observe(Observed::Status(judged(response, ctx)));
+}
+
+/// The status by which an endpoint is judged: that which a gRPC status stands for, where one came with the head.
+fn judged(response: &ResponseHeader, ctx: &RequestCtx) -> u16 {
+    let grpc = ctx.is_grpc().then(|| grpc_status(&response.headers));
+    grpc.flatten()
+        .map_or(response.status.as_u16(), rules::http_status_for)
 }
 
 /// Header operations on a response.

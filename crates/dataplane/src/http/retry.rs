@@ -1,17 +1,26 @@
 //! Whether a failed attempt is made again.
 
 use super::context::RequestCtx;
-use super::failure::{Connect, Failure, Reset};
+use super::failure::{Connect, Failure, Overflow, Reset};
 use http::StatusCode;
 use pingora_error::{Error, ErrorSource, ErrorType, RetryType};
 use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
 use rules::{AttemptFailure, RetryPolicy};
+use std::time::{Duration, Instant, SystemTime};
 use telemetry::ResponseFlags;
+use traffic::Observed;
+
+/// The longest that an answer can ask a retry to wait, when the route has no timeout that is shorter.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// Whether the connection could not be made and shall be tried again.
-pub(super) fn after_connect_failure(session: &Session, ctx: &mut RequestCtx) -> bool {
-    finish_attempt(ctx, true);
+pub(super) fn after_connect_failure(
+    session: &Session,
+    ctx: &mut RequestCtx,
+    error: &Error,
+) -> bool {
+    finish_attempt(ctx, Some(observed(&Failure::of(error, false))));
     ctx.shared.metrics.own().upstream().connect_failures.inc();
     let failure = AttemptFailure::Connect;
     // Nothing of this attempt was sent. What an earlier one took of the body must still be there.
@@ -27,7 +36,8 @@ pub(super) fn after_error(
 ) -> bool {
     let retry_answer = std::mem::take(&mut ctx.attempts.retry_answer);
     let by_upstream = *error.esource() == ErrorSource::Upstream;
-    finish_attempt(ctx, by_upstream);
+    let failure = Failure::of(error, ctx.attempts.bound_by_try);
+    finish_attempt(ctx, by_upstream.then(|| observed(&failure)));
     if retry_answer {
         return true;
     }
@@ -41,7 +51,7 @@ pub(super) fn after_error(
     if reused && is_stale(error) && repeat(ctx, session) {
         return true;
     }
-    match Failure::of(error, ctx.attempts.bound_by_try) {
+    match failure {
         Failure::TryTimeout => grant(ctx, &AttemptFailure::PerTryTimeout, session, true),
         Failure::Reset(Reset::RefusedStream) => {
             grant(ctx, &AttemptFailure::RefusedStream, session, false)
@@ -52,9 +62,7 @@ pub(super) fn after_error(
             session,
             true,
         ),
-        Failure::Connect(
-            Connect::Timeout | Connect::Refused | Connect::Unreachable | Connect::Other(_),
-        ) => grant(ctx, &AttemptFailure::Connect, session, false),
+        Failure::Connect(_) => grant(ctx, &AttemptFailure::Connect, session, false),
         _ => false,
     }
 }
@@ -77,9 +85,31 @@ pub(super) fn after_answer(
         // Set by clients within the mesh only, and an edge strips them.
         retriable_headers: &[],
     };
+    let pause = rules::retry_after(&response.headers, SystemTime::now());
+    if pause.is_some_and(|pause| !is_worth_waiting(ctx, pause)) {
+        return false;
+    }
     let granted = grant(ctx, &failure, session, true);
     ctx.attempts.retry_answer = granted;
+    ctx.attempts.pause = pause.filter(|_| granted);
     granted
+}
+
+/// Whether the client can be kept waiting for so long: not beyond its deadline, and not for ever without one.
+fn is_worth_waiting(ctx: &RequestCtx, pause: Duration) -> bool {
+    let left = ctx.plan.as_ref().and_then(|plan| plan.left(Instant::now()));
+    pause < left.unwrap_or(LONGEST_PAUSE).min(LONGEST_PAUSE)
+}
+
+/// How an attempt that got no answer went, for the detection of outliers.
+fn observed(failure: &Failure) -> Observed {
+    match failure {
+        Failure::Connect(Connect::Timeout) | Failure::Timeout | Failure::TryTimeout => {
+            Observed::Timeout
+        }
+        Failure::Connect(_) => Observed::ConnectFailure,
+        _ => Observed::Reset,
+    }
 }
 
 /// Spares successful answers the look at the policy. gRPC failures come with 200.
@@ -141,20 +171,42 @@ fn grant(
         }
         return false;
     }
+    if !is_within_limits(ctx) {
+        ctx.outcome.flags |= ResponseFlags::UO;
+        return false;
+    }
     ctx.attempts.retries += 1;
     ctx.shared.metrics.own().upstream().retries.inc();
     true
 }
 
+/// Whether the cluster may have one more retry. It counts until the next one, or the end of the request.
+fn is_within_limits(ctx: &mut RequestCtx) -> bool {
+    let Some(plan) = &ctx.plan else {
+        return false;
+    };
+    let kept = &plan.cluster.kept;
+    // The one before is over.
+    ctx.attempts.permits.retry = None;
+    ctx.attempts.permits.retry = kept.limits.retry(Instant::now());
+    if ctx.attempts.permits.retry.is_none() {
+        kept.metrics.overflow(Overflow::Retries.as_str()).inc();
+    }
+    ctx.attempts.permits.retry.is_some()
+}
+
 /// An attempt is over, whatever follows. It counts against its endpoint when the upstream ended it without
-/// an answer: an answer was judged when it came.
-fn finish_attempt(ctx: &mut RequestCtx, by_upstream: bool) {
+/// an answer: an answer was judged when it came. `observed`: how the upstream ended it, if it was that.
+fn finish_attempt(ctx: &mut RequestCtx, observed: Option<Observed>) {
     let answered = ctx.outcome.upstream_time.is_some();
+    ctx.attempts.using = None;
+    ctx.attempts.permits.slot = None;
     if let Some(active) = ctx.attempts.active.take()
-        && by_upstream
+        && let Some(observed) = observed
         && !answered
     {
         active.endpoint().record_failure();
+        ctx.observe(observed);
     }
 }
 

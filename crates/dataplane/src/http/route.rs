@@ -1,5 +1,6 @@
 //! From an admitted head to an answer, or to a plan of how it is forwarded.
 
+use super::affinity::Affinity;
 use super::chance;
 use super::context::{Plan, RequestCtx};
 use super::facts::RequestFacts;
@@ -156,6 +157,7 @@ fn plan(
         deadline: None,
         timeout,
         per_try_timeout: forward.action.retry.per_try_timeout,
+        affinity: Affinity::of(ctx, request, &cluster.definition.load_balancing),
     });
     if empty {
         Step::Fail(Failure::NoEndpoint)

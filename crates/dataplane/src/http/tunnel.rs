@@ -11,6 +11,7 @@ use super::context::RequestCtx;
 use super::failure::Failure;
 use super::{attempt, hop_by_hop, reply, response, retry, route};
 use crate::net::{BothWays, DownstreamIo, End, Silence};
+use crate::upstream::UpstreamConnector;
 use bytes::Bytes;
 use http::StatusCode;
 use http::header::{HeaderMap, UPGRADE};
@@ -59,8 +60,13 @@ async fn open(session: &mut Session, ctx: &mut RequestCtx) -> Result<HttpSession
         let peer = attempt::begin(session, ctx).await?;
         let mut upstream = match connect(&shared.tunnels, &peer).await {
             Ok(upstream) => upstream,
-            Err(_) if retry::after_connect_failure(session, ctx) => continue,
-            Err(error) => return Err(failure_of(error, ctx)),
+            Err(mut error) => {
+                error.as_up();
+                if retry::after_connect_failure(session, ctx, &error) {
+                    continue;
+                }
+                return Err(failure_of(error, ctx));
+            }
         };
         ctx.connected(false, upstream.digest());
         let mut request = session.req_header().clone();
@@ -75,7 +81,7 @@ async fn open(session: &mut Session, ctx: &mut RequestCtx) -> Result<HttpSession
 }
 
 /// A connection of its own: after a tunnel nobody else can use it.
-async fn connect(connector: &Connector, peer: &HttpPeer) -> Result<HttpSession> {
+async fn connect(connector: &Connector<UpstreamConnector>, peer: &HttpPeer) -> Result<HttpSession> {
     let (upstream, _) = connector.get_http_session(peer).await?;
     Ok(upstream)
 }

@@ -3,56 +3,43 @@
 use super::connection::TcpConnection;
 use super::failure::Failure;
 use crate::http::roll;
-use rules::EndpointAddr;
+use crate::upstream::{Cluster, Open, UpstreamIo, Wrap};
 use smallvec::SmallVec;
-use std::io;
 use std::sync::Arc;
-use std::time::Duration;
-use tokio::net::{TcpStream, UnixStream};
-use traffic::ActiveRequest;
+use traffic::{ActiveRequest, Choice, Entry, Observed, Slot};
 
 /// Endpoints that are tried, one after the other: nothing was sent to one that could not be connected to.
 const ATTEMPTS: usize = 3;
 
-/// A connection to an endpoint.
-pub(super) enum Upstream {
-    Tcp(TcpStream),
-    Unix(UnixStream),
-}
+/// Stands for a connection that came about, as with Envoy: failures in a row end with it.
+const CONNECTED: u16 = 200;
 
-impl Upstream {
-    async fn dial(address: &EndpointAddr) -> io::Result<Self> {
-        match address {
-            EndpointAddr::Tcp(address) => {
-                let socket = TcpStream::connect(address).await?;
-                // What is small must not wait for acknowledgements; where it fails, it does.
-                let _ = socket.set_nodelay(true);
-                Ok(Self::Tcp(socket))
-            }
-            EndpointAddr::Unix(path) => UnixStream::connect(&**path).await.map(Self::Unix),
-        }
-    }
-
-    /// Makes the close to come a reset, where there is such a thing.
-    pub(super) fn reset(&self) {
-        if let Self::Tcp(socket) = self {
-            let _ = socket.set_zero_linger();
-        }
-    }
+/// What counts a connection, as long as it exists: at its endpoint, among the cluster's connections, and in their
+/// limit.
+#[expect(dead_code, reason = "what counts is that it is there")]
+pub(super) struct Held {
+    active: ActiveRequest,
+    open: Open,
+    slot: Slot,
 }
 
 impl TcpConnection {
-    /// Connects to an endpoint of the cluster, to another one when that fails. The endpoint counts the
-    /// connection as long as the second value exists.
-    pub(super) async fn dial(&mut self) -> Result<(Upstream, ActiveRequest), Failure> {
+    /// Connects to an endpoint of the cluster, to another one when that fails.
+    pub(super) async fn dial(&mut self) -> Result<(UpstreamIo, Held), Failure> {
         let cluster = self.cluster.clone().ok_or(Failure::NoRoute)?;
-        let timeout = cluster.definition.pool.connect_timeout;
+        let slot = slot(&cluster)?;
+        let hash = self.hash(&cluster);
         let shared = Arc::clone(&self.shared);
         let metrics = shared.metrics.own().upstream();
         let mut tried = SmallVec::<[usize; ATTEMPTS]>::new();
         let mut failure = Failure::NoEndpoint;
         while tried.len() < ATTEMPTS {
-            let Some(index) = cluster.select(&tried, &mut roll) else {
+            let choice = Choice {
+                hash,
+                tried: &tried,
+                leave_priority: false,
+            };
+            let Some(index) = cluster.select(choice, &mut roll) else {
                 break;
             };
             let Some(member) = cluster.endpoints.members().get(index) else {
@@ -64,15 +51,19 @@ impl TcpConnection {
             tried.push(index);
             self.endpoint = Some(index);
             let active = member.state.begin();
-            match within(timeout, Upstream::dial(&member.value.address)).await {
-                Ok(upstream) => {
+            match member.value.connect(self.wrap(), self.ends()).await {
+                Ok((upstream, open)) => {
                     metrics.connections.inc();
-                    self.note_local_address(&upstream);
-                    return Ok((upstream, active));
+                    // Nothing else will ever be known of it.
+                    cluster.observe(&shared, index, Observed::Connected);
+                    cluster.observe(&shared, index, Observed::Status(CONNECTED));
+                    self.local_address = upstream.local_address();
+                    return Ok((upstream, Held { active, open, slot }));
                 }
                 Err(error) => {
                     metrics.connect_failures.inc();
                     member.state.record_failure();
+                    cluster.observe(&shared, index, Observed::ConnectFailure);
                     failure = Failure::Connect(error);
                 }
             }
@@ -80,34 +71,31 @@ impl TcpConnection {
         Err(failure)
     }
 
-    fn note_local_address(&mut self, upstream: &Upstream) {
-        self.local_address = match upstream {
-            Upstream::Tcp(socket) => socket.local_addr().ok(),
-            Upstream::Unix(_) => None,
+    fn hash(&self, cluster: &Cluster) -> Option<u64> {
+        let rules::LoadBalancing::ConsistentHash { key, .. } = &cluster.definition.load_balancing
+        else {
+            return None;
         };
+        let text = key.of_connection(self.info.peer.ip())?;
+        Some(traffic::hash(&text))
+    }
+
+    fn wrap(&self) -> Wrap {
+        if self.in_mesh_tls {
+            Wrap::AsItIs
+        } else {
+            Wrap::AsTheRuleSays
+        }
     }
 }
 
-async fn within<T>(
-    timeout: Duration,
-    dialled: impl Future<Output = io::Result<T>>,
-) -> io::Result<T> {
-    match tokio::time::timeout(timeout, dialled).await {
-        Ok(dialled) => dialled,
-        Err(_) => Err(io::ErrorKind::TimedOut.into()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn an_endpoint_that_does_not_answer_is_given_up_in_time() {
-        let limit = Duration::from_secs(10);
-        let began = tokio::time::Instant::now();
-        let silent = within(limit, std::future::pending::<io::Result<()>>()).await;
-        assert_eq!(silent.unwrap_err().kind(), io::ErrorKind::TimedOut);
-        assert_eq!(began.elapsed(), limit);
+/// A connection without requests does not wait for another one to end.
+fn slot(cluster: &Cluster) -> Result<Slot, Failure> {
+    match cluster.kept.limits.enter() {
+        Entry::Slot(slot) => Ok(slot),
+        Entry::Wait(_) | Entry::Overflow => {
+            cluster.kept.metrics.overflow("connections").inc();
+            Err(Failure::Overflow)
+        }
     }
 }

@@ -1,6 +1,5 @@
 //! One connection from its route to its end.
 
-use super::connect::Upstream;
 use super::failure::Failure;
 use crate::http::roll;
 use crate::net::{BothWays, End, Side, Silence, Transport};
@@ -13,7 +12,7 @@ use rules::{ClusterTarget, TcpRoutes, TlsAction};
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 use telemetry::metrics::TcpSeries;
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -32,6 +31,8 @@ pub(crate) struct TcpConnection {
     /// The endpoint that was tried last.
     pub(super) endpoint: Option<usize>,
     pub(super) local_address: Option<SocketAddr>,
+    /// What comes is in the mesh's TLS already, so that no DestinationRule adds any.
+    pub(super) in_mesh_tls: bool,
     /// Where it is counted, since it is connected.
     pub(super) series: Option<Arc<TcpSeries>>,
     pub(super) received: u64,
@@ -47,6 +48,8 @@ pub(super) enum Ending {
     Orderly,
     /// Nothing moved for too long.
     Idle,
+    /// It lasted as long as it may.
+    Expired,
     /// One side's connection broke.
     Broken(Side),
 }
@@ -82,6 +85,7 @@ impl TcpConnection {
             TlsAction::AutoPassthrough(clusters) => {
                 let mut connection = Self::unclaimed(shared, info, server_name);
                 connection.origin = Some(routed.server.origin.clone());
+                connection.in_mesh_tls = true;
                 if let Some(target) = clusters.lookup(server_name) {
                     connection.send_to(target, &routed.snapshot);
                 }
@@ -108,6 +112,7 @@ impl TcpConnection {
             cluster: None,
             endpoint: None,
             local_address: None,
+            in_mesh_tls: false,
             series: None,
             received: 0,
             sent: 0,
@@ -149,22 +154,15 @@ impl TcpConnection {
         if let Some(failure) = self.failure.take() {
             return Err(failure);
         }
-        let (mut upstream, _active) = self.dial().await?;
+        let (mut upstream, _held) = self.dial().await?;
         self.opened();
-        let idle = self.shared.settings.tcp_idle_timeout;
-        let silence = Silence {
-            open: idle,
-            half: idle,
-        };
-        let ways = &mut BothWays::new(prefix, Bytes::new(), silence);
-        let end = match &mut upstream {
-            Upstream::Tcp(upstream) => self.join(ways, downstream, upstream).await,
-            Upstream::Unix(upstream) => self.join(ways, downstream, upstream).await,
-        };
+        let ways = &mut BothWays::new(prefix, Bytes::new(), self.silence());
+        let end = within(self.lifetime(), self.join(ways, downstream, &mut upstream)).await;
         self.ending = match (end, ways.broken()) {
-            (End::Silent, _) => Ending::Idle,
-            (End::Complete, Some(side)) => Ending::Broken(side),
-            (End::Complete, None) => Ending::Orderly,
+            (None, _) => Ending::Expired,
+            (Some(End::Silent), _) => Ending::Idle,
+            (Some(End::Complete), Some(side)) => Ending::Broken(side),
+            (Some(End::Complete), None) => Ending::Orderly,
         };
         // Who did not get everything must not take what came for the whole.
         match self.ending {
@@ -173,6 +171,31 @@ impl TcpConnection {
             _ => {}
         }
         Ok(())
+    }
+
+    /// How long nothing may move.
+    fn silence(&self) -> Silence {
+        let pool = self
+            .cluster
+            .as_ref()
+            .map(|cluster| &cluster.definition.pool);
+        let of_rule = pool.and_then(|pool| pool.tcp_idle_timeout);
+        let idle = of_rule.or(self.shared.settings.tcp_idle_timeout);
+        Silence {
+            open: idle,
+            half: idle,
+        }
+    }
+
+    /// How long it may last.
+    fn lifetime(&self) -> Option<Duration> {
+        let cluster = self.cluster.as_ref()?;
+        cluster.definition.pool.max_connection_duration
+    }
+
+    /// Who is connected to whom downstream, for endpoints that are told.
+    pub(super) fn ends(&self) -> (SocketAddr, SocketAddr) {
+        (self.info.peer, self.info.local)
     }
 
     /// Moves bytes both ways until the end, and counts them at every step: the connection may last for days,
@@ -189,6 +212,14 @@ impl TcpConnection {
             end
         })
         .await
+    }
+}
+
+/// `None`: it took longer than that.
+async fn within<T>(limit: Option<Duration>, joined: impl Future<Output = T>) -> Option<T> {
+    match limit {
+        Some(limit) => tokio::time::timeout(limit, joined).await.ok(),
+        None => Some(joined.await),
     }
 }
 

@@ -1,8 +1,8 @@
 //! Why a connection is closed without having been forwarded, and what the log is told.
 
+use crate::upstream::DialError;
 use rules::ClusterKey;
 use std::borrow::Cow;
-use std::io;
 use std::sync::Arc;
 use telemetry::ResponseFlags;
 
@@ -15,8 +15,10 @@ pub(super) enum Failure {
     NoCluster(ClusterKey, Arc<str>),
     /// The cluster has no endpoint.
     NoEndpoint,
+    /// The cluster has all the connections that it may have.
+    Overflow,
     /// None of the endpoints tried took the connection; why the last one did not.
-    Connect(io::Error),
+    Connect(DialError),
 }
 
 /// What the log is told.
@@ -47,6 +49,7 @@ impl Failure {
                 transport_failure: Cow::Owned(format!("{key}: {why}")),
                 ..report(ResponseFlags::NC, "cluster_not_found", "cluster_not_found")
             },
+            Self::Overflow => report(ResponseFlags::UO, "upstream_overflow", "max_connections"),
             Self::NoEndpoint => report(ResponseFlags::UH, "no_healthy_upstream", "no_endpoint"),
             Self::Connect(error) => {
                 let flags = ResponseFlags::UF | ResponseFlags::URX;
@@ -60,16 +63,15 @@ impl Failure {
     }
 }
 
-fn told(error: &io::Error) -> (Cow<'static, str>, &'static str) {
-    let text = match error.kind() {
-        io::ErrorKind::TimedOut => return ("connection timeout".into(), "connect_timeout"),
-        io::ErrorKind::ConnectionRefused => "delayed connect error: Connection refused".into(),
-        io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => {
-            "delayed connect error: No route to host".into()
-        }
-        _ => format!("delayed connect error: {error}").into(),
+fn told(error: &DialError) -> (Cow<'static, str>, &'static str) {
+    let text = match error {
+        DialError::Timeout => "connection timeout".into(),
+        DialError::Refused => "delayed connect error: Connection refused".into(),
+        DialError::Unreachable => "delayed connect error: No route to host".into(),
+        DialError::Io(error) => format!("delayed connect error: {error}").into(),
+        other => other.to_string().into(),
     };
-    (text, "connect_failure")
+    (text, error.reason())
 }
 
 #[cfg(test)]
@@ -84,7 +86,7 @@ mod tests {
             subset: None,
             port: 80,
         };
-        let connect = |kind: io::ErrorKind| Failure::Connect(kind.into());
+        let denied = std::io::Error::from(std::io::ErrorKind::PermissionDenied);
         let cases = [
             (Failure::NoRoute, "NR", "no_route", ""),
             (
@@ -94,20 +96,21 @@ mod tests {
                 "outbound|80||shop.test: no such service",
             ),
             (Failure::NoEndpoint, "UH", "no_endpoint", ""),
+            (Failure::Overflow, "UO", "max_connections", ""),
             (
-                connect(io::ErrorKind::TimedOut),
+                Failure::Connect(DialError::Timeout),
                 "URX,UF",
                 "connect_timeout",
                 "connection timeout",
             ),
             (
-                connect(io::ErrorKind::NetworkUnreachable),
+                Failure::Connect(DialError::Unreachable),
                 "URX,UF",
                 "connect_failure",
                 "delayed connect error: No route to host",
             ),
             (
-                connect(io::ErrorKind::PermissionDenied),
+                Failure::Connect(DialError::Io(denied)),
                 "URX,UF",
                 "connect_failure",
                 "delayed connect error: permission denied",

@@ -19,6 +19,7 @@ impl Ending {
         match self {
             Self::Orderly => ("", ""),
             Self::Idle => ("tcp_session_idle_timeout", "idle_timeout"),
+            Self::Expired => ("max_connection_duration_reached", "max_connection_duration"),
             Self::Broken(Side::Downstream) => ("downstream_reset", "client_gone"),
             Self::Broken(Side::Upstream) => ("upstream_reset", "upstream_reset"),
         }
@@ -104,6 +105,9 @@ impl Drop for TcpConnection {
             record.reason = report.reason;
         } else {
             (record.connection_termination_details, record.reason) = self.ending.told();
+            if self.ending == Ending::Expired {
+                record.flags = ResponseFlags::DT;
+            }
         }
         self.closed(record.flags);
         if self.shared.access_log.is_on() {

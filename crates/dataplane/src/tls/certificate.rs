@@ -8,7 +8,7 @@ use x509_parser::x509::{AttributeTypeAndValue, X509Name};
 
 /// Another name of a certificate's holder.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(super) enum SubjectAltName {
+pub(crate) enum SubjectAltName {
     Dns(String),
     Uri(String),
     Email(String),
@@ -16,11 +16,11 @@ pub(super) enum SubjectAltName {
 }
 
 /// A certificate that could be read.
-pub(super) struct Parsed<'c>(X509Certificate<'c>);
+pub(crate) struct Parsed<'c>(X509Certificate<'c>);
 
 impl<'c> Parsed<'c> {
     /// `None`: it is none that is understood here, though webpki may have.
-    pub(super) fn new(der: &'c [u8]) -> Option<Self> {
+    pub(crate) fn new(der: &'c [u8]) -> Option<Self> {
         X509Certificate::from_der(der)
             .ok()
             .map(|(_, parsed)| Self(parsed))
@@ -31,7 +31,7 @@ impl<'c> Parsed<'c> {
         self.0.tbs_certificate.subject_pki.raw
     }
 
-    pub(super) fn names(&self) -> Vec<SubjectAltName> {
+    pub(crate) fn names(&self) -> Vec<SubjectAltName> {
         let Ok(Some(extension)) = self.0.subject_alternative_name() else {
             return Vec::new();
         };

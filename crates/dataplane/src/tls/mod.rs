@@ -5,14 +5,14 @@
 
 mod accept;
 mod alert;
-mod certificate;
+pub(crate) mod certificate;
 mod client;
 mod config;
 mod digest;
 mod facts;
 mod failure;
 mod hello;
-mod suites;
+pub(crate) mod suites;
 mod terminations;
 
 #[cfg(test)]

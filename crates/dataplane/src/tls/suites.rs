@@ -47,7 +47,7 @@ static TLS13: [SupportedCipherSuite; 3] = [
 static DEFAULT: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| of(TLS12.map(|(_, suite)| suite)));
 
 /// The library with all of its suites, in Envoy's order: the server's order counts.
-pub(super) fn default_provider() -> Arc<CryptoProvider> {
+pub(crate) fn default_provider() -> Arc<CryptoProvider> {
     DEFAULT.clone()
 }
 
@@ -74,7 +74,7 @@ fn of(tls12: impl IntoIterator<Item = SupportedCipherSuite>) -> Arc<CryptoProvid
 }
 
 /// The versions from `min` to `max`. There are none below 1.2, so the result may be empty.
-pub(super) fn versions(min: TlsVersion, max: TlsVersion) -> Vec<&'static SupportedProtocolVersion> {
+pub(crate) fn versions(min: TlsVersion, max: TlsVersion) -> Vec<&'static SupportedProtocolVersion> {
     let mut versions = Vec::new();
     if !matches!(max, TlsVersion::V1_0 | TlsVersion::V1_1 | TlsVersion::V1_2) {
         versions.push(&version::TLS13);

@@ -1,12 +1,19 @@
 //! A cluster with its endpoints and what is counted about them.
 
+use super::kept::Kept;
+use super::peer::Common;
+use super::tls::ClientTls;
 use super::{KeepAlive, Upstream};
-use ahash::HashMap;
-use rules::{Endpoint, EndpointAddr, LoadBalancing};
+use ahash::{HashMap, HashSet};
+use model::HashAlgorithm;
+use rules::{Endpoint, EndpointAddr, LoadBalancing, Rank};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Instant;
 use telemetry::metrics::{Destination, Workload};
-use traffic::{Balancer, EndpointSet, EndpointState, Member, Turn};
+use traffic::{
+    Algorithm, Balancing, Choice, EndpointSet, EndpointState, LocalityShare, Member, Place, Warmup,
+};
 
 /// A cluster of the table, ready to be dialled.
 #[derive(Debug)]
@@ -16,68 +23,160 @@ pub struct Cluster {
     /// Its endpoints with their counters.
     pub endpoints: EndpointSet<Upstream>,
     /// Its name in the access log: `outbound|8000|v1|httpbin.default.svc.cluster.local`.
-    pub name: Box<str>,
+    pub name: Arc<str>,
     /// Its labels in Istio's metrics.
     pub labels: Destination,
     /// Stands for `labels`; no other cluster ever had it.
     pub labels_id: u64,
-    /// The published list that the endpoints were taken from, to see whether it changed.
+    pub(crate) kept: Arc<Kept>,
     source: Option<Arc<[Endpoint]>>,
-    turn: Arc<Turn>,
+    tls: Option<ClusterTls>,
+}
+
+/// What of a cluster's limits is used.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Usage {
+    /// Open connections, idle ones too.
+    pub connections: usize,
+    /// Requests that wait for a connection.
+    pub pending: usize,
+    /// Requests from their first attempt to their end.
+    pub requests: usize,
+    /// Retries under way.
+    pub retries: usize,
+}
+
+/// How TLS is spoken to a cluster, or why it cannot be.
+pub(super) type ClusterTls = Result<Arc<ClientTls>, Arc<str>>;
+
+/// What a cluster is made of.
+pub(super) struct Parts<'p> {
+    pub(super) definition: &'p Arc<rules::Cluster>,
+    /// The published list that the endpoints are taken from.
+    pub(super) source: Option<&'p Arc<[Endpoint]>>,
+    /// Absent: TLS is not spoken.
+    pub(super) tls: Option<ClusterTls>,
+}
+
+/// What the making of clusters takes from around it.
+pub(crate) struct Surroundings<'s> {
+    pub(crate) metrics: &'s telemetry::metrics::Own,
+    /// Whether active checks found an endpoint of a service port unhealthy.
+    pub(crate) is_unhealthy: &'s dyn Fn(&rules::Cluster, &EndpointAddr) -> bool,
+    pub(crate) now: Instant,
 }
 
 impl Cluster {
     /// Endpoints that were here `before` keep their counters, whatever else changed.
     pub(super) fn build(
-        definition: Arc<rules::Cluster>,
-        source: Option<Arc<[Endpoint]>>,
+        parts: &Parts<'_>,
         before: Option<&Self>,
+        around: &Surroundings<'_>,
     ) -> Self {
-        let known = before.map(Self::by_address).unwrap_or_default();
-        let members = source.as_deref().unwrap_or_default().iter();
-        let members = members
-            .filter(|endpoint| belongs(endpoint, &definition))
-            .filter_map(|endpoint| {
-                member(endpoint, &definition, known.get(&endpoint.address).copied())
-            })
-            .collect();
-        let labels = labels(&definition);
+        let Parts {
+            definition,
+            source,
+            tls,
+        } = parts;
+        let (definition, source) = (*definition, *source);
+        let name = before.map_or_else(
+            || definition.key.to_string().into(),
+            |before| before.name.clone(),
+        );
+        let kept = kept(definition, &name, before, around);
+        let common = Common {
+            cluster: definition,
+            connections: &kept.connections,
+            tls: tls.as_ref(),
+        };
+        let members = Members {
+            known: before.map(Self::by_address),
+            common: &common,
+            around,
+        };
+        let members = members.of(source.map_or(&[], |source| source));
+        let labels = labels(definition);
         let labels_id = match before {
             Some(before) if before.labels == labels => before.labels_id,
             _ => next_labels_id(),
         };
-        Self {
-            endpoints: EndpointSet::new(members),
-            name: definition.key.to_string().into(),
+        let turn = kept.turn.clone();
+        let built = Self {
+            endpoints: EndpointSet::new(members, balancing(definition), turn, around.now),
+            name,
             labels,
             labels_id,
-            source,
-            turn: before.map_or_else(first_turn, |before| before.turn.clone()),
-            definition,
+            kept,
+            source: source.cloned(),
+            tls: tls.clone(),
+            definition: definition.clone(),
+        };
+        if before.is_some() {
+            built.close_what_leads_nowhere();
         }
+        built
     }
 
     /// Whether a cluster built from these would be the same.
-    pub(super) fn is_of(
-        &self,
-        definition: &Arc<rules::Cluster>,
-        source: Option<&Arc<[Endpoint]>>,
-    ) -> bool {
-        let same_source = match (&self.source, source) {
+    pub(super) fn is_of(&self, parts: &Parts<'_>) -> bool {
+        let same_source = match (&self.source, parts.source) {
             (Some(old), Some(new)) => Arc::ptr_eq(old, new) || old == new,
             (old, new) => old.is_none() && new.is_none(),
         };
-        same_source && (Arc::ptr_eq(&self.definition, definition) || self.definition == *definition)
+        let same_tls = match (&self.tls, &parts.tls) {
+            (None, None) => true,
+            (Some(Ok(old)), Some(Ok(new))) => Arc::ptr_eq(old, new),
+            (Some(Err(old)), Some(Err(new))) => old == new,
+            _ => false,
+        };
+        let definition = parts.definition;
+        same_source
+            && same_tls
+            && (Arc::ptr_eq(&self.definition, definition) || self.definition == *definition)
     }
 
-    /// Selects an endpoint by the cluster's policy, one not `tried` as long as there is one.
-    pub fn select(&self, tried: &[usize], dice: &mut impl FnMut(u32) -> u32) -> Option<usize> {
-        let balancer = match self.definition.load_balancing {
-            LoadBalancing::LeastRequest => Balancer::LeastRequest,
-            LoadBalancing::RoundRobin => Balancer::RoundRobin,
-            LoadBalancing::Random | LoadBalancing::ConsistentHash { .. } => Balancer::Random,
-        };
-        balancer.select(&self.endpoints, &self.turn, tried, dice)
+    /// Selects an endpoint by the cluster's policy.
+    pub fn select(&self, choice: Choice<'_>, dice: &mut impl FnMut(u32) -> u32) -> Option<usize> {
+        self.endpoints.select(choice, dice)
+    }
+
+    /// Whether somebody has to look after it as time goes by: endpoints may come back, or become warm.
+    pub(super) fn needs_sweeps(&self) -> bool {
+        self.definition.outlier_detection.is_some()
+            || self.endpoints.is_warming()
+            || self.ejected() > 0
+    }
+
+    /// Endpoints that were ejected.
+    pub fn ejected(&self) -> usize {
+        let members = self.endpoints.members().iter();
+        members.filter(|member| member.state.is_ejected()).count()
+    }
+
+    /// What of its limits is used.
+    pub fn usage(&self) -> Usage {
+        let limits = &self.kept.limits;
+        Usage {
+            connections: self.kept.connections.open(),
+            pending: limits.pending() as usize,
+            requests: limits.active_requests() as usize,
+            retries: limits.active_retries() as usize,
+        }
+    }
+
+    /// Connections to endpoints that are not there any more, or are dialled otherwise, are of no use.
+    fn close_what_leads_nowhere(&self) {
+        let members = self.endpoints.members().iter();
+        let here: HashSet<_> = members.map(|member| &member.value.address).collect();
+        self.kept
+            .connections
+            .dismiss(|address| !here.contains(address));
+    }
+
+    /// No route leads here any more: what is idle is closed, and nothing is told of it any longer.
+    pub(super) fn retire(&self, around: &Surroundings<'_>) {
+        self.kept.connections.dismiss(|_| true);
+        around.metrics.forget_cluster(&self.name);
     }
 
     fn by_address(&self) -> HashMap<&EndpointAddr, &Member<Upstream>> {
@@ -89,31 +188,112 @@ impl Cluster {
     }
 }
 
-fn belongs(endpoint: &Endpoint, cluster: &rules::Cluster) -> bool {
-    cluster
-        .subset_labels
-        .iter()
-        .all(|(name, value)| endpoint.labels.get(name) == Some(value))
+fn kept(
+    definition: &rules::Cluster,
+    name: &Arc<str>,
+    before: Option<&Cluster>,
+    around: &Surroundings<'_>,
+) -> Arc<Kept> {
+    match before {
+        Some(before) => {
+            before.kept.follow(definition);
+            before.kept.clone()
+        }
+        None => Arc::new(Kept::new(
+            definition,
+            around.metrics.cluster(name),
+            around.now,
+        )),
+    }
 }
 
-fn member(
-    endpoint: &Endpoint,
-    cluster: &rules::Cluster,
-    known: Option<&Member<Upstream>>,
-) -> Option<Member<Upstream>> {
-    let state: Arc<EndpointState> = known.map(|known| known.state.clone()).unwrap_or_default();
-    let keep_alive: Arc<KeepAlive> = known
-        .map(|known| known.value.keep_alive.clone())
-        .unwrap_or_default();
-    let Some(value) = Upstream::new(&endpoint.address, cluster, keep_alive) else {
-        tracing::warn!(cluster = %cluster.key, address = %endpoint.address, "endpoint cannot be dialled");
-        return None;
-    };
-    Some(Member {
-        value,
-        weight: endpoint.weight,
-        state,
-    })
+/// Makes the members of a set.
+struct Members<'m> {
+    /// Those before. Absent: the cluster is new, so that nobody has to be warmed up.
+    known: Option<HashMap<&'m EndpointAddr, &'m Member<Upstream>>>,
+    common: &'m Common<'m>,
+    around: &'m Surroundings<'m>,
+}
+
+impl Members<'_> {
+    fn of(&self, source: &[Endpoint]) -> Vec<Member<Upstream>> {
+        let cluster = self.common.cluster;
+        let own = source.iter().filter(|endpoint| belongs(endpoint, cluster));
+        let ranked =
+            own.filter_map(|endpoint| Some((endpoint, cluster.localities.rank(endpoint)?)));
+        ranked
+            .filter_map(|(endpoint, rank)| self.member(endpoint, rank))
+            .collect()
+    }
+
+    fn member(&self, endpoint: &Endpoint, rank: Rank) -> Option<Member<Upstream>> {
+        let known = self.known.as_ref();
+        let known = known.and_then(|known| known.get(&endpoint.address));
+        let keep_alive: Arc<KeepAlive> = known
+            .map(|known| known.value.keep_alive.clone())
+            .unwrap_or_default();
+        let address = &endpoint.address;
+        let Some(value) = Upstream::new(endpoint, self.common, keep_alive) else {
+            let cluster = &self.common.cluster.key;
+            tracing::warn!(%cluster, %address, "endpoint cannot be dialled");
+            return None;
+        };
+        let state = known.map_or_else(|| self.new_state(), |known| known.state.clone());
+        let is_unhealthy = (self.around.is_unhealthy)(self.common.cluster, address);
+        state.set_unhealthy(is_unhealthy);
+        Some(Member {
+            value,
+            weight: endpoint.weight,
+            key: address.to_string().into(),
+            place: place(rank),
+            state,
+        })
+    }
+
+    fn new_state(&self) -> Arc<EndpointState> {
+        match &self.known {
+            Some(_) => Arc::new(EndpointState::new(self.around.now)),
+            None => Arc::default(),
+        }
+    }
+}
+
+fn belongs(endpoint: &Endpoint, cluster: &rules::Cluster) -> bool {
+    model::selects(&cluster.subset_labels, &endpoint.labels)
+}
+
+fn place(rank: Rank) -> Place {
+    Place {
+        priority: rank.priority,
+        locality: rank.share.map(|(id, weight)| LocalityShare { id, weight }),
+    }
+}
+
+fn balancing(cluster: &rules::Cluster) -> Balancing {
+    let outliers = cluster.outlier_detection.as_ref();
+    Balancing {
+        algorithm: algorithm(&cluster.load_balancing),
+        warmup: cluster.warmup.as_ref().map(|warmup| Warmup {
+            duration: warmup.duration,
+            minimum_percent: f64::from(warmup.minimum_percent.parts_per_million()) / 10_000.0,
+            aggression: warmup.aggression,
+        }),
+        panic_threshold: outliers.map_or(0, |outliers| outliers.min_health_percent),
+    }
+}
+
+fn algorithm(balancing: &LoadBalancing) -> Algorithm {
+    match balancing {
+        LoadBalancing::LeastRequest => Algorithm::LeastRequest,
+        LoadBalancing::RoundRobin => Algorithm::RoundRobin,
+        LoadBalancing::Random => Algorithm::Random,
+        LoadBalancing::ConsistentHash { algorithm, .. } => match *algorithm {
+            HashAlgorithm::RingHash { minimum_ring_size } => Algorithm::RingHash {
+                minimum_size: minimum_ring_size,
+            },
+            HashAlgorithm::Maglev { table_size } => Algorithm::Maglev { table_size },
+        },
+    }
 }
 
 fn labels(cluster: &rules::Cluster) -> Destination {
@@ -130,8 +310,4 @@ fn labels(cluster: &rules::Cluster) -> Destination {
 fn next_labels_id() -> u64 {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     NEXT.fetch_add(1, Relaxed)
-}
-
-fn first_turn() -> Arc<Turn> {
-    Arc::new(Turn::starting_at(crate::http::roll(u32::MAX)))
 }

@@ -1,19 +1,35 @@
 //! The way upstream: clusters with their endpoints, and what is remembered about them.
 
 mod cluster;
+mod connections;
+mod connector;
+mod dial;
 mod keep_alive;
+mod kept;
 mod peer;
 mod snapshot;
+mod sweep;
+mod tls;
+mod tracked;
+mod way;
 
 #[cfg(test)]
 mod tests;
 
 use pingora_core::server::configuration::ServerConf;
 
-pub use cluster::Cluster;
+pub(crate) use cluster::Surroundings;
+pub use cluster::{Cluster, Usage};
+pub(crate) use connections::{Open, Use};
+pub(crate) use connector::UpstreamConnector;
+pub(crate) use dial::{DialError, UpstreamIo};
 pub use keep_alive::KeepAlive;
+pub(crate) use kept::Kept;
+pub(crate) use peer::Wrap;
 pub use peer::{Attempt, Upstream};
 pub use snapshot::Snapshot;
+pub(crate) use sweep::start as look_after;
+pub(crate) use tracked::connection_of;
 
 /// How connectors of Pingora are made: without the system's authorities, which it would load for each of them, and
 /// end the process where there are none. No upstream is asked for TLS through them.

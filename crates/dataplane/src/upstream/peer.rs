@@ -1,21 +1,26 @@
 //! An endpoint as Pingora dials it.
 
 use super::KeepAlive;
-use pingora_core::protocols::ALPN;
+use super::connections::{Connection, Connections, Open};
+use super::connector::alpn;
+use super::dial::{Alpn, DialError, Dialer, UpstreamIo};
+use super::tls::ClientTls;
+use super::way::{Occasion, Way};
 use pingora_core::upstreams::peer::HttpPeer;
 use rules::{EndpointAddr, UpstreamProtocol};
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-/// Requests on one upstream HTTP/2 connection at a time. Pingora's default of 1 makes a connection for each.
-const HTTP2_STREAMS: usize = 100;
+/// Requests on one upstream HTTP/2 connection at a time, unless a rule says otherwise. Pingora's default of 1 makes
+/// a connection for each.
+pub(super) const HTTP2_STREAMS: u32 = 100;
 /// Response bytes a slow client may leave waiting here, for one stream.
 const HTTP2_STREAM_WINDOW: u32 = 256 * 1024;
 /// Response bytes all streams of an upstream connection may leave waiting here.
 const HTTP2_CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
-/// Flipped in the pool's key to keep HTTP/2 connections of `useClientProtocol` from HTTP/1 requests.
-const CLIENT_HTTP2: u64 = 1 << 62;
 /// Marks the pool's keys that each serve one attempt.
 const FRESH: u64 = 1 << 63;
 
@@ -24,17 +29,43 @@ const FRESH: u64 = 1 << 63;
 pub struct Upstream {
     /// Where it listens.
     pub address: EndpointAddr,
+    /// Its place: `region/zone/subzone`, empty when unknown.
+    pub locality: Arc<str>,
     /// What is known of its own idle timeout.
-    pub keep_alive: std::sync::Arc<KeepAlive>,
-    template: HttpPeer,
-    as_client: bool,
+    pub keep_alive: Arc<KeepAlive>,
+    pub(crate) way: Arc<Way>,
+    http1: HttpPeer,
+    http2: HttpPeer,
+    protocol: UpstreamProtocol,
+    tells: Tells,
     idle_timeout: Duration,
     connect_timeout: Duration,
+    keeps_none: bool,
+    /// Counts the HTTP/2 connections that were given up: who has a number shares none with those before.
+    retired: AtomicU64,
+}
+
+/// What of a request its connection tells the endpoint, so that no other may use it that would tell something else.
+#[derive(Clone, Copy, Debug)]
+struct Tells {
+    /// The request's host, in TLS.
+    host: bool,
+    /// The client, in the PROXY protocol.
+    client: bool,
+}
+
+/// Whether TLS is put around what is sent.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Wrap {
+    /// As the DestinationRule says.
+    AsTheRuleSays,
+    /// It is in the mesh's TLS already.
+    AsItIs,
 }
 
 /// How one attempt dials.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Attempt {
+pub struct Attempt<'a> {
     /// HTTP/1.1 whatever the cluster speaks, since HTTP/2 cannot carry an upgrade here.
     pub upgrade: bool,
     /// The client speaks HTTP/2, which matters to clusters that speak as their clients do.
@@ -45,64 +76,193 @@ pub struct Attempt {
     pub timeout: Option<Duration>,
     /// Bounds the connection alone, when reads are not bounded.
     pub connect_timeout: Option<Duration>,
+    /// The host that is asked for, without a port.
+    pub host: &'a str,
+    /// The client and where it arrived.
+    pub downstream: Option<(SocketAddr, SocketAddr)>,
+}
+
+/// What the endpoints of a cluster share.
+#[derive(Clone, Debug)]
+pub(super) struct Common<'c> {
+    pub(super) cluster: &'c rules::Cluster,
+    pub(super) connections: &'c Arc<Connections>,
+    /// How TLS is spoken, or why it cannot be. Absent: it is not.
+    pub(super) tls: Option<&'c Result<Arc<ClientTls>, Arc<str>>>,
 }
 
 impl Upstream {
-    /// An endpoint of `cluster`. `None` when its address cannot be dialled at all.
-    pub fn new(
-        address: &EndpointAddr,
-        cluster: &rules::Cluster,
-        keep_alive: std::sync::Arc<KeepAlive>,
+    /// An endpoint of a cluster. `None` when its address cannot be dialled at all.
+    pub(super) fn new(
+        endpoint: &rules::Endpoint,
+        common: &Common<'_>,
+        keep_alive: Arc<KeepAlive>,
     ) -> Option<Self> {
-        let mut template = match address {
-            EndpointAddr::Tcp(address) => HttpPeer::new(*address, false, String::new()),
-            EndpointAddr::Unix(path) => HttpPeer::new_uds(path, false, String::new()).ok()?,
-        };
-        template.group_key = group_key(cluster);
-        shape(&mut template, cluster.protocol);
+        let cluster = common.cluster;
+        let way = Arc::new(way(&endpoint.address, common));
+        let template = template(&endpoint.address, common)?;
         Some(Self {
-            address: address.clone(),
+            address: endpoint.address.clone(),
+            locality: endpoint.locality.clone(),
             keep_alive,
-            template,
-            as_client: cluster.protocol == UpstreamProtocol::AsClient,
+            http1: http1(template.clone(), &way),
+            http2: http2(template, &way, cluster),
+            way,
+            protocol: cluster.protocol,
+            tells: Tells {
+                host: cluster.tls.as_ref().is_some_and(|tls| tls.sni.is_none()),
+                client: cluster.proxy_protocol.is_some(),
+            },
             idle_timeout: cluster.pool.idle_timeout,
             connect_timeout: cluster.pool.connect_timeout,
+            keeps_none: cluster.pool.max_requests_per_connection == Some(1),
+            retired: AtomicU64::new(0),
         })
     }
 
     /// What Pingora needs to make this attempt.
-    pub fn peer(&self, attempt: Attempt) -> Box<HttpPeer> {
-        let mut peer = Box::new(self.template.clone());
+    pub fn peer(&self, attempt: Attempt<'_>) -> Box<HttpPeer> {
+        let http2 = !attempt.upgrade && self.speaks_http2(attempt.client_http2);
+        let mut peer = Box::new(match http2 {
+            true => self.http2.clone(),
+            false => self.http1.clone(),
+        });
+        if http2 {
+            peer.group_key ^= self.retired.load(Relaxed) << 1 & !FRESH;
+        }
+        if self.tells.host || self.tells.client {
+            self.tell(&mut peer, &attempt, http2);
+        }
         let options = &mut peer.options;
         let bound = attempt.timeout.or(attempt.connect_timeout);
         let connect = bound.map_or(self.connect_timeout, |bound| {
             bound.min(self.connect_timeout)
         });
-        options.connection_timeout = Some(connect);
         options.total_connection_timeout = Some(connect);
         options.read_timeout = attempt.timeout;
         options.idle_timeout = Some(self.keep_alive.idle_timeout(self.idle_timeout));
-        if self.as_client && attempt.client_http2 {
-            options.set_http_version(2, 2);
-            peer.group_key ^= CLIENT_HTTP2;
-        }
-        if attempt.upgrade {
-            peer.options.alpn = ALPN::H1;
-        }
-        if attempt.fresh {
-            peer.options.idle_timeout = Some(Duration::ZERO);
+        if attempt.fresh || self.keeps_none {
+            options.idle_timeout = Some(Duration::ZERO);
             peer.group_key = unused_key();
         }
         peer
     }
+
+    /// Whether requests of such a client are sent in HTTP/2.
+    pub fn speaks_http2(&self, client_http2: bool) -> bool {
+        match self.protocol {
+            UpstreamProtocol::Http2 => true,
+            UpstreamProtocol::AsClient => client_http2,
+            UpstreamProtocol::Http1 | UpstreamProtocol::Tcp => false,
+        }
+    }
+
+    /// A connection for bytes, counted as open as long as the second value exists. `ends`: the client and where it
+    /// arrived.
+    pub(crate) async fn connect(
+        &self,
+        wrap: Wrap,
+        ends: (SocketAddr, SocketAddr),
+    ) -> Result<(UpstreamIo, Open), DialError> {
+        let way = Way {
+            dialer: match wrap {
+                Wrap::AsTheRuleSays => self.way.dialer.clone(),
+                Wrap::AsItIs => Arc::new(self.way.dialer.without_tls()),
+            },
+            occasion: Occasion {
+                sni: None,
+                downstream: Some(ends),
+            },
+            ..Way::clone(&self.way)
+        };
+        way.dial(Alpn::None, self.connect_timeout).await
+    }
+
+    /// Gives up an HTTP/2 connection, which cannot be told to close after a request: new requests go to another.
+    pub(crate) fn retire(&self, connection: &Connection) {
+        if connection.leave() {
+            self.retired.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// Has the connection tell the endpoint about the request, and keeps it from requests about which it would
+    /// tell something else.
+    fn tell(&self, peer: &mut HttpPeer, attempt: &Attempt<'_>, http2: bool) {
+        let occasion = Occasion {
+            sni: self.tells.host.then(|| attempt.host.into()),
+            downstream: attempt.downstream.filter(|_| self.tells.client),
+        };
+        let mut hasher = DefaultHasher::new();
+        (peer.group_key, &occasion.sni, occasion.downstream).hash(&mut hasher);
+        peer.group_key = hasher.finish() & !FRESH;
+        let way = Arc::new(Way {
+            occasion,
+            ..Way::clone(&self.way)
+        });
+        match http2 {
+            true => peer.options.custom_l4 = Some(way),
+            false => peer.options.proxy_digest_user_data_hook = Some(way.carried()),
+        }
+    }
 }
 
-/// Whom a pooled connection may serve: Pingora's own key leaves out most of what tells clusters apart.
-fn group_key(cluster: &rules::Cluster) -> u64 {
+fn way(address: &EndpointAddr, common: &Common<'_>) -> Way {
+    let cluster = common.cluster;
+    Way {
+        address: address.clone(),
+        dialer: Arc::new(Dialer::new(address, cluster, common.tls.cloned())),
+        connections: common.connections.clone(),
+        connect_timeout: cluster.pool.connect_timeout,
+        lifetime: cluster.pool.max_connection_duration,
+        occasion: Occasion::default(),
+    }
+}
+
+fn template(address: &EndpointAddr, common: &Common<'_>) -> Option<HttpPeer> {
+    let mut template = match address {
+        EndpointAddr::Tcp(address) => HttpPeer::new(*address, false, String::new()),
+        EndpointAddr::Unix(path) => HttpPeer::new_uds(path, false, String::new()).ok()?,
+    };
+    template.group_key = group_key(common);
+    Some(template)
+}
+
+fn http1(mut peer: HttpPeer, way: &Arc<Way>) -> HttpPeer {
+    peer.options.alpn = alpn();
+    peer.options.proxy_digest_user_data_hook = Some(way.clone().carried());
+    peer
+}
+
+fn http2(mut peer: HttpPeer, way: &Arc<Way>, cluster: &rules::Cluster) -> HttpPeer {
+    let options = &mut peer.options;
+    options.set_http_version(2, 2);
+    options.custom_l4 = Some(way.clone());
+    options.max_h2_streams = http2_streams(cluster) as usize;
+    options.h2_stream_window_size = Some(HTTP2_STREAM_WINDOW);
+    options.h2_connection_window_size = Some(HTTP2_CONNECTION_WINDOW);
+    options.h2_ping_interval = cluster.pool.http2_keep_alive.map(|alive| alive.interval);
+    peer.group_key ^= 1;
+    peer
+}
+
+/// Requests at one time on one connection.
+pub(super) fn http2_streams(cluster: &rules::Cluster) -> u32 {
+    cluster.pool.max_concurrent_streams.unwrap_or(HTTP2_STREAMS)
+}
+
+/// Whom a pooled connection may serve: Pingora's own key leaves out most of what tells connections apart. What is
+/// shown to the endpoint and asked of it in TLS has a number of its own.
+fn group_key(common: &Common<'_>) -> u64 {
+    let cluster = common.cluster;
     let mut hasher = DefaultHasher::new();
     cluster.key.hash(&mut hasher);
-    (cluster.protocol == UpstreamProtocol::Http2).hash(&mut hasher);
-    hasher.finish() & !(FRESH | CLIENT_HTTP2)
+    let tls = common.tls.map(|tls| tls.as_ref().ok().map(|tls| tls.id));
+    (tls, cluster.proxy_protocol.map(|version| version as u8)).hash(&mut hasher);
+    let tunnel = cluster.tunnel.as_ref();
+    let tunnel = tunnel.map(|tunnel| (&tunnel.target_host, tunnel.target_port));
+    tunnel.hash(&mut hasher);
+    // The last bit tells HTTP/2 from HTTP/1.
+    hasher.finish() & !(FRESH | 1)
 }
 
 /// A key that no connection was ever pooled under. The pool forgets keys without connections, so that
@@ -110,18 +270,4 @@ fn group_key(cluster: &rules::Cluster) -> u64 {
 fn unused_key() -> u64 {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     FRESH | NEXT.fetch_add(1, Relaxed)
-}
-
-fn shape(peer: &mut HttpPeer, protocol: UpstreamProtocol) {
-    let options = &mut peer.options;
-    match protocol {
-        // A template does not know the client: an attempt for one that speaks HTTP/2 changes this.
-        UpstreamProtocol::Http1 | UpstreamProtocol::AsClient | UpstreamProtocol::Tcp => {
-            options.set_http_version(1, 1)
-        }
-        UpstreamProtocol::Http2 => options.set_http_version(2, 2),
-    }
-    options.max_h2_streams = HTTP2_STREAMS;
-    options.h2_stream_window_size = Some(HTTP2_STREAM_WINDOW);
-    options.h2_connection_window_size = Some(HTTP2_CONNECTION_WINDOW);
 }

@@ -1,6 +1,8 @@
 //! One generation of the configuration together with the endpoints of the moment.
 
 use super::Cluster;
+use super::cluster::{Parts, Surroundings};
+use super::tls::ClientTlsStore;
 use crate::tls::Terminations;
 use ahash::HashMap;
 use certificates::Credentials;
@@ -18,6 +20,10 @@ pub struct Snapshot {
     pub credentials: Arc<Credentials>,
     /// How its TLS servers end TLS.
     pub(crate) terminations: Arc<Terminations>,
+    /// How TLS is begun with its clusters.
+    pub(super) client_tls: Arc<ClientTlsStore>,
+    /// The clusters that somebody has to look after as time goes by.
+    swept: Vec<Arc<Cluster>>,
 }
 
 impl Snapshot {
@@ -28,18 +34,50 @@ impl Snapshot {
         table: Arc<Table>,
         endpoints: &Endpoints,
         credentials: Arc<Credentials>,
+        around: &Surroundings<'_>,
     ) -> Self {
-        let clusters = table.clusters.iter();
-        let clusters = clusters
-            .map(|(key, definition)| (key.clone(), self.cluster(key, definition, endpoints)))
-            .collect();
         let terminations = self.terminations(&table, &credentials);
+        let client_tls = self.client_tls(&table, &credentials);
+        let clusters = table.clusters.values();
+        let clusters: HashMap<_, _> = clusters
+            .map(|definition| {
+                let parts = parts(definition, endpoints, &client_tls);
+                (definition.key.clone(), self.cluster(&parts, around))
+            })
+            .collect();
+        for gone in self
+            .clusters
+            .values()
+            .filter(|one| !clusters.contains_key(&one.definition.key))
+        {
+            gone.retire(around);
+        }
+        let swept = clusters.values().filter(|cluster| cluster.needs_sweeps());
         Self {
+            swept: swept.cloned().collect(),
             table,
             clusters,
             credentials,
             terminations,
+            client_tls,
         }
+    }
+
+    /// The clusters that somebody has to look after as time goes by.
+    pub(super) fn swept(&self) -> &[Arc<Cluster>] {
+        &self.swept
+    }
+
+    fn client_tls(
+        &self,
+        table: &Arc<Table>,
+        credentials: &Arc<Credentials>,
+    ) -> Arc<ClientTlsStore> {
+        let same = Arc::ptr_eq(&self.table, table) && Arc::ptr_eq(&self.credentials, credentials);
+        if same {
+            return self.client_tls.clone();
+        }
+        Arc::new(self.client_tls.next(table, credentials))
     }
 
     fn terminations(
@@ -55,25 +93,27 @@ impl Snapshot {
         Arc::new(self.terminations.next(table, credentials))
     }
 
-    fn cluster(
-        &self,
-        key: &ClusterKey,
-        definition: &Arc<rules::Cluster>,
-        endpoints: &Endpoints,
-    ) -> Arc<Cluster> {
-        let service = ServicePort {
-            host: key.host.clone(),
-            port: key.port,
-        };
-        let source = endpoints.services.get(&service);
-        let before = self.clusters.get(key);
+    fn cluster(&self, parts: &Parts<'_>, around: &Surroundings<'_>) -> Arc<Cluster> {
+        let before = self.clusters.get(&parts.definition.key);
         match before {
-            Some(before) if before.is_of(definition, source) => before.clone(),
-            _ => Arc::new(Cluster::build(
-                definition.clone(),
-                source.cloned(),
-                before.map(Arc::as_ref),
-            )),
+            Some(before) if before.is_of(parts) => before.clone(),
+            _ => Arc::new(Cluster::build(parts, before.map(Arc::as_ref), around)),
         }
+    }
+}
+
+fn parts<'p>(
+    definition: &'p Arc<rules::Cluster>,
+    endpoints: &'p Endpoints,
+    client_tls: &ClientTlsStore,
+) -> Parts<'p> {
+    let service = ServicePort {
+        host: definition.key.host.clone(),
+        port: definition.key.port,
+    };
+    Parts {
+        definition,
+        source: endpoints.services.get(&service),
+        tls: definition.tls.as_ref().map(|tls| client_tls.of(tls)),
     }
 }

@@ -75,13 +75,24 @@ impl Rules {
         protocol: UpstreamProtocol,
         endpoints: &[SocketAddr],
     ) -> Arc<Cluster> {
+        self.cluster_with(name, protocol, endpoints, |_| {})
+    }
+
+    /// A cluster changed as the case wants.
+    pub(crate) fn cluster_with(
+        &mut self,
+        name: &str,
+        protocol: UpstreamProtocol,
+        endpoints: &[SocketAddr],
+        change: impl FnOnce(&mut Cluster),
+    ) -> Arc<Cluster> {
         let host: Arc<str> = format!("{name}.default.svc.cluster.local").into();
         let key = ClusterKey {
             host: host.clone(),
             subset: None,
             port: 8000,
         };
-        let cluster = Cluster {
+        let mut cluster = Cluster {
             service_name: name.into(),
             load_balancing: LoadBalancing::RoundRobin,
             pool: ConnectionPool {
@@ -90,18 +101,12 @@ impl Rules {
             },
             ..Cluster::plain(key.clone(), protocol)
         };
+        change(&mut cluster);
         let cluster = Arc::new(cluster);
         self.table.clusters.insert(key, cluster.clone());
-        let endpoint = |address: &SocketAddr| Endpoint {
-            address: EndpointAddr::Tcp(*address),
-            weight: 1,
-            labels: Arc::default(),
-            locality: "".into(),
-        };
         let service = ServicePort { host, port: 8000 };
-        self.endpoints
-            .services
-            .insert(service, endpoints.iter().map(endpoint).collect());
+        let endpoints = endpoints.iter().map(endpoint).collect();
+        self.endpoints.services.insert(service, endpoints);
         cluster
     }
 
@@ -184,7 +189,38 @@ impl Rules {
     }
 }
 
+fn endpoint(address: &SocketAddr) -> Endpoint {
+    Endpoint {
+        address: EndpointAddr::Tcp(*address),
+        weight: 1,
+        labels: Arc::default(),
+        locality: "".into(),
+    }
+}
+
 impl Gateway {
+    /// Sends a request on a connection of its own, and leaves its answer for later.
+    pub(crate) async fn begin(&self, path: &str) -> impl Future<Output = Message> + use<> {
+        let mut client = self.client().await;
+        client.send(&get(path)).await;
+        async move { client.response().await }
+    }
+
+    /// All services have these endpoints from now on.
+    pub(crate) fn replace_endpoints(&mut self, endpoints: &[SocketAddr]) {
+        for list in self.endpoints.services.values_mut() {
+            *list = endpoints.iter().map(endpoint).collect();
+        }
+        let table = self.table.clone();
+        self.shared.publish(table, &self.endpoints, Arc::default());
+    }
+
+    /// The only cluster, as it is now.
+    pub(crate) fn cluster(&self) -> Arc<crate::upstream::Cluster> {
+        let snapshot = self.shared.snapshot();
+        snapshot.clusters.values().next().unwrap().clone()
+    }
+
     pub(crate) async fn client(&self) -> Client {
         Client::connect(self.address).await
     }

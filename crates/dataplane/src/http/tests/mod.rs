@@ -2,6 +2,7 @@
 
 mod answers;
 pub(crate) mod client;
+mod destinations;
 mod forwarding;
 pub(crate) mod gateway;
 mod http2;

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
 
 /// What becomes of one request.
 #[derive(Clone, Debug)]
@@ -28,6 +29,9 @@ pub(crate) struct Origin {
     pub(crate) address: SocketAddr,
     seen: Arc<Mutex<Vec<Message>>>,
     connections: Arc<AtomicUsize>,
+    open: Arc<AtomicUsize>,
+    /// Answers wait for a permit each. Absent: they do not.
+    gate: Option<Arc<Semaphore>>,
 }
 
 /// `HTTP/1.1 200 OK` with a body.
@@ -46,18 +50,38 @@ pub(crate) fn respond(status: u16, headers: &str, body: &str) -> Act {
 impl Origin {
     /// Acts by the number of the request, counted from 0 over all connections.
     pub(crate) async fn start(script: impl Fn(usize) -> Act + Send + Sync + 'static) -> Self {
+        Self::start_behind(None, script).await
+    }
+
+    /// Always the same, once there is a permit for it.
+    pub(crate) async fn gated(gate: Arc<Semaphore>, act: Act) -> Self {
+        Self::start_behind(Some(gate), move |_| act.clone()).await
+    }
+
+    async fn start_behind(
+        gate: Option<Arc<Semaphore>>,
+        script: impl Fn(usize) -> Act + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let origin = Self {
             address: listener.local_addr().unwrap(),
             seen: Arc::default(),
             connections: Arc::default(),
+            open: Arc::default(),
+            gate,
         };
         let (serving, script) = (origin.clone(), Arc::new(script));
         tokio::spawn(async move {
             loop {
                 let (socket, _) = listener.accept().await.unwrap();
                 serving.connections.fetch_add(1, SeqCst);
-                tokio::spawn(serving.clone().serve(socket, script.clone()));
+                serving.open.fetch_add(1, SeqCst);
+                let (serving, script) = (serving.clone(), script.clone());
+                tokio::spawn(async move {
+                    let open = serving.open.clone();
+                    serving.serve(socket, script).await;
+                    open.fetch_sub(1, SeqCst);
+                });
             }
         });
         origin
@@ -85,6 +109,11 @@ impl Origin {
         self.connections.load(SeqCst)
     }
 
+    /// Connections that are open.
+    pub(crate) fn open(&self) -> usize {
+        self.open.load(SeqCst)
+    }
+
     /// The request with this number.
     pub(crate) fn request(&self, number: usize) -> Message {
         self.seen.lock().unwrap()[number].clone()
@@ -98,6 +127,9 @@ impl Origin {
                 seen.push(request);
                 seen.len() - 1
             };
+            if let Some(gate) = &self.gate {
+                gate.acquire().await.unwrap().forget();
+            }
             match script(number) {
                 Act::Send(bytes) => socket.write_all(bytes.as_bytes()).await.unwrap(),
                 Act::SendAndClose(bytes) => {

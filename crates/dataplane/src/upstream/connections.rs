@@ -1,0 +1,323 @@
+//! The open connections of a cluster: how many there are, and which of them nobody uses.
+
+use atomic_waker::AtomicWaker;
+use rules::EndpointAddr;
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::Waker;
+use std::time::{Duration, Instant};
+use tokio::sync::Notify;
+
+/// No limit.
+pub(crate) const UNLIMITED: u32 = u32::MAX;
+
+/// The open connections of a cluster, those that wait in the pool too. It survives changes of the configuration.
+#[derive(Debug)]
+pub(crate) struct Connections {
+    limit: AtomicU32,
+    /// By age.
+    all: Mutex<All>,
+    /// Told whenever one ends.
+    ended: Notify,
+}
+
+#[derive(Debug, Default)]
+struct All {
+    open: BTreeMap<u64, Weak<Connection>>,
+    next: u64,
+}
+
+/// What is known of one connection by those who use it.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    /// Where it leads.
+    pub(crate) address: EndpointAddr,
+    born: Instant,
+    /// How long it may be used from then on.
+    lifetime: Option<Duration>,
+    /// Requests on it now. A connection that was just made has one: that for which it was made.
+    uses: AtomicU32,
+    /// Requests it has had, that one included.
+    served: AtomicU32,
+    /// It is to be closed as soon as nobody uses it.
+    leaving: AtomicBool,
+    /// Whoever waits for it to end while it is idle.
+    watcher: AtomicWaker,
+}
+
+/// Counts a connection as open for as long as it exists.
+#[derive(Debug)]
+pub(crate) struct Open {
+    connection: Arc<Connection>,
+    home: Arc<Connections>,
+    number: u64,
+}
+
+/// Counts a request on a connection for as long as it exists.
+#[derive(Debug)]
+pub(crate) struct Use(Arc<Connection>);
+
+impl Connections {
+    /// None yet. `limit`: how many there may be at one time, or [`UNLIMITED`].
+    pub(crate) fn new(limit: u32) -> Self {
+        Self {
+            limit: AtomicU32::new(limit),
+            all: Mutex::default(),
+            ended: Notify::new(),
+        }
+    }
+
+    /// Another limit. Connections beyond it are not cut.
+    pub(crate) fn set_limit(&self, limit: u32) {
+        self.limit.store(limit, Relaxed);
+        self.ended.notify_waiters();
+    }
+
+    /// How many there are.
+    pub(crate) fn open(&self) -> usize {
+        self.all().open.len()
+    }
+
+    /// Waits until there may be one more, and has one that nobody uses closed for it. Whoever comes here has been
+    /// told that there may be as many requests as connections, so that one of them is idle or about to end.
+    pub(crate) async fn admit(
+        self: &Arc<Self>,
+        address: &EndpointAddr,
+        lifetime: Option<Duration>,
+    ) -> Open {
+        loop {
+            // From here on no end goes unnoticed.
+            let ended = self.ended.notified();
+            tokio::pin!(ended);
+            ended.as_mut().enable();
+            if let Some(open) = self.try_admit(address, lifetime) {
+                return open;
+            }
+            self.dismiss_one();
+            ended.await;
+        }
+    }
+
+    fn try_admit(
+        self: &Arc<Self>,
+        address: &EndpointAddr,
+        lifetime: Option<Duration>,
+    ) -> Option<Open> {
+        let mut all = self.all();
+        let limit = self.limit.load(Relaxed);
+        if limit != UNLIMITED && all.open.len() >= limit as usize {
+            return None;
+        }
+        let connection = Arc::new(Connection::new(address.clone(), lifetime));
+        let number = all.next;
+        all.next += 1;
+        all.open.insert(number, Arc::downgrade(&connection));
+        Some(Open {
+            connection,
+            home: self.clone(),
+            number,
+        })
+    }
+
+    /// Has the oldest one closed that nobody uses.
+    fn dismiss_one(&self) {
+        let all = self.all();
+        let mut open = all.open.values().filter_map(Weak::upgrade);
+        let idle = open.find(|connection| connection.is_idle() && !connection.is_leaving());
+        drop(all);
+        if let Some(idle) = idle {
+            idle.leave();
+        }
+    }
+
+    /// Has those closed, as soon as nobody uses them, that lead to an address for which this holds.
+    pub(crate) fn dismiss(&self, leads_nowhere: impl Fn(&EndpointAddr) -> bool) {
+        let open: Vec<_> = self.all().open.values().filter_map(Weak::upgrade).collect();
+        for connection in open {
+            if leads_nowhere(&connection.address) {
+                connection.leave();
+            }
+        }
+    }
+
+    fn all(&self) -> MutexGuard<'_, All> {
+        self.all.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Open {
+    /// What it stands for.
+    pub(crate) fn connection(&self) -> &Arc<Connection> {
+        &self.connection
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.home.all().open.remove(&self.number);
+        self.home.ended.notify_waiters();
+    }
+}
+
+impl Connection {
+    fn new(address: EndpointAddr, lifetime: Option<Duration>) -> Self {
+        Self {
+            address,
+            born: Instant::now(),
+            lifetime,
+            uses: AtomicU32::new(1),
+            served: AtomicU32::new(0),
+            leaving: AtomicBool::new(false),
+            watcher: AtomicWaker::new(),
+        }
+    }
+
+    /// Counts a request on it. `reused`: it was not made for this request.
+    pub(crate) fn begin(self: &Arc<Self>, reused: bool) -> Use {
+        if reused {
+            self.uses.fetch_add(1, AcqRel);
+        }
+        self.served.fetch_add(1, Relaxed);
+        Use(self.clone())
+    }
+
+    /// Whether the request that is on it must be its last: there may be `limit` of them, its time is over, or it
+    /// was asked to go.
+    pub(crate) fn is_spent(&self, limit: Option<u32>) -> bool {
+        limit.is_some_and(|limit| self.served.load(Relaxed) >= limit)
+            || self.is_expired()
+            || self.is_leaving()
+    }
+
+    /// Whether it shall end now: nobody uses it, and it was asked to go or is too old. Otherwise whoever asks is
+    /// woken when that may have changed.
+    pub(crate) fn shall_end(&self, waker: &Waker) -> bool {
+        // A connection comes back to the pool a moment before its request stops to count.
+        self.watcher.register(waker);
+        self.is_idle() && (self.is_leaving() || self.is_expired())
+    }
+
+    /// When it is too old, if it ever is.
+    pub(crate) fn expires_at(&self) -> Option<Instant> {
+        Some(self.born + self.lifetime?)
+    }
+
+    fn is_expired(&self) -> bool {
+        self.lifetime
+            .is_some_and(|lifetime| self.born.elapsed() >= lifetime)
+    }
+
+    fn is_idle(&self) -> bool {
+        self.uses.load(Acquire) == 0
+    }
+
+    fn is_leaving(&self) -> bool {
+        self.leaving.load(Acquire)
+    }
+
+    /// Has it closed as soon as nobody uses it. Whether this is news.
+    pub(crate) fn leave(&self) -> bool {
+        let is_news = !self.leaving.swap(true, AcqRel);
+        self.watcher.wake();
+        is_news
+    }
+}
+
+impl Use {
+    /// The connection.
+    pub(crate) fn connection(&self) -> &Arc<Connection> {
+        &self.0
+    }
+}
+
+impl Drop for Use {
+    fn drop(&mut self) {
+        self.0.uses.fetch_sub(1, AcqRel);
+        // It may wait in the pool already, and be wanted gone.
+        if self.0.is_leaving() || self.0.is_expired() {
+            self.0.watcher.wake();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::future::Future;
+    use std::pin::pin;
+    use std::task::{Context, Poll};
+
+    fn address() -> EndpointAddr {
+        EndpointAddr::Tcp("127.0.0.1:80".parse().unwrap())
+    }
+
+    fn connections(limit: u32) -> Arc<Connections> {
+        Arc::new(Connections::new(limit))
+    }
+
+    fn poll<F: Future>(future: std::pin::Pin<&mut F>) -> Poll<F::Output> {
+        future.poll(&mut Context::from_waker(Waker::noop()))
+    }
+
+    #[tokio::test]
+    async fn one_more_than_the_limit_waits_for_an_end() {
+        let all = connections(1);
+        let address = address();
+        let first = all.admit(&address, None).await;
+        let mut second = pin!(all.admit(&address, None));
+        assert!(poll(second.as_mut()).is_pending());
+        drop(first);
+        assert!(poll(second.as_mut()).is_ready());
+        assert_eq!(all.open(), 0);
+    }
+
+    #[tokio::test]
+    async fn an_idle_one_is_asked_to_go_and_a_busy_one_is_not() {
+        let all = connections(1);
+        let address = address();
+        let first = all.admit(&address, None).await;
+        let in_use = first.connection().begin(false);
+        let mut second = pin!(all.admit(&address, None));
+        assert!(poll(second.as_mut()).is_pending());
+        assert!(!first.connection().shall_end(Waker::noop()));
+        drop(in_use);
+        let mut third = pin!(all.admit(&address, None));
+        assert!(poll(third.as_mut()).is_pending());
+        assert!(first.connection().shall_end(Waker::noop()));
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_is_taken_up_again_does_not_end_under_its_request() {
+        let all = connections(1);
+        let first = all.admit(&address(), None).await;
+        drop(first.connection().begin(false));
+        let again = first.connection().begin(true);
+        all.dismiss(|_| true);
+        assert!(!first.connection().shall_end(Waker::noop()));
+        assert!(again.connection().is_spent(None));
+        drop(again);
+        assert!(first.connection().shall_end(Waker::noop()));
+    }
+
+    #[tokio::test]
+    async fn a_connection_is_spent_after_so_many_requests() {
+        let all = connections(UNLIMITED);
+        let open = all.admit(&address(), None).await;
+        drop(open.connection().begin(false));
+        assert!(!open.connection().is_spent(Some(2)));
+        drop(open.connection().begin(true));
+        assert!(open.connection().is_spent(Some(2)));
+        assert!(!open.connection().is_spent(None));
+    }
+
+    #[tokio::test]
+    async fn a_connection_is_spent_when_its_time_is_over() {
+        let all = connections(UNLIMITED);
+        let open = all.admit(&address(), Some(Duration::ZERO)).await;
+        drop(open.connection().begin(false));
+        assert!(open.connection().is_spent(None));
+        assert!(open.connection().shall_end(Waker::noop()));
+    }
+}

@@ -1,0 +1,92 @@
+//! What outlives changes of a cluster: whose turn it is, limits, ejections, connections.
+
+use super::connections::{Connections, UNLIMITED};
+use super::peer::http2_streams;
+use rules::UpstreamProtocol;
+use std::sync::Arc;
+use std::time::Instant;
+use telemetry::metrics::ClusterMetrics;
+use tokio::sync::Notify;
+use traffic::{Limits, LimitsPolicy, Outlier, OutlierPolicy, RetryBudget, Turn};
+
+/// What outlives changes of a cluster. The cluster before and the one after share it.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    pub(crate) turn: Arc<Turn>,
+    pub(crate) limits: Arc<Limits>,
+    /// Told when somebody who waits for a connection may have one.
+    pub(crate) freed: Arc<Notify>,
+    pub(crate) connections: Arc<Connections>,
+    pub(crate) outlier: Outlier,
+    pub(crate) metrics: ClusterMetrics,
+}
+
+impl Kept {
+    pub(super) fn new(cluster: &rules::Cluster, metrics: ClusterMetrics, now: Instant) -> Self {
+        let freed = Arc::new(Notify::new());
+        let told = freed.clone();
+        let wake = Box::new(move || told.notify_one());
+        Self {
+            turn: Arc::new(Turn::starting_at(crate::http::roll(u32::MAX))),
+            limits: Arc::new(Limits::new(limits(cluster), wake)),
+            freed,
+            connections: Arc::new(Connections::new(connections(cluster))),
+            outlier: Outlier::new(outliers(cluster), now),
+            metrics,
+        }
+    }
+
+    /// Goes on under other rules.
+    pub(super) fn follow(&self, cluster: &rules::Cluster) {
+        self.limits.set(limits(cluster));
+        self.connections.set_limit(connections(cluster));
+        self.outlier.set_policy(outliers(cluster));
+    }
+}
+
+fn connections(cluster: &rules::Cluster) -> u32 {
+    cluster.pool.max_connections.unwrap_or(UNLIMITED)
+}
+
+fn limits(cluster: &rules::Cluster) -> LimitsPolicy {
+    let pool = &cluster.pool;
+    let budget = pool.retry_budget.map(|budget| RetryBudget {
+        percent: f64::from(budget.percent.parts_per_million()) / 10_000.0,
+        min_concurrency: budget.min_retry_concurrency,
+        interval: budget.budget_interval,
+    });
+    LimitsPolicy {
+        max_connections: pool
+            .max_connections
+            .map_or(UNLIMITED, |limit| limit.saturating_mul(shared_by(cluster))),
+        max_pending: pool.max_pending_requests.unwrap_or(UNLIMITED),
+        max_requests: pool.max_requests.unwrap_or(UNLIMITED),
+        max_retries: pool.max_retries.unwrap_or(UNLIMITED),
+        retry_budget: budget,
+    }
+}
+
+/// How many requests one connection carries at a time.
+fn shared_by(cluster: &rules::Cluster) -> u32 {
+    match cluster.protocol {
+        UpstreamProtocol::Http2 => http2_streams(cluster),
+        UpstreamProtocol::Http1 | UpstreamProtocol::AsClient | UpstreamProtocol::Tcp => 1,
+    }
+}
+
+/// Without a policy nobody is ejected, and who is comes back.
+fn outliers(cluster: &rules::Cluster) -> OutlierPolicy {
+    let Some(policy) = &cluster.outlier_detection else {
+        return OutlierPolicy::off();
+    };
+    OutlierPolicy {
+        consecutive_5xx: policy.consecutive_5xx_errors,
+        consecutive_gateway: policy.consecutive_gateway_errors,
+        split_local_origin: policy.split_external_local_origin_errors,
+        consecutive_local_origin: policy.consecutive_local_origin_failures,
+        interval: policy.interval,
+        base_ejection_time: policy.base_ejection_time,
+        max_ejection_percent: policy.max_ejection_percent,
+        error_codes: policy.outlier_detection_http_error_codes.clone(),
+    }
+}

@@ -1,0 +1,92 @@
+//! What happens to clusters as time goes by: ejected endpoints come back, new ones become warm.
+
+use super::{Cluster, Upstream};
+use crate::Shared;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+use tokio::time::MissedTickBehavior;
+use traffic::{Cause, Ejection, EndpointState, Observed};
+
+/// How often clusters are looked at. The least time that intervals of outlier detection can keep.
+const EVERY: Duration = Duration::from_millis(100);
+
+/// Looks after the clusters in force until `shared` is gone.
+pub(crate) async fn sweep(shared: Weak<Shared>) {
+    let mut ticks = tokio::time::interval(EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let Some(shared) = shared.upgrade() else {
+            return;
+        };
+        let snapshot = shared.snapshot();
+        let now = tokio::time::Instant::now().into_std();
+        for cluster in snapshot.swept() {
+            cluster.sweep(now);
+        }
+    }
+}
+
+impl Cluster {
+    fn sweep(&self, now: Instant) {
+        for returned in self.kept.outlier.sweep(&self.endpoints, now) {
+            let member = &self.endpoints.members()[returned.index];
+            tracing::info!(cluster = %self.name, endpoint = %member.value.address, "back in rotation");
+        }
+        if self.endpoints.is_warming() {
+            self.endpoints.refresh(now);
+        }
+        let metric = self.kept.metrics.ejected();
+        metric.set(i64::try_from(self.ejected()).unwrap_or(i64::MAX));
+    }
+
+    /// Takes note of how an attempt at an endpoint went, which may cost the endpoint its place.
+    pub(crate) fn observe(&self, shared: &Shared, index: usize, observed: Observed) {
+        if self.definition.outlier_detection.is_none() {
+            return;
+        }
+        let Some(member) = self.endpoints.members().get(index) else {
+            return;
+        };
+        if let Some(cause) = self.kept.outlier.record(&member.state, observed) {
+            // The request may be older than the endpoints in force.
+            let snapshot = shared.snapshot();
+            if let Some(cluster) = snapshot.clusters.get(&self.definition.key) {
+                cluster.eject(&member.state, cause);
+            }
+        }
+    }
+
+    fn eject(&self, endpoint: &Arc<EndpointState>, cause: Cause) {
+        let now = tokio::time::Instant::now().into_std();
+        let outlier = &self.kept.outlier;
+        if let Some(ejection) = outlier.eject(&self.endpoints, endpoint, cause, now) {
+            self.tell(&ejection, now);
+        }
+    }
+
+    fn tell(&self, ejection: &Ejection, now: Instant) {
+        let metrics = &self.kept.metrics;
+        metrics.ejections(ejection.cause.as_str()).inc();
+        metrics.ejected().inc();
+        let Some(member) = self.endpoints.members().get(ejection.index) else {
+            return;
+        };
+        let upstream: &Upstream = &member.value;
+        tracing::warn!(
+            cluster = %self.name,
+            endpoint = %upstream.address,
+            cause = ejection.cause.as_str(),
+            times = ejection.times,
+            back_in = ?ejection.until.saturating_duration_since(now),
+            "ejected",
+        );
+    }
+}
+
+/// Starts looking after the clusters of `shared`, when there is a runtime to do it in.
+pub(crate) fn start(shared: &Arc<Shared>) {
+    if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+        runtime.spawn(sweep(Arc::downgrade(shared)));
+    }
+}

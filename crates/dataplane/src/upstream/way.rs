@@ -1,0 +1,111 @@
+//! How connections to one endpoint of a cluster are made.
+
+use super::connections::{Connections, Open};
+use super::dial::{Alpn, Dial, DialError, Dialer, UpstreamIo};
+use super::tracked::{Tracked, digest};
+use async_trait::async_trait;
+use pingora_core::connectors::L4Connect;
+use pingora_core::protocols::GetProxyDigest;
+use pingora_core::protocols::l4::socket::SocketAddr as L4Address;
+use pingora_core::protocols::l4::stream::Stream as L4Stream;
+use pingora_core::upstreams::peer::{Peer, ProxyDigestUserDataHook};
+use pingora_error::{Error, ErrorType, Result};
+use pingora_http::ResponseHeader;
+use rules::EndpointAddr;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How connections to one endpoint are made, and where they are counted.
+#[derive(Clone, Debug)]
+pub(crate) struct Way {
+    pub(crate) address: EndpointAddr,
+    pub(crate) dialer: Arc<Dialer>,
+    pub(crate) connections: Arc<Connections>,
+    pub(crate) connect_timeout: Duration,
+    /// How long a connection may be used.
+    pub(crate) lifetime: Option<Duration>,
+    /// What is known of the request for which one is made.
+    pub(crate) occasion: Occasion,
+}
+
+/// What of a request shapes the connection that is made for it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Occasion {
+    /// The name that is sent where the rule names none: the request's host.
+    pub(crate) sni: Option<Arc<str>>,
+    /// The client and where it arrived, for endpoints that are told in the PROXY protocol.
+    pub(crate) downstream: Option<(SocketAddr, SocketAddr)>,
+}
+
+impl Way {
+    /// A connection, counted as open as long as the second value exists.
+    pub(crate) async fn dial(
+        &self,
+        alpn: Alpn,
+        timeout: Duration,
+    ) -> Result<(UpstreamIo, Open), DialError> {
+        let admitted = self.connections.admit(&self.address, self.lifetime);
+        let Ok(open) = tokio::time::timeout(timeout, admitted).await else {
+            return Err(DialError::Timeout);
+        };
+        let dial = Dial {
+            sni: self.occasion.sni.as_deref(),
+            alpn,
+            downstream: self.occasion.downstream,
+            timeout,
+        };
+        Ok((self.dialer.connect(dial).await?, open))
+    }
+
+    /// A connection for requests in HTTP/1.
+    pub(super) async fn dial_http1(&self, timeout: Duration) -> Result<Tracked> {
+        let (io, open) = self.dial(Alpn::Http1, timeout).await.map_err(of_pingora)?;
+        Tracked::new(io, open).map_err(internal)
+    }
+
+    /// What carries it through Pingora, which knows peers but not ways. It is meant for something else, but nobody
+    /// asks for that on connections that are made without a forward proxy of Pingora's.
+    pub(super) fn carried(self: Arc<Self>) -> ProxyDigestUserDataHook {
+        Arc::new(move |_, _| Some(Box::new(self.clone())))
+    }
+
+    /// The way that a peer carries.
+    pub(super) fn of(peer: &impl Peer) -> Option<Arc<Self>> {
+        let hook = peer.proxy_digest_user_data_hook()?;
+        let (request, ()) = http::Request::new(()).into_parts();
+        let response = ResponseHeader::build(200, None).ok()?;
+        let way = hook(&request, &response)?.downcast().ok()?;
+        Some(*way)
+    }
+}
+
+/// Connections for requests in HTTP/2, which Pingora makes by itself but for what is below.
+#[async_trait]
+impl L4Connect for Way {
+    async fn connect(&self, _address: &L4Address) -> Result<L4Stream> {
+        let dialled = self.dial(Alpn::Http2, self.connect_timeout).await;
+        let (io, open) = dialled.map_err(of_pingora)?;
+        let known = digest(open).map_err(internal)?;
+        let mut stream = io.into_l4().map_err(internal)?;
+        stream.set_proxy_digest(known);
+        Ok(stream)
+    }
+}
+
+fn internal(error: std::io::Error) -> Box<Error> {
+    Error::because(ErrorType::InternalError, "a connection of ours", error)
+}
+
+/// The error with what Pingora calls it; the dialer's own is its cause.
+fn of_pingora(error: DialError) -> Box<Error> {
+    let kind = match &error {
+        DialError::Timeout => ErrorType::ConnectTimedout,
+        DialError::Refused => ErrorType::ConnectRefused,
+        DialError::Unreachable => ErrorType::ConnectNoRoute,
+        _ => ErrorType::ConnectError,
+    };
+    let mut told = Error::because(kind, "dialling", error);
+    told.as_up();
+    told
+}
