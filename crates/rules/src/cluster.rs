@@ -1,7 +1,7 @@
 //! Clusters: where a route's requests can go, and the endpoints published beside the table.
 
 use ahash::HashMap;
-use model::Origin;
+use model::{Hostname, Origin};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
@@ -104,6 +104,8 @@ pub enum LoadBalancing {
 pub struct Endpoints {
     /// By service port. A service without endpoints has an empty list.
     pub services: HashMap<ServicePort, Arc<[Endpoint]>>,
+    /// Names among the endpoints of a service port of which no address is known.
+    pub unresolved: HashMap<ServicePort, Arc<[Hostname]>>,
 }
 
 /// A port of a service.
@@ -124,7 +126,7 @@ pub struct Endpoint {
     pub weight: u32,
     /// Labels of the workload, which subsets select by.
     pub labels: Arc<BTreeMap<String, String>>,
-    /// `region/zone/subzone`, empty when unknown.
+    /// `region/zone/subzone`, empty when unknown. Parts may be empty, and at the end left out.
     pub locality: Arc<str>,
 }
 
