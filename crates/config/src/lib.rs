@@ -21,6 +21,7 @@ pub use credentials::{
 };
 pub use names::ResolvedName;
 pub use receipt::{ObjectChange, Published, Receipt};
+pub use rules::{NameAnswer, NameAnswers};
 pub use store::{ChangeKind, Store};
 
 #[cfg(test)]
