@@ -6,7 +6,7 @@ mod tests;
 use crate::ChangeKind;
 use model::{Hostname, ResourceRef};
 use rules::{NameAnswer, NameAnswers};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -32,7 +32,7 @@ pub(crate) struct NameKeeper {
     /// Until when names are waited for of which nothing was told.
     awaited_until: Option<SystemTime>,
     /// Names that stand for something else than before.
-    changed: BTreeSet<Hostname>,
+    changed: BTreeMap<Hostname, ChangeKind>,
 }
 
 impl NameKeeper {
@@ -44,8 +44,13 @@ impl NameKeeper {
             if !self.wanted.contains(&name) || known == Some(&answer) {
                 continue;
             }
-            if known.is_none_or(|known| known.addresses != answer.addresses) {
-                self.changed.insert(name.clone());
+            let (kind, before): (_, &[_]) = match known {
+                Some(known) => (ChangeKind::Changed, &known.addresses),
+                None => (ChangeKind::Added, &[]),
+            };
+            if *before != *answer.addresses {
+                // What is new and changes before anybody saw it is new.
+                self.changed.entry(name.clone()).or_insert(kind);
             }
             Arc::make_mut(&mut self.answers).insert(name, answer);
             self.stale = true;
@@ -64,7 +69,7 @@ impl NameKeeper {
         }
         self.wanted.clone_from(wanted);
         Arc::make_mut(&mut self.answers).retain(|name, _| wanted.contains(name));
-        self.changed.retain(|name| wanted.contains(name));
+        self.changed.retain(|name, _| wanted.contains(name));
     }
 
     pub(crate) fn wanted(&self) -> &BTreeSet<Hostname> {
@@ -94,8 +99,6 @@ impl NameKeeper {
             namespace: "".into(),
             name: name.shared(),
         };
-        changed
-            .map(|name| (named(name), ChangeKind::Changed))
-            .collect()
+        changed.map(|(name, kind)| (named(name), kind)).collect()
     }
 }

@@ -47,19 +47,19 @@ impl Follower {
     }
 }
 
-/// Starts a thread that looks names up and tells `sender` what they stand for. It ends with the returned
-/// follower, or when nobody listens any more.
+/// Starts a thread that looks names up and sends what they stand for as `sender` does, without counting as a
+/// sender. It ends with the returned follower, or when nobody listens any more.
 ///
 /// # Errors
 ///
 /// When the thread cannot be started.
-pub fn start(settings: Settings, sender: Sender<Message>) -> io::Result<Follower> {
+pub fn start(settings: Settings, sender: &Sender<Message>) -> io::Result<Follower> {
     let (follower, wanted) = Follower::new();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
     let lookup = System::new(&settings);
-    let runner = Runner::new(lookup, settings, sender);
+    let runner = Runner::new(lookup, settings, sender.downgrade());
     std::thread::Builder::new()
         .name("dns".into())
         .spawn(move || runtime.block_on(runner.run(wanted)))?;

@@ -10,7 +10,7 @@ use model::Hostname;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::mpsc::Sender;
+use tokio::sync::mpsc::WeakSender;
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
@@ -28,7 +28,8 @@ const LOST_AFTER: Duration = Duration::from_secs(120);
 pub(crate) struct Runner<L> {
     lookup: Arc<L>,
     settings: Settings,
-    sender: Sender<Message>,
+    /// Who listens asks, too: neither shall keep the other alive.
+    sender: WeakSender<Message>,
     entries: BTreeMap<Hostname, Entry>,
     /// Names by when they are looked up next.
     queue: BTreeSet<(Instant, Hostname)>,
@@ -38,7 +39,7 @@ pub(crate) struct Runner<L> {
 type Done = (Hostname, Result<Found, Failure>);
 
 impl<L: Lookup> Runner<L> {
-    pub(crate) fn new(lookup: L, settings: Settings, sender: Sender<Message>) -> Self {
+    pub(crate) fn new(lookup: L, settings: Settings, sender: WeakSender<Message>) -> Self {
         Self {
             lookup: Arc::new(lookup),
             settings,
@@ -65,9 +66,20 @@ impl<L: Lookup> Runner<L> {
                 Some(done) = self.in_flight.join_next() => self.finish(done),
                 () = at(next) => Vec::new(),
             };
-            if !news.is_empty() && self.sender.send(Message::Names(news)).await.is_err() {
+            if !self.tell(news).await {
                 return;
             }
+        }
+    }
+
+    /// False: nobody listens any more.
+    async fn tell(&self, news: Vec<ResolvedName>) -> bool {
+        if news.is_empty() {
+            return true;
+        }
+        match self.sender.upgrade() {
+            Some(sender) => sender.send(Message::Names(news)).await.is_ok(),
+            None => false,
         }
     }
 

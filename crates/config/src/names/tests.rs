@@ -87,8 +87,14 @@ fn an_answer_changes_endpoints_and_never_routes() {
     assert_eq!(addresses(&second), ["192.0.2.2:80", "192.0.2.3:80"]);
     assert!(Arc::ptr_eq(&first.table, &second.table));
     assert!(Arc::ptr_eq(&first.resources, &second.resources));
-    let changes = second.receipt.changes.iter().map(ToString::to_string);
-    assert_eq!(changes.collect::<Vec<_>>(), ["name b.test changed"]);
+    let changes = |published: &Published| {
+        let changes = published.receipt.changes.iter().map(ToString::to_string);
+        changes.collect::<Vec<_>>()
+    };
+    assert_eq!(changes(&second), ["name b.test added"]);
+    configuration.apply_names(vec![told("b.test", &["192.0.2.2"], None)]);
+    let third = configuration.compile(now()).unwrap();
+    assert_eq!(changes(&third), ["name b.test changed"]);
 }
 
 #[test]

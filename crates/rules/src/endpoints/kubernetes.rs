@@ -67,7 +67,8 @@ impl<'r> Workloads<'r> {
             path: "spec.externalName".into(),
             at: At::default(),
         };
-        self.add_name(name, wanted, &site, finding);
+        // As in Istio, its endpoint has the Service's own labels.
+        self.add_name(name, &service.meta.labels, wanted, &site, finding);
     }
 
     fn of_slices(

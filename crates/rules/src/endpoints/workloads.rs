@@ -5,8 +5,8 @@ use super::{Finding, Workloads, plain};
 use crate::compile::{ServiceView, warning};
 use crate::{Endpoint, EndpointAddr};
 use model::{
-    Diagnostic, Hostname, Resolution, ServiceEntry, ServiceEntryPort, Workload, WorkloadAddress,
-    WorkloadEntry,
+    Diagnostic, Hostname, Labels, Resolution, ServiceEntry, ServiceEntryPort, Workload,
+    WorkloadAddress, WorkloadEntry,
 };
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -150,20 +150,25 @@ impl Workloads<'_> {
         } else if let Ok(address) = view.host.parse() {
             finding.ready.push(plain(tcp(address, wanted.number)));
         } else if let Ok(name) = Hostname::try_from(&*view.host) {
-            self.add_name(&name, wanted, &site, finding);
+            self.add_name(&name, &Labels::new(), wanted, &site, finding);
         }
     }
 
-    /// A name of which nothing but its addresses is known.
+    /// A name of which nothing but its addresses is known, and these labels.
     pub(super) fn add_name(
         &self,
         name: &Hostname,
+        labels: &Labels,
         wanted: Wanted<'_>,
         site: &NameSite<'_>,
         finding: &mut Finding,
     ) {
+        let labels = Arc::new(labels.clone());
         for address in wanted.take.of(self.addresses(name, site, finding)) {
-            finding.ready.push(plain(tcp(*address, wanted.number)));
+            finding.ready.push(Endpoint {
+                labels: labels.clone(),
+                ..plain(tcp(*address, wanted.number))
+            });
         }
     }
 }

@@ -10,7 +10,8 @@ use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tokio::sync::mpsc::{self, Receiver};
+use tokio::sync::mpsc::{self, Receiver, Sender};
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 /// Answers as a test says.
@@ -72,7 +73,9 @@ fn temporary(why: &str) -> Result<Found, Failure> {
 struct Following {
     script: Script,
     follower: Follower,
+    sender: Sender<Message>,
     messages: Receiver<Message>,
+    runner: JoinHandle<()>,
 }
 
 /// Name, addresses, failure.
@@ -83,12 +86,13 @@ impl Following {
         let script = Script::default();
         let (sender, messages) = mpsc::channel(config::QUEUE);
         let (follower, wanted) = Follower::new();
-        let runner = Runner::new(script.clone(), settings, sender);
-        tokio::spawn(runner.run(wanted));
+        let runner = Runner::new(script.clone(), settings, sender.downgrade());
         Self {
             script,
             follower,
+            sender,
             messages,
+            runner: tokio::spawn(runner.run(wanted)),
         }
     }
 
@@ -319,12 +323,21 @@ async fn the_other_kind_is_asked_for_when_the_preferred_has_none() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn it_ends_with_its_follower() {
+async fn it_ends_with_its_follower_or_with_the_other_senders() {
     let Following {
-        follower,
-        mut messages,
-        ..
+        follower, runner, ..
     } = Following::v4();
     drop(follower);
+    runner.await.unwrap();
+    let Following {
+        follower,
+        sender,
+        mut messages,
+        runner,
+        ..
+    } = Following::v4();
+    drop(sender);
     assert_eq!(messages.recv().await, None);
+    follower.follow(&BTreeSet::from([Hostname::try_from("a.test").unwrap()]));
+    runner.await.unwrap();
 }
