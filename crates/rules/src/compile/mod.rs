@@ -185,10 +185,9 @@ impl Compiler {
         (endpoints, distinct(diagnostics))
     }
 
-    /// How many services the last [`Self::endpoints`] compiled again.
-    #[cfg(test)]
-    pub(crate) fn endpoints_compiled(&self) -> usize {
-        self.endpoints.compiled
+    /// How many services the last [`Self::endpoints`] compiled, rather than keep what it had of them.
+    pub fn endpoints_compiled(&self) -> usize {
+        self.endpoints.compiled()
     }
 
     /// The names that endpoints are found by, as of the last [`Self::endpoints`].

@@ -1,6 +1,6 @@
 //! ExternalName Services that are other names of services of the registry.
 
-use super::{Compiled, CompiledPort};
+use super::compiled::{Compiled, CompiledPort};
 use crate::compile::{Registry, ServiceView, Source, warning};
 use ahash::HashMap;
 use model::{At, Diagnostic, Hostname, Meta, Service, ServiceType};
@@ -35,6 +35,7 @@ pub(super) fn compile(
     known: &HashMap<Arc<str>, Compiled>,
 ) -> Compiled {
     let mut compiled = Compiled::new(&view.source);
+    compiled.is_copy = true;
     let target = target(view, services).and_then(|target| known.get(&target.host));
     let Some(service) = external(view) else {
         return compiled;

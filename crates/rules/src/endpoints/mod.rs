@@ -6,6 +6,7 @@
 
 mod alias;
 mod changes;
+mod compiled;
 mod kubernetes;
 mod locality;
 mod names;
@@ -18,8 +19,9 @@ pub use names::{NameAnswer, NameAnswers};
 
 use crate::compile::{Registry, ServiceView, Source};
 use crate::{Endpoint, EndpointAddr, Endpoints, ServicePort};
-use ahash::{HashMap, HashMapExt, HashSet};
+use ahash::{HashMap, HashMapExt};
 use changes::{Changes, Inputs};
+use compiled::{Compiled, Finding};
 use model::{
     Diagnostic, EndpointSlice, Hostname, Labels, Node, ObjectKey, Objects, Pod, PodPhase,
     Resources, Service, SliceEndpoint, WorkloadEntry, selects,
@@ -34,26 +36,7 @@ pub(crate) struct EndpointCompiler {
     services: HashMap<Arc<str>, Compiled>,
     names: BTreeSet<Hostname>,
     /// How many services were compiled the last time.
-    #[cfg(test)]
-    pub(crate) compiled: usize,
-}
-
-/// What a service was compiled to.
-#[derive(Debug)]
-struct Compiled {
-    source: Source,
-    ports: Vec<CompiledPort>,
-    /// Names it has among its endpoints.
-    names: BTreeSet<Hostname>,
-    diagnostics: Vec<Diagnostic>,
-}
-
-#[derive(Clone, Debug)]
-struct CompiledPort {
-    number: u16,
-    endpoints: Arc<[Endpoint]>,
-    /// Names among these of which no address is known.
-    unresolved: Arc<[Hostname]>,
+    compiled: usize,
 }
 
 impl EndpointCompiler {
@@ -69,53 +52,46 @@ impl EndpointCompiler {
         let workloads = Workloads::new(resources, answers);
         let mut known = std::mem::take(&mut self.services);
         let mut next = HashMap::with_capacity(known.len());
-        let mut count = 0;
-        for view in services
+        let (aliases, others): (Vec<_>, Vec<_>) = services
             .iter()
-            .filter(|view| !alias::is_alias(view, services))
-        {
-            let same = known.remove(&view.host);
-            let compiled = match same {
-                Some(same)
-                    if same.source.is(&view.source)
-                        && !changes.concern(&same.source, &same.names, &workloads) =>
-                {
-                    same
-                }
+            .partition(|view| alias::is_alias(view, services));
+        self.compiled = 0;
+        for view in others {
+            let before = known.remove(&view.host);
+            let is_same = |before: &Compiled| {
+                !before.is_copy
+                    && before.source.is(&view.source)
+                    && !changes.concern(&before.source, &before.names, &workloads)
+            };
+            let compiled = match before {
+                Some(same) if is_same(&same) => same,
                 before => {
-                    count += 1;
+                    self.compiled += 1;
                     workloads.compile(view).sharing(before.as_ref())
                 }
             };
             next.insert(view.host.clone(), compiled);
         }
-        // They copy from the others.
-        let aliases = services
-            .iter()
-            .filter(|view| alias::is_alias(view, services));
-        let aliases: Vec<_> = aliases
-            .map(|view| (view.host.clone(), alias::compile(view, services, &next)))
-            .collect();
+        // They have what the others have.
+        let aliases = aliases.into_iter();
+        let aliases =
+            aliases.map(|view| (view.host.clone(), alias::compile(view, services, &next)));
+        let aliases: Vec<_> = aliases.collect();
         next.extend(aliases);
+        let names = next.values().flat_map(|service| &service.names);
+        self.names = names.cloned().collect();
         self.services = next;
-        self.note(count);
         self.collected()
+    }
+
+    /// How many services were compiled the last time.
+    pub(crate) fn compiled(&self) -> usize {
+        self.compiled
     }
 
     /// The names that the endpoints compiled last are found by.
     pub(crate) fn names(&self) -> &BTreeSet<Hostname> {
         &self.names
-    }
-
-    fn note(&mut self, count: usize) {
-        let names = self.services.values().flat_map(|service| &service.names);
-        self.names = names.cloned().collect();
-        #[cfg(test)]
-        {
-            self.compiled = count;
-        }
-        #[cfg(not(test))]
-        let _ = count;
     }
 
     fn collected(&self) -> (Endpoints, Vec<Diagnostic>) {
@@ -138,67 +114,6 @@ impl EndpointCompiler {
             }
         }
         (all, diagnostics)
-    }
-}
-
-impl Compiled {
-    fn new(source: &Source) -> Self {
-        Self {
-            source: source.clone(),
-            ports: Vec::new(),
-            names: BTreeSet::new(),
-            diagnostics: Vec::new(),
-        }
-    }
-
-    fn add(&mut self, number: u16, finding: Finding) {
-        self.names.extend(finding.names);
-        self.diagnostics.extend(finding.diagnostics);
-        let found = match finding.ready.is_empty() {
-            true => finding.leaving,
-            false => finding.ready,
-        };
-        self.ports.push(CompiledPort {
-            number,
-            endpoints: distinct(found).into(),
-            unresolved: finding.unresolved.into(),
-        });
-    }
-
-    /// The same with the lists of `before` where they are equal.
-    fn sharing(mut self, before: Option<&Self>) -> Self {
-        for port in &mut self.ports {
-            let before = before.and_then(|before| before.port(port.number));
-            if let Some(before) = before.filter(|before| before.endpoints == port.endpoints) {
-                port.endpoints = before.endpoints.clone();
-            }
-        }
-        self
-    }
-
-    fn port(&self, number: u16) -> Option<&CompiledPort> {
-        self.ports.iter().find(|port| port.number == number)
-    }
-}
-
-/// What is found out about one service port.
-#[derive(Debug, Default)]
-struct Finding {
-    ready: Vec<Endpoint>,
-    /// Used when no endpoint is ready.
-    leaving: Vec<Endpoint>,
-    names: BTreeSet<Hostname>,
-    unresolved: Vec<Hostname>,
-    diagnostics: Vec<Diagnostic>,
-}
-
-impl Finding {
-    fn add(&mut self, endpoint: Option<Endpoint>, standing: Option<Standing>) {
-        match standing {
-            Some(Standing::Ready) => self.ready.extend(endpoint),
-            Some(Standing::Leaving) => self.leaving.extend(endpoint),
-            None => {}
-        }
     }
 }
 
@@ -339,13 +254,4 @@ fn plain(address: EndpointAddr) -> Endpoint {
         labels: Arc::default(),
         locality: "".into(),
     }
-}
-
-/// The first of each address.
-fn distinct(endpoints: Vec<Endpoint>) -> Vec<Endpoint> {
-    let mut seen: HashSet<EndpointAddr> = HashSet::default();
-    endpoints
-        .into_iter()
-        .filter(|endpoint| seen.insert(endpoint.address.clone()))
-        .collect()
 }

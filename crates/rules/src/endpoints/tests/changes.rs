@@ -125,6 +125,32 @@ fn an_answer_concerns_who_has_the_name() {
     assert_eq!(compiling.compile(), (vec!["first".into()], 1));
 }
 
+/// Once nobody in the registry has the name, it is one to be resolved.
+#[test]
+fn an_external_name_follows_who_has_it() {
+    let mut compiling = Compiling::new();
+    compiling.put("
+apiVersion: v1
+kind: Service
+metadata: { name: alias }
+spec: { type: ExternalName, externalName: one.default.svc.cluster.local, ports: [{ name: http, port: 80 }] }
+");
+    let (others, _) = compiling.compile();
+    assert_eq!(others, ["alias"]);
+    let alias = key("alias.default.svc.cluster.local", 80);
+    assert_eq!(compiling.last.services[&alias].len(), 2);
+    let one = ResourceRef {
+        kind: "Service".into(),
+        namespace: "default".into(),
+        name: "one".into(),
+    };
+    compiling.resources.remove(&one);
+    compiling.compile();
+    assert!(compiling.last.services[&alias].is_empty());
+    let mut names = compiling.compiler.names().iter();
+    assert!(names.any(|name| name.as_str() == "one.default.svc.cluster.local"));
+}
+
 #[test]
 fn a_node_concerns_everybody_when_it_is_elsewhere() {
     let mut compiling = Compiling::new();
