@@ -8,8 +8,10 @@ use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::{DnsError, NetError, NoRecords};
 use hickory_resolver::proto::op::ResponseCode;
 use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
+use hickory_resolver::system_conf::read_system_conf;
 use model::Hostname;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -25,6 +27,8 @@ pub(crate) struct System {
     timeout: Duration,
     /// The resolver, and when it was made of the system's files.
     made: Mutex<Option<(Arc<TokioResolver>, Instant)>>,
+    /// So that it is not said at every look-up.
+    has_warned: AtomicBool,
 }
 
 impl System {
@@ -33,6 +37,7 @@ impl System {
             servers: settings.servers.clone(),
             timeout: settings.timeout,
             made: Mutex::new(None),
+            has_warned: AtomicBool::new(false),
         }
     }
 
@@ -43,10 +48,9 @@ impl System {
         {
             return Ok(Arc::clone(resolver));
         }
-        let resolver = self.make().map_err(|error| {
-            let why = format!("/etc/resolv.conf names no server that can be used: {error}");
-            Failure::Temporary(why)
-        })?;
+        let resolver = self
+            .make()
+            .map_err(|error| Failure::Temporary(error.to_string()))?;
         let resolver = Arc::new(resolver);
         *made = Some((Arc::clone(&resolver), Instant::now()));
         Ok(resolver)
@@ -54,22 +58,35 @@ impl System {
 
     fn make(&self) -> Result<TokioResolver, NetError> {
         let provider = TokioRuntimeProvider::default();
-        let mut builder = if self.servers.is_empty() {
-            TokioResolver::builder(provider)?
-        } else {
-            let servers = self.servers.iter().map(|server| name_server(*server));
+        let (config, options) = self.configuration();
+        let builder = TokioResolver::builder_with_config(config, provider);
+        builder.with_options(self.adjusted(options)).build()
+    }
+
+    fn configuration(&self) -> (ResolverConfig, ResolverOpts) {
+        let only = |servers: &[SocketAddr]| {
+            let servers = servers.iter().map(|server| name_server(*server));
             let config = ResolverConfig::from_name_servers(servers.collect());
-            TokioResolver::builder_with_config(config, provider)
+            (config, ResolverOpts::default())
         };
-        self.adjust(builder.options_mut());
-        builder.build()
+        if !self.servers.is_empty() {
+            return only(&self.servers);
+        }
+        read_system_conf().unwrap_or_else(|error| {
+            if !self.has_warned.swap(true, Ordering::Relaxed) {
+                tracing::warn!(%error, "/etc/resolv.conf names no DNS server, this machine is asked");
+            }
+            // As resolv.conf(5) has it.
+            only(&[(Ipv4Addr::LOCALHOST, 53).into()])
+        })
     }
 
     /// Nothing is kept there: what is kept, and how long, is this crate's own business.
-    fn adjust(&self, options: &mut ResolverOpts) {
+    fn adjusted(&self, mut options: ResolverOpts) -> ResolverOpts {
         options.cache_size = 0;
         options.timeout = self.timeout / TRIES;
         options.attempts = TRIES as usize - 1;
+        options
     }
 
     /// The servers may be others by now.

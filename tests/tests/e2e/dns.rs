@@ -179,7 +179,7 @@ fn a_name_that_is_no_more_has_no_endpoints() {
 }
 
 #[test]
-fn a_name_that_cannot_be_resolved_keeps_no_other_change_waiting_for_long() {
+fn a_name_that_cannot_be_resolved_does_not_keep_the_gateway_from_serving() {
     let world = World::new();
     world.names.mood(Mood::Silent);
     let gateway = world.gateway(API, "resolution: DNS");

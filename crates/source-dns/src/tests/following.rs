@@ -283,6 +283,21 @@ async fn a_look_up_that_does_not_end_is_a_failure_and_others_wait_for_their_turn
 }
 
 #[tokio::test(start_paused = true)]
+async fn there_is_an_end_to_how_many_names_are_followed() {
+    let mut following = Following::v4();
+    let names: Vec<String> = (0..=10_000)
+        .map(|number| format!("n{number}.test"))
+        .collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    following.follow(&names);
+    let told = following.told().await;
+    let [(_, _, Some(why))] = &told[..] else {
+        panic!("{told:?}")
+    };
+    assert!(why.contains("10000 names"), "{why}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn both_kinds_of_addresses_are_together_unless_one_cannot_be_found_out() {
     let mut following = Following::new(Settings {
         family: LookupFamily::All,
