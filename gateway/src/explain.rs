@@ -250,6 +250,7 @@ fn cluster_as_json(cluster: &ExplainedCluster) -> Value {
         "port": cluster.port,
         "weight": cluster.weight,
         "endpoints": cluster.endpoints,
+        "names": cluster.unresolved,
     })
 }
 
@@ -393,13 +394,23 @@ fn destination(cluster: &ExplainedCluster, all: &[ExplainedCluster]) -> String {
     };
     let reached = match &cluster.missing {
         Some(reason) => format!("nowhere: {reason}"),
-        None if cluster.endpoints.is_empty() => "no endpoint".to_owned(),
-        None => cluster.endpoints.join(", "),
+        None => endpoints(cluster),
     };
     format!(
         "{}:{}{subset}{share} -> {reached}",
         cluster.host, cluster.port
     )
+}
+
+/// The addresses, and the names that stand for more of them. Nobody is asked which.
+fn endpoints(cluster: &ExplainedCluster) -> String {
+    let names = cluster.unresolved.iter();
+    let names = names.map(|name| format!("the addresses of {name} (not resolved here)"));
+    let all: Vec<String> = cluster.endpoints.iter().cloned().chain(names).collect();
+    match all.is_empty() {
+        true => "no endpoint".to_owned(),
+        false => all.join(", "),
+    }
 }
 
 /// Parts per million as a person writes them.

@@ -116,12 +116,17 @@ fn follow_files(bootstrap: &Bootstrap, serving: &Arc<Serving>) -> anyhow::Result
         Some(resources.last_good.clone()).filter(|folder| !folder.as_os_str().is_empty());
     let configuration = Configuration::new(settings(bootstrap, last_good));
     let (sender, receiver) = mpsc::channel(config::QUEUE);
+    let names =
+        source_dns::start(bootstrap.dns.0.clone(), &sender).context("no thread can be started")?;
     let source = FileSource::start(Options::new(resources.files.clone()), sender)
         .context("the files of resources cannot be watched")?;
-    let follower = source.follower();
-    let follow: config::Follow = Box::new(move |files| follower.follow(files.clone()));
-    let publications = config::start(configuration, 1, Some(follow), receiver)
-        .context("no thread can be started")?;
+    let files = source.follower();
+    let followers = config::Followers {
+        files: Some(Box::new(move |wanted| files.follow(wanted.clone()))),
+        names: Some(Box::new(move |wanted| names.follow(wanted))),
+    };
+    let publications =
+        config::start(configuration, 1, followers, receiver).context("no thread can be started")?;
     let serving = Arc::clone(serving);
     tokio::spawn(async move { serving.follow(publications).await });
     Ok(source)

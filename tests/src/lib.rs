@@ -9,6 +9,7 @@
 
 mod authority;
 mod client;
+mod dns;
 mod gate;
 mod gateway;
 mod grpc;
@@ -30,6 +31,7 @@ mod wire;
 
 pub use authority::{Authority, Certificate, put_secret};
 pub use client::{Connection, Request, Response};
+pub use dns::{Mood, NameServer};
 pub use gate::Gate;
 pub use gateway::Gateway;
 pub use grpc::{GrpcOrigin, GrpcReply, call_grpc};

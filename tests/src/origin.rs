@@ -150,7 +150,15 @@ impl Origin {
     where
         F: Fn(&mut Exchange<'_>) -> io::Result<After> + Send + Sync + 'static,
     {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).expect("a port to listen on");
+        Self::serving_at((Ipv4Addr::LOCALHOST, port).into(), handler)
+    }
+
+    /// As [`Origin::serving`], at a given address, which may be any of loopback's: names tell those apart.
+    pub fn serving_at<F>(address: SocketAddr, handler: F) -> Self
+    where
+        F: Fn(&mut Exchange<'_>) -> io::Result<After> + Send + Sync + 'static,
+    {
+        let listener = TcpListener::bind(address).expect("a port to listen on");
         let address = listener
             .local_addr()
             .expect("a bound socket has an address");
@@ -168,7 +176,12 @@ impl Origin {
 
     /// Answers 200 with `name` as its body.
     pub fn named(name: &'static str) -> Self {
-        Self::serving(move |exchange| {
+        Self::named_at((Ipv4Addr::LOCALHOST, 0).into(), name)
+    }
+
+    /// As [`Origin::named`], at a given address.
+    pub fn named_at(address: SocketAddr, name: &'static str) -> Self {
+        Self::serving_at(address, move |exchange| {
             exchange.reply(200, &[("Content-Type", "text/plain")], name.as_bytes())?;
             Ok(After::Keep)
         })

@@ -2,10 +2,11 @@
 
 use crate::credentials::{CertificateFile, CredentialKeeper, CredentialSettings, CredentialStatus};
 use crate::last_good::LastGood;
+use crate::names::{NameKeeper, ResolvedName};
 use crate::store::say_that_the_older_stays;
 use crate::{Change, ChangeKind, ObjectChange, Published, Receipt, Store};
 use certificates::Credentials;
-use model::{Defaults, Diagnostic, Resource, ResourceRef, Resources, Severity};
+use model::{Defaults, Diagnostic, Hostname, Resource, ResourceRef, Resources, Severity};
 use rules::{CompileOptions, Compiler, Endpoints, Table};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -51,6 +52,7 @@ pub struct Configuration {
     recovered: BTreeSet<ResourceRef>,
     table: Arc<Table>,
     endpoints: Arc<Endpoints>,
+    names: NameKeeper,
     keeper: CredentialKeeper,
     /// As they were published last.
     credentials: Arc<Credentials>,
@@ -72,7 +74,7 @@ impl Concern {
     fn of(kind: &str) -> Self {
         let nothing = Self::default();
         match kind {
-            "EndpointSlice" | "Pod" | "WorkloadEntry" => Self {
+            "EndpointSlice" | "Node" | "Pod" | "WorkloadEntry" => Self {
                 endpoints: true,
                 ..nothing
             },
@@ -123,6 +125,7 @@ impl Configuration {
             recovered: BTreeSet::new(),
             table: Arc::default(),
             endpoints: Arc::default(),
+            names: NameKeeper::default(),
             keeper: CredentialKeeper::new(credentials, namespace),
             credentials: Arc::default(),
             status: Arc::from([]),
@@ -149,6 +152,11 @@ impl Configuration {
         self.keeper.apply(files);
     }
 
+    /// Takes in what a resolver told of [`Self::wanted_names`]. Takes effect with [`Self::compile`].
+    pub fn apply_names(&mut self, names: Vec<ResolvedName>) {
+        self.names.apply(names);
+    }
+
     /// Compiles what changed. Absent: nothing is different from the last time.
     pub fn compile(&mut self, received_at: SystemTime) -> Option<Published> {
         self.prepare(received_at);
@@ -166,10 +174,20 @@ impl Configuration {
         self.keeper.wanted_files()
     }
 
+    /// The names that endpoints are found by, as of the last compilation.
+    pub fn wanted_names(&self) -> &BTreeSet<Hostname> {
+        self.names.wanted()
+    }
+
     /// Until when files of certificates are to be waited for before anything is published: nobody shall fail
     /// for want of a certificate that is there. Absent: not any more.
-    pub(crate) fn waits_until(&self, now: SystemTime) -> Option<SystemTime> {
+    pub(crate) fn waits_for_files_until(&self, now: SystemTime) -> Option<SystemTime> {
         self.keeper.waits_until(now)
+    }
+
+    /// The same of names: nobody shall fail for want of an answer that is on its way.
+    pub(crate) fn waits_for_names_until(&self, now: SystemTime) -> Option<SystemTime> {
+        self.names.waits_until(now)
     }
 
     /// When [`Self::compile`] can be different although nothing changed: a certificate expires. Absent: never.
@@ -179,7 +197,11 @@ impl Configuration {
 
     /// Compiles what changed and does not publish it.
     pub(crate) fn prepare(&mut self, now: SystemTime) {
-        let concern = self.concern();
+        let objects = self.concern();
+        let concern = Concern {
+            endpoints: self.names.take_stale() || objects.endpoints,
+            ..objects
+        };
         for (reference, kind) in std::mem::take(&mut self.pending) {
             let kind = combined(self.unpublished.remove(&reference), kind);
             self.unpublished.extend(kind.map(|kind| (reference, kind)));
@@ -187,13 +209,15 @@ impl Configuration {
         self.is_compiled |= concern.is_any();
         if concern.routes {
             self.compile_routes();
-        } else if concern.is_any() {
+        } else if objects.is_any() {
             self.in_force = Arc::new(self.wanted_with(&self.outdated_versions()));
         }
         if concern.endpoints {
-            let (endpoints, diagnostics) = self.compiler.endpoints(&self.in_force);
+            let answers = self.names.answers();
+            let (endpoints, diagnostics) = self.compiler.endpoints(&self.in_force, answers);
             self.endpoints = Arc::new(endpoints);
             self.endpoint_diagnostics = diagnostics;
+            self.names.want(self.compiler.names(), now);
         }
         if concern.routes {
             self.keeper.follow(&self.table, now);
@@ -344,7 +368,8 @@ impl Configuration {
         // A version that was held back changed nothing; its errors are counted below.
         let held_back = |of: &ResourceRef| self.refused.contains(of) || self.outdated.contains(of);
         let changes = changes.filter(|(of, kind)| *kind != ChangeKind::Moved && !held_back(of));
-        let changes: Vec<_> = changes.chain(self.keeper.take_changes()).collect();
+        let changes = changes.chain(self.keeper.take_changes());
+        let changes: Vec<_> = changes.chain(self.names.take_changes()).collect();
         let count = |severity| {
             self.diagnostics
                 .iter()

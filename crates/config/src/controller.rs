@@ -1,7 +1,7 @@
 //! The loop between sources and the data plane.
 
-use crate::{CertificateFile, Change, Configuration, Message, Published, QUEUE};
-use model::{Diagnostic, Severity};
+use crate::{CertificateFile, Change, Configuration, Message, Published, QUEUE, ResolvedName};
+use model::{Diagnostic, Hostname, Severity};
 use std::collections::{BTreeSet, HashSet};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -23,13 +23,27 @@ const SHORTEST_WAIT: Duration = Duration::from_millis(20);
 /// any more. Must not block.
 pub type Follow = Box<dyn Fn(&BTreeSet<PathBuf>) + Send>;
 
+/// Asks a source to tell what these names stand for, now and whenever it changes, as [`Message::Names`]. Names
+/// that it was asked for before and are not among them are of no interest any more; of those that come again it
+/// is to tell again. Must not block.
+pub type Resolve = Box<dyn Fn(&BTreeSet<Hostname>) + Send>;
+
+/// Who is asked for what the configuration names. Absent: nobody tells, and nothing is waited for.
+#[derive(Default)]
+pub struct Followers {
+    /// Files of certificates.
+    pub files: Option<Follow>,
+    /// Names of endpoints.
+    pub names: Option<Resolve>,
+}
+
 /// The newest configuration. `None` until all sources have told everything once.
 pub type Publications = watch::Receiver<Option<Arc<Published>>>;
 
 /// Starts a thread that compiles what sources tell and publishes it.
 ///
-/// Nothing is published until each of `sources` has said [`Message::Synced`], and `follow`'s has told of the
-/// files of certificates. Absent `follow`: there are none. The thread ends when all senders are dropped.
+/// Nothing is published until each of `sources` has said [`Message::Synced`], and `followers` have told of the
+/// files of certificates and of names; both only so long. The thread ends when all senders are dropped.
 ///
 /// # Errors
 ///
@@ -37,7 +51,7 @@ pub type Publications = watch::Receiver<Option<Arc<Published>>>;
 pub fn start(
     configuration: Configuration,
     sources: usize,
-    follow: Option<Follow>,
+    followers: Followers,
     receiver: Receiver<Message>,
 ) -> io::Result<Publications> {
     let (publish, publications) = watch::channel(None);
@@ -46,8 +60,9 @@ pub fn start(
         awaited: sources,
         publish,
         told: HashSet::new(),
-        follow,
+        followers,
         followed: BTreeSet::new(),
+        resolved: BTreeSet::new(),
         starting: true,
         is_held_back: false,
     };
@@ -67,13 +82,14 @@ struct Controller {
     publish: watch::Sender<Option<Arc<Published>>>,
     /// What has been logged, so that a reload does not repeat it.
     told: HashSet<String>,
-    /// Has files of certificates read.
-    follow: Option<Follow>,
-    /// What it was asked for.
+    followers: Followers,
+    /// The files that were asked for.
     followed: BTreeSet<PathBuf>,
+    /// The names that were asked for.
+    resolved: BTreeSet<Hostname>,
     /// Whether nothing was published yet.
     starting: bool,
-    /// Whether something is not published yet for want of files.
+    /// Whether something is not published yet for want of files or answers.
     is_held_back: bool,
 }
 
@@ -82,6 +98,7 @@ struct Controller {
 struct News {
     changes: Vec<Change>,
     files: Vec<CertificateFile>,
+    names: Vec<ResolvedName>,
 }
 
 /// What ends a wait for sources.
@@ -125,12 +142,22 @@ impl Controller {
     /// How long nothing need be done unless a source tells something.
     fn patience(&self) -> Duration {
         let now = SystemTime::now();
-        let held_until = self.configuration.waits_until(now).unwrap_or(now);
+        let held_until = self.held_until(now).unwrap_or(now);
         let held_until = self.is_held_back.then_some(held_until);
         let due = [held_until, self.configuration.due()].into_iter().flatten();
         let left = due.map(|due| due.duration_since(now).unwrap_or_default());
         let left = left.min().unwrap_or(LOOK_EVERY);
         left.clamp(SHORTEST_WAIT, LOOK_EVERY)
+    }
+
+    /// Until when nothing is published although there is something. Absent: not any more.
+    fn held_until(&self, now: SystemTime) -> Option<SystemTime> {
+        let Followers { files, names } = &self.followers;
+        let files = files.as_ref();
+        let files = files.and_then(|_| self.configuration.waits_for_files_until(now));
+        let names = names.as_ref();
+        let names = names.and_then(|_| self.configuration.waits_for_names_until(now));
+        files.max(names)
     }
 
     /// A message and all that wait behind it, so that a burst is compiled once.
@@ -150,6 +177,7 @@ impl Controller {
         match message {
             Message::Changes(more) => news.changes.extend(more),
             Message::Certificates(more) => news.files.extend(more),
+            Message::Names(more) => news.names.extend(more),
             Message::Synced => self.awaited = self.awaited.saturating_sub(1),
         }
     }
@@ -157,13 +185,13 @@ impl Controller {
     fn take(&mut self, news: News, received_at: SystemTime) {
         self.configuration.apply(news.changes);
         self.configuration.apply_files(news.files);
+        self.configuration.apply_names(news.names);
         if self.awaited > 0 {
             return;
         }
         self.configuration.prepare(received_at);
         self.follow_wanted();
-        let waits = self.configuration.waits_until(received_at).is_some();
-        self.is_held_back = waits && self.follow.is_some();
+        self.is_held_back = self.held_until(received_at).is_some();
         if self.is_held_back {
             return;
         }
@@ -185,11 +213,18 @@ impl Controller {
 
     fn follow_wanted(&mut self) {
         let wanted = self.configuration.wanted_files();
-        if let Some(follow) = &self.follow
+        if let Some(follow) = &self.followers.files
             && *wanted != self.followed
         {
             follow(wanted);
             self.followed.clone_from(wanted);
+        }
+        let wanted = self.configuration.wanted_names();
+        if let Some(resolve) = &self.followers.names
+            && *wanted != self.resolved
+        {
+            resolve(wanted);
+            self.resolved.clone_from(wanted);
         }
     }
 

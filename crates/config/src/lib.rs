@@ -8,17 +8,20 @@ mod configuration;
 mod controller;
 mod credentials;
 mod last_good;
+mod names;
 mod receipt;
 mod store;
 
 pub use change::*;
 pub use configuration::{Configuration, Settings};
-pub use controller::{Follow, Publications, start};
+pub use controller::{Follow, Followers, Publications, Resolve, start};
 pub use credentials::{
     CertificateFile, CredentialSettings, CredentialState, CredentialStatus, FileContent,
     OrderedCredentials,
 };
+pub use names::ResolvedName;
 pub use receipt::{ObjectChange, Published, Receipt};
+pub use rules::{NameAnswer, NameAnswers};
 pub use store::{ChangeKind, Store};
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 use crate::{
-    Change, ChangeKind, Configuration, Content, CredentialSettings, Message, Published, Settings,
-    Store, start,
+    Change, ChangeKind, Configuration, Content, CredentialSettings, Followers, Message, Published,
+    Settings, Store, start,
 };
 use model::{Defaults, Diagnostic, ResourceRef, Severity};
 use rules::{CompileOptions, VirtualHosts};
@@ -533,7 +533,7 @@ fn next(publications: &mut crate::Publications) -> Arc<Published> {
 fn nothing_is_published_before_all_sources_have_told_everything() {
     let (sender, receiver) = tokio::sync::mpsc::channel(crate::QUEUE);
     let configuration = Configuration::new(settings(None));
-    let mut publications = start(configuration, 2, None, receiver).unwrap();
+    let mut publications = start(configuration, 2, Followers::default(), receiver).unwrap();
     for file in ["a", "b"] {
         sender
             .blocking_send(Message::Changes(vec![text(file, &service(file, 1))]))
@@ -551,7 +551,13 @@ fn nothing_is_published_before_all_sources_have_told_everything() {
 #[test]
 fn a_burst_ends_in_the_last_version() {
     let (sender, receiver) = tokio::sync::mpsc::channel(crate::QUEUE);
-    let mut publications = start(Configuration::new(settings(None)), 1, None, receiver).unwrap();
+    let mut publications = start(
+        Configuration::new(settings(None)),
+        1,
+        Followers::default(),
+        receiver,
+    )
+    .unwrap();
     sender.blocking_send(Message::Synced).unwrap();
     for port in 1..=200 {
         sender

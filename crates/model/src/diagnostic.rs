@@ -66,7 +66,7 @@ impl fmt::Display for Position {
 pub struct ResourceRef {
     /// `VirtualService`
     pub kind: Arc<str>,
-    /// Its namespace; the default one when it names none. Empty for a Namespace.
+    /// Its namespace; the default one when it names none. Empty for a Namespace and a Node.
     pub namespace: Arc<str>,
     /// Its name.
     pub name: Arc<str>,

@@ -21,11 +21,9 @@ enum When {
     There,
     /// When it has one of these values, in any case.
     Is(&'static [&'static str]),
-    /// When it is absent or has this value.
-    AbsentOr(&'static str),
 }
 
-use When::{AbsentOr, Is, There};
+use When::{Is, There};
 
 const fn field(path: &'static str) -> Note {
     Note {
@@ -102,13 +100,8 @@ const DESTINATION_RULE: &[Note] = &[
 const SERVICE_ENTRY: &[Note] = &[
     note(
         "spec.resolution",
-        AbsentOr("NONE"),
-        "resolution NONE is not honoured yet: no destination leads to these hosts",
-    ),
-    note(
-        "spec.resolution",
-        Is(&["DNS", "DNS_ROUND_ROBIN", "DYNAMIC_DNS"]),
-        "resolution by DNS is not honoured yet: no destination leads to these hosts",
+        Is(&["DYNAMIC_DNS"]),
+        "resolution DYNAMIC_DNS is not honoured yet: no destination leads to these hosts",
     ),
     field("spec.subjectAltNames"),
 ];
@@ -185,13 +178,8 @@ impl Note {
                     .for_each(|item| self.visit(item, rest));
             }
             Value::Mapping(entries) => {
-                let mut found = false;
                 for entry in entries.iter().filter(|entry| is_key(&entry.key, key)) {
-                    found |= entry.value.value != Value::Null;
                     self.visit(&cursor.child(entry), rest);
-                }
-                if !found && rest.is_empty() && matches!(self.when, AbsentOr(_)) {
-                    self.report(cursor);
                 }
             }
             _ => {}
@@ -203,7 +191,6 @@ impl Note {
         let holds = match self.when {
             There => !cursor.is_null(),
             Is(values) => values.iter().any(|value| value.eq_ignore_ascii_case(text)),
-            AbsentOr(value) => value == text,
         };
         if holds {
             self.report(cursor);

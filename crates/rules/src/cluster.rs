@@ -2,7 +2,7 @@
 
 use crate::{ConnectionPool, LoadBalancing, Localities, UpstreamTls};
 use ahash::HashMap;
-use model::{Origin, OutlierDetection, ProxyProtocolVersion, TunnelSettings, Warmup};
+use model::{Hostname, Origin, OutlierDetection, ProxyProtocolVersion, TunnelSettings, Warmup};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
@@ -119,6 +119,8 @@ pub enum UpstreamProtocol {
 pub struct Endpoints {
     /// By service port. A service without endpoints has an empty list.
     pub services: HashMap<ServicePort, Arc<[Endpoint]>>,
+    /// Names among the endpoints of a service port of which no address is known.
+    pub unresolved: HashMap<ServicePort, Arc<[Hostname]>>,
 }
 
 /// A port of a service.
@@ -139,7 +141,7 @@ pub struct Endpoint {
     pub weight: u32,
     /// Labels of the workload, which subsets select by.
     pub labels: Arc<BTreeMap<String, String>>,
-    /// `region/zone/subzone`, empty when unknown.
+    /// `region/zone/subzone`, empty when unknown. Parts may be empty, and at the end left out.
     pub locality: Arc<str>,
 }
 

@@ -36,6 +36,7 @@ pub use cluster::*;
 pub use compile::*;
 pub use decide::*;
 pub use decision::*;
+pub use endpoints::{NameAnswer, NameAnswers};
 pub use explain::*;
 pub use headers::*;
 pub use index::*;

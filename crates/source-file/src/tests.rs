@@ -72,6 +72,7 @@ impl Watched {
                 Ok(Message::Synced) => synced = true,
                 Ok(Message::Changes(changes)) => self.take(changes),
                 Ok(Message::Certificates(files)) => self.take_certificates(files),
+                Ok(Message::Names(names)) => panic!("names of a source of files: {names:?}"),
                 Err(TryRecvError::Empty) => std::thread::yield_now(),
                 Err(TryRecvError::Disconnected) => panic!("the source ended"),
             }

@@ -1,10 +1,12 @@
 //! The bootstrap file.
 
 mod acme;
+mod dns;
 mod limits;
 mod tls;
 
 pub(crate) use acme::Acme;
+pub(crate) use dns::Dns;
 pub(crate) use limits::{Limits, Topology};
 pub(crate) use tls::Tls;
 
@@ -30,6 +32,7 @@ pub(crate) struct Bootstrap {
     pub(crate) limits: Limits,
     pub(crate) topology: Topology,
     pub(crate) tls: Tls,
+    pub(crate) dns: Dns,
     pub(crate) acme: Option<Acme>,
     pub(crate) admin: Admin,
     pub(crate) status: Status,
@@ -466,6 +469,8 @@ mod tests {
             contact = ["mailto:ops@example.com"]
             storage = "../certs/acme"
             credentials = { httpbin-cert = ["httpbin.example.com"] }
+            [dns]
+            servers = ["127.0.0.1:53"]
             [admin]
             address = "127.0.0.1:1"
             [status]
@@ -490,6 +495,7 @@ mod tests {
         assert_eq!(bootstrap.access_log.path, Path::new("c/log"));
         assert_eq!(bootstrap.tls.certificates, Path::new("c/../certificates"));
         assert_eq!(bootstrap.tls.identity, Path::new("/etc/certs"));
+        assert_eq!(bootstrap.dns.0.servers[0].to_string(), "127.0.0.1:53");
         assert_eq!(bootstrap.drain.timeout, Duration::from_millis(100));
         assert_eq!(
             bootstrap.mesh.outbound_traffic_policy,

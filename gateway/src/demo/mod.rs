@@ -9,7 +9,7 @@ use crate::run::runtime;
 use crate::serve::Serving;
 use crate::signals::Signals;
 use anyhow::Context;
-use config::{Change, Configuration, Content, Message};
+use config::{Change, Configuration, Content, Followers, Message};
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -72,8 +72,8 @@ async fn follow(
 ) -> anyhow::Result<mpsc::Sender<Message>> {
     let (sender, receiver) = mpsc::channel(config::QUEUE);
     let configuration = Configuration::new(settings(bootstrap, None));
-    let publications =
-        config::start(configuration, 1, None, receiver).context("no thread can be started")?;
+    let publications = config::start(configuration, 1, Followers::default(), receiver)
+        .context("no thread can be started")?;
     let serving = Arc::clone(serving);
     tokio::spawn(async move { serving.follow(publications).await });
     let change = Change {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 /// Every crate with those of ours it may name.
-const LAYERS: [(&str, &[&str]); 10] = [
+const LAYERS: [(&str, &[&str]); 11] = [
     ("crates/model", &[]),
     ("crates/rules", &["model"]),
     ("crates/traffic", &[]),
@@ -13,6 +13,7 @@ const LAYERS: [(&str, &[&str]); 10] = [
     ("crates/config", &["model", "rules", "certificates"]),
     ("crates/source-file", &["model", "config"]),
     ("crates/source-acme", &["certificates", "telemetry"]),
+    ("crates/source-dns", &["model", "config"]),
     (
         "crates/dataplane",
         &["model", "rules", "certificates", "traffic", "telemetry"],
@@ -25,6 +26,7 @@ const LAYERS: [(&str, &[&str]); 10] = [
             "model",
             "rules",
             "source-acme",
+            "source-dns",
             "source-file",
             "telemetry",
             "traffic",
@@ -66,12 +68,16 @@ fn crates_know_only_those_below_them() {
 }
 
 #[test]
-fn only_the_data_plane_knows_pingora_and_only_sources_know_notify() {
+fn only_the_data_plane_knows_pingora_and_only_sources_know_notify_and_hickory() {
     for (folder, _) in LAYERS {
         for name in dependencies(folder) {
             let is_pingora = name.starts_with("pingora") && folder != "crates/dataplane";
             let is_notify = name == "notify" && folder != "crates/source-file";
-            assert!(!is_pingora && !is_notify, "{folder} must not know {name}");
+            let is_dns = name.starts_with("hickory") && folder != "crates/source-dns";
+            assert!(
+                !is_pingora && !is_notify && !is_dns,
+                "{folder} must not know {name}"
+            );
         }
     }
 }

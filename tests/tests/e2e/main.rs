@@ -9,6 +9,7 @@ mod bad_hellos;
 mod bad_input;
 mod certificates;
 mod commands;
+mod dns;
 mod faults;
 mod forwarding;
 mod https;

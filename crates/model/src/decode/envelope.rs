@@ -96,6 +96,11 @@ const KINDS: &[Kind] = &[
         Decode::Kubernetes(|root, meta| kubernetes::namespace(root, meta).map(Into::into)),
     ),
     kind(
+        "Node",
+        CORE,
+        Decode::Kubernetes(|root, meta| kubernetes::node(root, meta).map(Into::into)),
+    ),
+    kind(
         "EndpointSlice",
         DISCOVERY,
         Decode::Kubernetes(|root, meta| kubernetes::endpoint_slice(root, meta).map(Into::into)),
@@ -141,7 +146,7 @@ pub(crate) struct Envelope<'a> {
 
 /// Whether Kubernetes has it outside namespaces.
 pub(crate) fn is_cluster_wide(kind: &str) -> bool {
-    kind == "Namespace"
+    matches!(kind, "Namespace" | "Node")
 }
 
 /// Whether the kind is read.

@@ -3,9 +3,9 @@
 use super::{Cursor, Fields};
 use crate::yaml::Value;
 use crate::{
-    AddressType, ContainerPort, EndpointSlice, ExportTo, Meta, Namespace, Pod, PodPhase, PodRef,
-    PortProtocol, Secret, SecretBytes, Service, ServicePort, ServiceType, SliceEndpoint, SlicePort,
-    TargetPort, Transport,
+    AddressType, ContainerPort, EndpointSlice, ExportTo, Meta, Namespace, Node, Pod, PodPhase,
+    PodRef, PortProtocol, Secret, SecretBytes, Service, ServicePort, ServiceType, SliceEndpoint,
+    SlicePort, TargetPort, Transport,
 };
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::IpAddr;
@@ -336,6 +336,11 @@ pub(super) fn namespace(_: &Cursor<'_>, meta: Meta) -> Option<Namespace> {
     Some(Namespace { meta })
 }
 
+/// Its labels are all that is wanted: they tell where it is.
+pub(super) fn node(_: &Cursor<'_>, meta: Meta) -> Option<Node> {
+    Some(Node { meta })
+}
+
 pub(super) fn endpoint_slice(root: &Cursor<'_>, meta: Meta) -> Option<EndpointSlice> {
     root.part_of_object(|fields| {
         let service_name = meta
@@ -363,6 +368,10 @@ fn slice_endpoint(cursor: &Cursor<'_>, kind: Option<AddressType>) -> Option<Slic
             Some(AddressType::Ipv4 | AddressType::Ipv6) => fields.each("addresses", Cursor::ip),
             _ => Vec::new(),
         };
+        let names = match kind {
+            Some(AddressType::Fqdn) => fields.each("addresses", Cursor::hostname),
+            _ => Vec::new(),
+        };
         let conditions = fields.maybe("conditions", |conditions| {
             conditions.part_of_object(|fields| {
                 Some((
@@ -377,6 +386,7 @@ fn slice_endpoint(cursor: &Cursor<'_>, kind: Option<AddressType>) -> Option<Slic
         Some(SliceEndpoint {
             at: fields.at(),
             addresses,
+            names,
             ready,
             serving: serving.unwrap_or(ready),
             terminating: terminating.unwrap_or(false),

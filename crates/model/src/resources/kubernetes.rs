@@ -176,6 +176,13 @@ pub struct Namespace {
     pub meta: Meta,
 }
 
+/// Source: Kubernetes `v1` Node.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Node {
+    /// Identity; its namespace is empty. Its labels tell where it is.
+    pub meta: Meta,
+}
+
 /// Source: Kubernetes `discovery.k8s.io/v1` EndpointSlice.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EndpointSlice {
@@ -198,7 +205,7 @@ pub enum AddressType {
     Ipv4,
     /// IPv6.
     Ipv6,
-    /// Names, which no service uses.
+    /// Names to resolve.
     Fqdn,
 }
 
@@ -209,6 +216,8 @@ pub struct SliceEndpoint {
     pub at: At,
     /// Interchangeable addresses, the first counts. Empty for names.
     pub addresses: Vec<IpAddr>,
+    /// Names that stand for it, the first counts. Empty for addresses.
+    pub names: Vec<Hostname>,
     /// `conditions.ready`; absent means true.
     pub ready: bool,
     /// `conditions.serving`; absent means as `ready`.

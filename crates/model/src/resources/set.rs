@@ -1,8 +1,8 @@
 //! Any resource, and the set of all of them.
 
 use super::{
-    DestinationRule, EndpointSlice, Gateway, Meta, Namespace, Pod, Secret, Service, ServiceEntry,
-    Sidecar, VirtualService, WorkloadEntry,
+    DestinationRule, EndpointSlice, Gateway, Meta, Namespace, Node, Pod, Secret, Service,
+    ServiceEntry, Sidecar, VirtualService, WorkloadEntry,
 };
 use crate::ResourceRef;
 use std::collections::BTreeMap;
@@ -11,7 +11,7 @@ use std::sync::Arc;
 /// The identity of an object among those of its kind.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct ObjectKey {
-    /// Empty for a Namespace.
+    /// Empty for a Namespace and a Node.
     pub namespace: Arc<str>,
     /// Its name.
     pub name: Arc<str>,
@@ -112,6 +112,7 @@ resources! {
     Pod => pods, "Kubernetes Pod.";
     Secret => secrets, "Kubernetes Secret.";
     Namespace => namespaces, "Kubernetes Namespace.";
+    Node => nodes, "Kubernetes Node.";
     EndpointSlice => endpoint_slices, "Kubernetes EndpointSlice.";
 }
 

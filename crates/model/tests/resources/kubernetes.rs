@@ -126,6 +126,39 @@ fn endpoint_slices() {
 }
 
 #[test]
+fn a_slice_may_have_names() {
+    let parsed = parse(
+        "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {name: a}\naddressType: FQDN\nendpoints: [{addresses: [A.example.com.]}]\n",
+    );
+    let Some(Resource::EndpointSlice(slice)) = parsed.objects[0].outcome.resource() else {
+        panic!()
+    };
+    let [endpoint] = &slice.endpoints[..] else {
+        panic!()
+    };
+    assert_eq!(endpoint.names[0].as_str(), "a.example.com");
+    assert!(endpoint.addresses.is_empty());
+    check_told(
+        "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {name: a}\naddressType: FQDN\nendpoints: [{addresses: [a_b!]}]\n",
+        &[
+            "error invalid_host 5:26 endpoints[0].addresses[0]: host \"a_b!\" has an invalid label \"a_b!\"",
+        ],
+    );
+}
+
+#[test]
+fn a_node_belongs_to_no_namespace_and_has_labels() {
+    let parsed = parse(
+        "apiVersion: v1\nkind: Node\nmetadata: {name: a, labels: {topology.kubernetes.io/zone: z}}\nspec: {podCIDR: 10.0.0.0/8}\n",
+    );
+    let Some(Resource::Node(node)) = parsed.objects[0].outcome.resource() else {
+        panic!()
+    };
+    assert_eq!(node.meta.namespace(), "");
+    assert_eq!(node.meta.labels["topology.kubernetes.io/zone"], "z");
+}
+
+#[test]
 fn what_is_read_is_checked() {
     check_told(
         "apiVersion: v1\nkind: Service\nmetadata: {name: a}\nspec:\n  clusterIP: nowhere\n  ports:\n  - {port: 0}\n  - {port: 80, name: a, targetPort: 70000}\n  - {port: 80, name: a, protocol: ICMP}\n",

@@ -9,8 +9,7 @@ use super::resolve::Resolved;
 use super::services::Source;
 use crate::{ClusterKey, ClusterTarget, MissingCluster};
 use model::{
-    Destination, Diagnostic, LoadBalancerPolicy, PortProtocol, Resolution, ServiceEntry,
-    ServiceType, SimpleLb, VirtualService, WorkloadAddress,
+    Destination, Diagnostic, LoadBalancerPolicy, PortProtocol, Resolution, SimpleLb, VirtualService,
 };
 use std::sync::Arc;
 
@@ -183,27 +182,20 @@ impl Site<'_> {
         }
     }
 
-    /// A service whose endpoints are not found out yet.
+    /// A service whose endpoints cannot be found out before a request comes.
     fn unresolved(&self) -> Option<Diagnostic> {
-        let what = match &self.resolved.service.as_ref()?.source {
-            Source::Entry(entry) => match entry.resolution {
-                Resolution::Static => return None,
-                Resolution::Dns | Resolution::DnsRoundRobin if has_only_addresses(entry) => {
-                    return None;
-                }
-                Resolution::None => "NONE",
-                Resolution::Dns => "DNS",
-                Resolution::DnsRoundRobin => "DNS_ROUND_ROBIN",
-                Resolution::DynamicDns => "DYNAMIC_DNS",
-            },
-            Source::Service(service) if service.service_type == ServiceType::ExternalName => {
-                "ExternalName"
-            }
-            Source::Service(_) => return None,
+        let Source::Entry(entry) = &self.resolved.service.as_ref()?.source else {
+            return None;
         };
-        let provider = self.resolved.service.as_ref()?.source.reference();
-        let message =
-            format!("{provider} is {what}: names are not resolved yet, so it has no endpoints");
+        let what = match entry.resolution {
+            Resolution::DynamicDns => "DYNAMIC_DNS",
+            Resolution::None if self.key.host.starts_with('*') => "NONE with a wildcard host",
+            _ => return None,
+        };
+        let provider = &entry.meta.reference;
+        let message = format!(
+            "{provider} is {what}: the hosts of requests are not resolved yet, so it has no endpoints"
+        );
         Some(self.warning("not_yet_resolved", ".host", message))
     }
 }
@@ -236,12 +228,4 @@ fn passthrough(key: &ClusterKey, resolved: &Resolved) -> Option<Diagnostic> {
         settings.at,
         message,
     ))
-}
-
-/// Whether there is nothing to resolve.
-fn has_only_addresses(entry: &ServiceEntry) -> bool {
-    let is_address =
-        |workload: &model::Workload| !matches!(workload.address, Some(WorkloadAddress::Host(_)));
-    entry.workload_selector.is_some()
-        || !entry.endpoints.is_empty() && entry.endpoints.iter().all(is_address)
 }

@@ -40,19 +40,21 @@ mod tests;
 
 pub(crate) use diagnostics::warning;
 pub use mesh::{CompileOptions, Mesh, Proxy};
-pub(crate) use services::{Registry, Source};
+pub(crate) use services::{Registry, ServiceView, Source};
 
-use crate::{Endpoints, Listener, ListenerKey, Table, endpoints};
+use crate::endpoints::EndpointCompiler;
+use crate::{Endpoints, Listener, ListenerKey, NameAnswers, Table};
 use ahash::{HashMap, HashMapExt};
 use clusters::Clusters;
 use diagnostics::distinct;
 use findings::{of_hosts, of_parts};
-use model::{Diagnostic, ObjectKey, Resources};
+use model::{Diagnostic, Hostname, ObjectKey, Resources};
 use part::{Layer, Part, PartKey};
 use resolve::{Resolved, Resolver};
 use run::Run;
 use secure::{CompiledServer, ServerKey};
 use spelled::SpelledClusters;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use virtual_hosts::CompiledHost;
 
@@ -68,7 +70,7 @@ pub struct Compiler {
     servers: HashMap<ServerKey, CompiledServer>,
     spelled: HashMap<ServerKey, Arc<SpelledClusters>>,
     listeners: HashMap<ListenerKey, Arc<Listener>>,
-    endpoints: Endpoints,
+    endpoints: EndpointCompiler,
 }
 
 /// The identity of a virtual host between compilations.
@@ -114,7 +116,7 @@ impl Compiler {
             servers: HashMap::new(),
             spelled: HashMap::new(),
             listeners: HashMap::new(),
-            endpoints: Endpoints::default(),
+            endpoints: EndpointCompiler::default(),
         }
     }
 
@@ -172,13 +174,27 @@ impl Compiler {
         (table, distinct(diagnostics))
     }
 
-    /// The endpoints of all services of `resources`, and what is to be said about them.
-    pub fn endpoints(&mut self, resources: &Resources) -> (Endpoints, Vec<Diagnostic>) {
+    /// The endpoints of all services of `resources`, where names stand for what `answers` say, and what is to be
+    /// said about them. Costs what changed, by the identity of objects.
+    pub fn endpoints(
+        &mut self,
+        resources: &Resources,
+        answers: &Arc<NameAnswers>,
+    ) -> (Endpoints, Vec<Diagnostic>) {
         self.resolver
             .update(&self.options.proxy, &self.options.mesh, resources);
-        let (endpoints, diagnostics) =
-            endpoints::compile(self.resolver.services(), resources, &self.endpoints);
-        self.endpoints = endpoints.clone();
+        let services = self.resolver.services();
+        let (endpoints, diagnostics) = self.endpoints.compile(services, resources, answers);
         (endpoints, distinct(diagnostics))
+    }
+
+    /// How many services the last [`Self::endpoints`] compiled, rather than keep what it had of them.
+    pub fn endpoints_compiled(&self) -> usize {
+        self.endpoints.compiled()
+    }
+
+    /// The names that endpoints are found by, as of the last [`Self::endpoints`].
+    pub fn names(&self) -> &BTreeSet<Hostname> {
+        self.endpoints.names()
     }
 }

@@ -1,14 +1,15 @@
 //! Endpoints of a Kubernetes Service.
 
-use super::{Workloads, distinct, pod_locality};
+use super::names::NameSite;
+use super::workloads::{Take, Wanted, tcp};
+use super::{Finding, Standing, Workloads, standing};
+use crate::Endpoint;
 use crate::compile::warning;
-use crate::{Endpoint, EndpointAddr};
 use ahash::{HashMap, HashMapExt};
 use model::{
-    AddressType, Diagnostic, EndpointSlice, Labels, Pod, PodRef, Service, ServicePort,
-    SliceEndpoint, SlicePort, TargetPort, Transport,
+    AddressType, At, Diagnostic, EndpointSlice, Labels, Pod, PodRef, ResourceRef, Service,
+    ServicePort, SliceEndpoint, SlicePort, TargetPort, Transport,
 };
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 /// The TCP ports of a Service.
@@ -22,30 +23,52 @@ pub(super) fn ports(service: &Service) -> impl Iterator<Item = &ServicePort> {
 impl<'r> Workloads<'r> {
     /// Those of its EndpointSlices. Where there are none, as in plain files, the Pods it selects. And the
     /// WorkloadEntries it selects.
-    pub(super) fn of_service(
+    ///
+    /// A headless Service is no different: who connects to its endpoints connects to their port, the target port.
+    pub(super) fn of_service(&self, service: &Service, port: &ServicePort, finding: &mut Finding) {
+        match self.slices_of(service) {
+            Some(slices) => self.of_slices(service, port, slices, finding),
+            None => self.of_pods(service, port, finding),
+        }
+        if service.selector.is_empty() {
+            return;
+        }
+        let namespace = &service.meta.reference.namespace;
+        for entry in self.selected_entries(namespace, &service.selector) {
+            match wanted_of_entry(port, &entry.workload) {
+                Some(wanted) => self.add_entry(entry, wanted, finding),
+                None => finding.diagnostics.push(no_such_port(
+                    service,
+                    port,
+                    "port",
+                    &entry.meta.reference,
+                )),
+            }
+        }
+    }
+
+    /// The name that an ExternalName Service is another name of.
+    pub(super) fn of_external_name(
         &self,
         service: &Service,
         port: &ServicePort,
-        diagnostics: &mut Vec<Diagnostic>,
-    ) -> Vec<Endpoint> {
-        let namespace = service.meta.namespace();
-        let mut endpoints = match self.slices.get(&(namespace, service.meta.name())) {
-            Some(slices) => self.of_slices(service, port, slices, diagnostics),
-            None => self.of_pods(service, port, diagnostics),
+        finding: &mut Finding,
+    ) {
+        let Some(name) = &service.external_name else {
+            return;
         };
-        if !service.selector.is_empty() {
-            let target = match &port.target_port {
-                TargetPort::Number(number) => *number,
-                TargetPort::Name(_) => port.port,
-            };
-            let entries = self.selected_entries(namespace, &service.selector);
-            let name = port.name.as_deref().unwrap_or_default();
-            endpoints.extend(
-                entries
-                    .filter_map(|entry| super::workloads::endpoint(&entry.workload, name, target)),
-            );
-        }
-        distinct(endpoints)
+        let wanted = Wanted {
+            name: "",
+            number: numbered(port),
+            take: Take::All,
+        };
+        let site = NameSite {
+            meta: &service.meta,
+            path: "spec.externalName".into(),
+            at: At::default(),
+        };
+        // As in Istio, its endpoint has the Service's own labels.
+        self.add_name(name, &service.meta.labels, wanted, &site, finding);
     }
 
     fn of_slices(
@@ -53,85 +76,112 @@ impl<'r> Workloads<'r> {
         service: &Service,
         port: &ServicePort,
         slices: &[&'r EndpointSlice],
-        diagnostics: &mut Vec<Diagnostic>,
-    ) -> Vec<Endpoint> {
+        finding: &mut Finding,
+    ) {
+        let first = first_family(service);
         let mut slices = slices.to_vec();
-        slices.sort_by_key(|slice| slice.address_type != AddressType::Ipv4);
+        slices.sort_by_key(|slice| slice.address_type != first);
         let mut families = HashMap::new();
-        let mut endpoints = Vec::new();
         for slice in slices {
-            if slice.address_type == AddressType::Fqdn {
-                diagnostics.push(names_are_not_used(slice));
-                continue;
-            }
             let Some(number) = slice.ports.iter().find_map(|own| number_of(own, port)) else {
                 continue;
             };
-            for endpoint in &slice.endpoints {
-                let ready = endpoint.ready || service.publish_not_ready_addresses;
-                if ready && is_of_first_family(&mut families, endpoint, slice.address_type) {
-                    endpoints.extend(self.of_slice_endpoint(endpoint, number));
+            for (index, endpoint) in slice.endpoints.iter().enumerate() {
+                let standing = standing_of(endpoint, service.publish_not_ready_addresses);
+                let Some(standing) = standing else {
+                    continue;
+                };
+                if is_of_first_family(&mut families, endpoint, slice.address_type) {
+                    self.of_slice_endpoint(slice, index, number, standing, finding);
                 }
             }
         }
-        endpoints
     }
 
-    fn of_slice_endpoint(&self, endpoint: &SliceEndpoint, port: u16) -> Option<Endpoint> {
-        let address = endpoint.addresses.first()?;
-        let pod = endpoint
-            .pod
-            .as_ref()
-            .and_then(|pod| self.pod(&pod.namespace, &pod.name));
-        let locality = match (pod, &endpoint.zone) {
-            (Some(pod), _) if pod.meta.labels.contains_key("istio-locality") => pod_locality(pod),
-            (_, Some(zone)) => format!("/{zone}/").into(),
-            _ => "".into(),
-        };
-        Some(Endpoint {
-            address: EndpointAddr::Tcp(SocketAddr::new(*address, port)),
-            weight: 1,
-            labels: Arc::new(pod.map(|pod| pod.meta.labels.clone()).unwrap_or_default()),
-            locality,
-        })
-    }
-
-    fn of_pods(
+    fn of_slice_endpoint(
         &self,
-        service: &Service,
-        port: &ServicePort,
-        diagnostics: &mut Vec<Diagnostic>,
-    ) -> Vec<Endpoint> {
-        if service.selector.is_empty() {
-            return Vec::new();
+        slice: &EndpointSlice,
+        index: usize,
+        port: u16,
+        standing: Standing,
+        finding: &mut Finding,
+    ) {
+        let endpoint = &slice.endpoints[index];
+        let site = NameSite {
+            meta: &slice.meta,
+            path: format!("endpoints[{index}].addresses"),
+            at: endpoint.at,
+        };
+        let addresses = match endpoint.names.first() {
+            Some(name) => self.addresses(name, &site, finding),
+            None => &endpoint.addresses[..endpoint.addresses.len().min(1)],
+        };
+        let pod = self.pod_of(slice, endpoint);
+        let labels = Arc::new(pod.map(|pod| pod.meta.labels.clone()).unwrap_or_default());
+        let (node, zone) = (endpoint.node_name.as_deref(), endpoint.zone.as_deref());
+        let locality = self.locality(pod, node, zone);
+        for address in addresses {
+            let endpoint = Endpoint {
+                address: tcp(*address, port),
+                weight: 1,
+                labels: labels.clone(),
+                locality: locality.clone(),
+            };
+            finding.add(Some(endpoint), Some(standing));
         }
-        let pods = self.selected_pods(service.meta.namespace(), &service.selector);
-        let pods = pods.filter(|pod| pod.ready || service.publish_not_ready_addresses);
-        let mut endpoints = Vec::new();
-        for pod in pods {
-            let Some(number) = target_of(pod, &port.target_port) else {
-                diagnostics.push(no_such_port(service, port, pod));
+    }
+
+    fn of_pods(&self, service: &Service, port: &ServicePort, finding: &mut Finding) {
+        if service.selector.is_empty() {
+            return;
+        }
+        let namespace = &service.meta.reference.namespace;
+        for pod in self.selected_pods(namespace, &service.selector) {
+            let Some(standing) = standing(pod, service.publish_not_ready_addresses) else {
                 continue;
             };
-            endpoints.extend(of_pod(pod, number));
+            match target_of(pod, &port.target_port) {
+                Some(number) => finding.add(self.of_pod(pod, number), Some(standing)),
+                None => finding.diagnostics.push(no_such_port(
+                    service,
+                    port,
+                    "container port",
+                    &pod.meta.reference,
+                )),
+            }
         }
-        endpoints
+    }
+
+    /// A Pod's endpoint on a port: its first address.
+    pub(super) fn of_pod(&self, pod: &Pod, port: u16) -> Option<Endpoint> {
+        let address = pod.pod_ips.first()?;
+        Some(Endpoint {
+            address: tcp(*address, port),
+            weight: 1,
+            labels: Arc::new(Labels::clone(&pod.meta.labels)),
+            locality: self.locality_of_pod(pod),
+        })
     }
 }
 
-/// A Pod's endpoint on a port: its first address.
-pub(super) fn of_pod(pod: &Pod, port: u16) -> Option<Endpoint> {
-    let address = pod.pod_ips.first()?;
-    Some(Endpoint {
-        address: EndpointAddr::Tcp(SocketAddr::new(*address, port)),
-        weight: 1,
-        labels: Arc::new(Labels::clone(&pod.meta.labels)),
-        locality: pod_locality(pod),
-    })
+/// How an endpoint stands. Ready is what says nothing else; ready and terminating at once is ready, too.
+fn standing_of(endpoint: &SliceEndpoint, publishes_not_ready: bool) -> Option<Standing> {
+    if endpoint.ready || publishes_not_ready {
+        return Some(Standing::Ready);
+    }
+    (endpoint.terminating && endpoint.serving).then_some(Standing::Leaving)
+}
+
+/// Which address of an endpoint with both kinds counts: the kind of the Service's own first address.
+fn first_family(service: &Service) -> AddressType {
+    match service.cluster_ips.first() {
+        Some(address) if address.is_ipv6() => AddressType::Ipv6,
+        _ => AddressType::Ipv4,
+    }
 }
 
 /// The number behind a target port: by number, or by the name of a container's port.
-pub(super) fn target_of(pod: &Pod, target: &TargetPort) -> Option<u16> {
+fn target_of(pod: &Pod, target: &TargetPort) -> Option<u16> {
     match target {
         TargetPort::Number(number) => Some(*number),
         TargetPort::Name(name) => {
@@ -148,15 +198,33 @@ pub(super) fn target_of(pod: &Pod, target: &TargetPort) -> Option<u16> {
     }
 }
 
+/// The port wanted of a WorkloadEntry. Absent: the target port is a name that none of its ports has.
+fn wanted_of_entry<'p>(port: &'p ServicePort, workload: &model::Workload) -> Option<Wanted<'p>> {
+    let (name, number) = match &port.target_port {
+        TargetPort::Number(number) => (port.name.as_deref().unwrap_or_default(), *number),
+        TargetPort::Name(name) => (name.as_str(), *workload.ports.get(name)?),
+    };
+    Some(Wanted {
+        name,
+        number,
+        take: Take::All,
+    })
+}
+
+/// The target port where nobody knows what a name of one would stand for.
+fn numbered(port: &ServicePort) -> u16 {
+    match &port.target_port {
+        TargetPort::Number(number) => *number,
+        TargetPort::Name(_) => port.port,
+    }
+}
+
 /// The endpoints' port, when it is that of the Service port.
 fn number_of(own: &SlicePort, port: &ServicePort) -> Option<u16> {
     if own.transport != Transport::Tcp || own.name != port.name.as_deref().unwrap_or_default() {
         return None;
     }
-    Some(own.port.unwrap_or(match &port.target_port {
-        TargetPort::Number(number) => *number,
-        TargetPort::Name(_) => port.port,
-    }))
+    Some(own.port.unwrap_or_else(|| numbered(port)))
 }
 
 /// A Pod with addresses of both families stands in two slices, and is one endpoint.
@@ -173,25 +241,18 @@ fn is_of_first_family<'e>(
     }
 }
 
-fn names_are_not_used(slice: &EndpointSlice) -> Diagnostic {
-    let message = "endpoints of addressType FQDN are not used";
-    warning(
-        &slice.meta,
-        "address_type",
-        "addressType",
-        model::At::default(),
-        message,
-    )
-}
-
-fn no_such_port(service: &Service, port: &ServicePort, pod: &Pod) -> Diagnostic {
+fn no_such_port(
+    service: &Service,
+    port: &ServicePort,
+    what: &str,
+    workload: &ResourceRef,
+) -> Diagnostic {
     let name = match &port.target_port {
         TargetPort::Name(name) => name.clone(),
         TargetPort::Number(number) => number.to_string(),
     };
-    let pod = &pod.meta.reference;
     let message =
-        format!("{pod} has no container port named {name:?}, so it does not serve this port");
+        format!("{workload} has no {what} named {name:?}, so it does not serve this port");
     warning(
         &service.meta,
         "unknown_target_port",

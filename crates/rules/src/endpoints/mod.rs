@@ -1,156 +1,257 @@
 //! The endpoints of service ports: from EndpointSlices, Pods, WorkloadEntries and ServiceEntries.
 //!
-//! Names are not resolved here. They change far more often than rules, so the table does not contain them.
+//! Names are not resolved here: what they stand for is handed in, and what is not known yet is asked for. They
+//! change far more often than rules, so the table does not contain them. Only services of which something
+//! changed are compiled again.
 
+mod alias;
+mod changes;
+mod compiled;
 mod kubernetes;
+mod locality;
+mod names;
 mod workloads;
 
 #[cfg(test)]
 mod tests;
 
-use crate::compile::{Registry, Source};
+pub use names::{NameAnswer, NameAnswers};
+
+use crate::compile::{Registry, ServiceView, Source};
 use crate::{Endpoint, EndpointAddr, Endpoints, ServicePort};
-use ahash::{HashMap, HashMapExt, HashSet};
-use model::{Diagnostic, EndpointSlice, Labels, Pod, PodPhase, Resources, WorkloadEntry, selects};
+use ahash::{HashMap, HashMapExt};
+use changes::{Changes, Inputs};
+use compiled::{Compiled, Finding};
+use model::{
+    Diagnostic, EndpointSlice, Hostname, Labels, Node, ObjectKey, Objects, Pod, PodPhase,
+    Resources, Service, SliceEndpoint, WorkloadEntry, selects,
+};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-/// The endpoints of the services that a proxy sees. Lists that did not change are those of `previous`.
-pub(crate) fn compile(
-    services: &Registry,
-    resources: &Resources,
-    previous: &Endpoints,
-) -> (Endpoints, Vec<Diagnostic>) {
-    let workloads = Workloads::new(resources);
-    let mut diagnostics = Vec::new();
-    let mut endpoints = Endpoints {
-        services: HashMap::with_capacity(previous.services.len()),
-    };
-    let mut add = |host: &Arc<str>, port, list: Vec<Endpoint>| {
-        let key = ServicePort {
-            host: host.clone(),
-            port,
-        };
-        let kept = previous
-            .services
-            .get(&key)
-            .filter(|before| ***before == *list)
-            .cloned();
-        endpoints
-            .services
-            .insert(key, kept.unwrap_or_else(|| list.into()));
-    };
-    for view in services.iter() {
-        match &view.source {
-            Source::Service(service) => {
-                let ports = kubernetes::ports(service);
-                ports.for_each(|port| {
-                    add(
-                        &view.host,
-                        port.port,
-                        workloads.of_service(service, port, &mut diagnostics),
-                    );
-                });
-            }
-            Source::Entry(entry) => {
-                for port in &entry.ports {
-                    add(&view.host, port.number, workloads.of_entry(entry, port));
-                }
-            }
-        }
-    }
-    (endpoints, diagnostics)
+/// Compiles endpoints again and again, and keeps those of services of which nothing changed.
+#[derive(Debug, Default)]
+pub(crate) struct EndpointCompiler {
+    inputs: Inputs,
+    services: HashMap<Arc<str>, Compiled>,
+    names: BTreeSet<Hostname>,
+    /// How many services were compiled the last time.
+    compiled: usize,
 }
 
-/// What may serve, by namespace.
+impl EndpointCompiler {
+    /// The endpoints of the services that a proxy sees. Lists that did not change are the same as before.
+    pub(crate) fn compile(
+        &mut self,
+        services: &Registry,
+        resources: &Resources,
+        answers: &Arc<NameAnswers>,
+    ) -> (Endpoints, Vec<Diagnostic>) {
+        let before = std::mem::replace(&mut self.inputs, Inputs::of(resources, answers));
+        let changes = Changes::between(&before, &self.inputs);
+        let workloads = Workloads::new(resources, answers);
+        let mut known = std::mem::take(&mut self.services);
+        let mut next = HashMap::with_capacity(known.len());
+        let (aliases, others): (Vec<_>, Vec<_>) = services
+            .iter()
+            .partition(|view| alias::is_alias(view, services));
+        self.compiled = 0;
+        for view in others {
+            let before = known.remove(&view.host);
+            let is_same = |before: &Compiled| {
+                !before.is_copy
+                    && before.source.is(&view.source)
+                    && !changes.concern(&before.source, &before.names, &workloads)
+            };
+            let compiled = match before {
+                Some(same) if is_same(&same) => same,
+                before => {
+                    self.compiled += 1;
+                    workloads.compile(view).sharing(before.as_ref())
+                }
+            };
+            next.insert(view.host.clone(), compiled);
+        }
+        // They have what the others have.
+        let aliases = aliases.into_iter();
+        let aliases =
+            aliases.map(|view| (view.host.clone(), alias::compile(view, services, &next)));
+        let aliases: Vec<_> = aliases.collect();
+        next.extend(aliases);
+        let names = next.values().flat_map(|service| &service.names);
+        self.names = names.cloned().collect();
+        self.services = next;
+        self.collected()
+    }
+
+    /// How many services were compiled the last time.
+    pub(crate) fn compiled(&self) -> usize {
+        self.compiled
+    }
+
+    /// The names that the endpoints compiled last are found by.
+    pub(crate) fn names(&self) -> &BTreeSet<Hostname> {
+        &self.names
+    }
+
+    fn collected(&self) -> (Endpoints, Vec<Diagnostic>) {
+        let mut all = Endpoints {
+            services: HashMap::with_capacity(self.services.len()),
+            ..Endpoints::default()
+        };
+        let mut diagnostics = Vec::new();
+        for (host, service) in &self.services {
+            diagnostics.extend(service.diagnostics.iter().cloned());
+            for port in &service.ports {
+                let key = ServicePort {
+                    host: host.clone(),
+                    port: port.number,
+                };
+                if !port.unresolved.is_empty() {
+                    all.unresolved.insert(key.clone(), port.unresolved.clone());
+                }
+                all.services.insert(key, port.endpoints.clone());
+            }
+        }
+        (all, diagnostics)
+    }
+}
+
+/// Whether an endpoint is used.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Standing {
+    /// Always.
+    Ready,
+    /// It terminates and still serves: used when no other is ready, as Kubernetes does.
+    Leaving,
+}
+
+/// What may serve.
 struct Workloads<'r> {
+    resources: &'r Resources,
+    answers: &'r NameAnswers,
+    /// By the namespace and name of the service.
     slices: HashMap<(&'r str, &'r str), Vec<&'r EndpointSlice>>,
-    pods: HashMap<&'r str, HashMap<&'r str, &'r Pod>>,
-    /// The same Pods in the order of their names.
-    pods_in_order: HashMap<&'r str, Vec<&'r Pod>>,
-    entries: HashMap<&'r str, Vec<&'r WorkloadEntry>>,
+    nodes: HashMap<&'r str, &'r Node>,
 }
 
 impl<'r> Workloads<'r> {
-    fn new(resources: &'r Resources) -> Self {
-        let mut all = Self {
-            slices: HashMap::new(),
-            pods: HashMap::new(),
-            pods_in_order: HashMap::new(),
-            entries: HashMap::new(),
-        };
+    fn new(resources: &'r Resources, answers: &'r NameAnswers) -> Self {
+        let mut slices: HashMap<_, Vec<_>> = HashMap::new();
         for slice in resources.endpoint_slices.values() {
             if let Some(service) = &slice.service_name {
-                all.slices
-                    .entry((slice.meta.namespace(), service))
-                    .or_default()
-                    .push(slice);
+                let key = (slice.meta.namespace(), &**service);
+                slices.entry(key).or_default().push(&**slice);
             }
         }
-        for pod in resources.pods.values() {
-            let namespace = pod.meta.namespace();
-            all.pods
-                .entry(namespace)
-                .or_default()
-                .insert(pod.meta.name(), pod);
-            all.pods_in_order.entry(namespace).or_default().push(pod);
+        let nodes = resources.nodes.values();
+        Self {
+            resources,
+            answers,
+            slices,
+            nodes: nodes.map(|node| (node.meta.name(), &**node)).collect(),
         }
-        for entry in resources.workload_entries.values() {
-            all.entries
-                .entry(entry.meta.namespace())
-                .or_default()
-                .push(entry);
-        }
-        all
     }
 
-    fn pod(&self, namespace: &str, name: &str) -> Option<&'r Pod> {
-        self.pods.get(namespace)?.get(name).copied()
+    fn compile(&self, view: &ServiceView) -> Compiled {
+        let mut compiled = Compiled::new(&view.source);
+        match &view.source {
+            Source::Service(service) => {
+                for port in kubernetes::ports(service) {
+                    let mut finding = Finding::default();
+                    match alias::name_of(view) {
+                        Some(_) => self.of_external_name(service, port, &mut finding),
+                        None => self.of_service(service, port, &mut finding),
+                    }
+                    compiled.add(port.port, finding);
+                }
+            }
+            Source::Entry(entry) => {
+                for port in &entry.ports {
+                    let mut finding = Finding::default();
+                    self.of_entry(view, entry, port, &mut finding);
+                    compiled.add(port.number, finding);
+                }
+            }
+        }
+        compiled
     }
 
-    /// The Pods that a selector selects and that have started.
-    fn selected_pods(&self, namespace: &str, selector: &Labels) -> impl Iterator<Item = &'r Pod> {
-        let pods = self
-            .pods_in_order
-            .get(namespace)
-            .into_iter()
-            .flatten()
-            .copied();
-        pods.filter(move |pod| selects(selector, &pod.meta.labels) && has_started(pod))
+    /// The EndpointSlices of a service. Absent: it has none.
+    fn slices_of<'s>(&'s self, service: &'s Service) -> Option<&'s [&'r EndpointSlice]> {
+        let key = (service.meta.namespace(), service.meta.name());
+        self.slices.get(&key).map(Vec::as_slice)
+    }
+
+    /// The Pod behind an endpoint, which is one of the slice's namespace.
+    fn pod_of(&self, slice: &EndpointSlice, endpoint: &SliceEndpoint) -> Option<&'r Pod> {
+        let of = endpoint.pod.as_ref()?;
+        let key = ObjectKey {
+            namespace: of.namespace.clone(),
+            name: of.name.clone(),
+        };
+        let pod = self.resources.pods.get(&key)?;
+        (*of.namespace == *slice.meta.namespace()).then_some(&**pod)
+    }
+
+    /// The Pods that a selector selects.
+    fn selected_pods(
+        &self,
+        namespace: &Arc<str>,
+        selector: &Labels,
+    ) -> impl Iterator<Item = &'r Pod> {
+        let pods = in_namespace(&self.resources.pods, namespace);
+        pods.filter(move |pod| selects(selector, &pod.meta.labels))
     }
 
     /// The WorkloadEntries that a selector selects.
     fn selected_entries(
         &self,
-        namespace: &str,
+        namespace: &Arc<str>,
         selector: &Labels,
     ) -> impl Iterator<Item = &'r WorkloadEntry> {
-        let entries = self.entries.get(namespace).into_iter().flatten().copied();
+        let entries = in_namespace(&self.resources.workload_entries, namespace);
         entries.filter(move |entry| selects(selector, &entry.workload.labels))
     }
 }
 
-/// Whether it runs, as far as is known: a hand-written Pod has an address and no status beside.
-fn has_started(pod: &Pod) -> bool {
-    !pod.terminating
-        && matches!(
-            pod.phase,
-            None | Some(PodPhase::Running | PodPhase::Unknown)
-        )
+/// The objects of a namespace, by name.
+fn in_namespace<'r, T>(
+    objects: &'r Objects<T>,
+    namespace: &Arc<str>,
+) -> impl Iterator<Item = &'r T> + use<'r, T> {
+    let first = ObjectKey {
+        namespace: namespace.clone(),
+        name: "".into(),
+    };
+    let namespace = namespace.clone();
+    let objects = objects.range(first..);
+    objects
+        .take_while(move |(key, _)| key.namespace == namespace)
+        .map(|(_, object)| &**object)
 }
 
-/// Where a Pod is: `region.zone.subzone` in its label, with dots since labels hold no slashes.
-fn pod_locality(pod: &Pod) -> Arc<str> {
-    match pod.meta.labels.get("istio-locality") {
-        Some(locality) => locality.replace('.', "/").into(),
-        None => "".into(),
+/// How a Pod stands. Absent: it is not used. A hand-written one has an address and no status beside.
+fn standing(pod: &Pod, publishes_not_ready: bool) -> Option<Standing> {
+    let runs = matches!(
+        pod.phase,
+        None | Some(PodPhase::Running | PodPhase::Unknown)
+    );
+    match (pod.ready, pod.terminating) {
+        _ if !runs => None,
+        _ if publishes_not_ready => Some(Standing::Ready),
+        (true, false) => Some(Standing::Ready),
+        (true, true) => Some(Standing::Leaving),
+        (false, _) => None,
     }
 }
 
-/// The first of each address.
-fn distinct(endpoints: Vec<Endpoint>) -> Vec<Endpoint> {
-    let mut seen: HashSet<EndpointAddr> = HashSet::default();
-    endpoints
-        .into_iter()
-        .filter(|endpoint| seen.insert(endpoint.address.clone()))
-        .collect()
+/// An endpoint of which nothing but the address is known.
+fn plain(address: EndpointAddr) -> Endpoint {
+    Endpoint {
+        address,
+        weight: 1,
+        labels: Arc::default(),
+        locality: "".into(),
+    }
 }

@@ -1,3 +1,7 @@
+mod changes;
+mod conditions;
+mod localities;
+
 use super::*;
 use crate::{CompileOptions, Compiler};
 use model::Defaults;
@@ -15,16 +19,42 @@ fn resources(text: &str) -> Resources {
         .collect()
 }
 
+fn answers(told: &[(&str, &[&str])]) -> Arc<NameAnswers> {
+    let answers = told.iter().map(|(name, addresses)| {
+        let answer = NameAnswer {
+            addresses: addresses.iter().map(|one| one.parse().unwrap()).collect(),
+            failure: None,
+        };
+        (Hostname::try_from(*name).unwrap(), answer)
+    });
+    Arc::new(answers.collect())
+}
+
+fn key(host: &str, port: u16) -> ServicePort {
+    ServicePort {
+        host: host.into(),
+        port,
+    }
+}
+
 /// `address weight` of each endpoint of a service port.
 #[track_caller]
 fn check(text: &str, host: &str, port: u16, want: &[&str]) -> Vec<&'static str> {
+    check_with(text, &Arc::default(), host, port, want)
+}
+
+#[track_caller]
+fn check_with(
+    text: &str,
+    answers: &Arc<NameAnswers>,
+    host: &str,
+    port: u16,
+    want: &[&str],
+) -> Vec<&'static str> {
     let (endpoints, diagnostics) =
-        Compiler::new(CompileOptions::default()).endpoints(&resources(text));
-    let key = ServicePort {
-        host: host.into(),
-        port,
-    };
-    let list = endpoints.services.get(&key).expect("the port is there");
+        Compiler::new(CompileOptions::default()).endpoints(&resources(text), answers);
+    let list = endpoints.services.get(&key(host, port));
+    let list = list.expect("the port is there");
     let got: Vec<_> = list
         .iter()
         .map(|one| format!("{} {}", one.address, one.weight))
@@ -129,7 +159,8 @@ fn slices_say_who_serves_and_pods_what_they_are_labelled() {
         80,
         &["10.1.0.1:8081 1", "10.1.0.3:8081 1", "[fd00::9]:8081 1"],
     );
-    let (endpoints, _) = Compiler::new(CompileOptions::default()).endpoints(&resources(&text));
+    let (endpoints, _) =
+        Compiler::new(CompileOptions::default()).endpoints(&resources(&text), &Arc::default());
     let list = &endpoints.services[&ServicePort {
         host: WEB.into(),
         port: 80,
@@ -139,21 +170,63 @@ fn slices_say_who_serves_and_pods_what_they_are_labelled() {
 }
 
 #[test]
-fn names_in_a_slice_are_told() {
+fn names_in_a_slice_are_resolved() {
     let slice = "
 apiVersion: discovery.k8s.io/v1
 kind: EndpointSlice
 metadata: { name: names, labels: { kubernetes.io/service-name: web } }
 addressType: FQDN
-ports: [{ name: http, port: 80 }]
-endpoints: [{ addresses: [web.example.com] }]
+ports: [{ name: http, port: 8080 }]
+endpoints: [{ addresses: [web.example.com, other.example.com] }, { addresses: [gone.example.com] }]
 ";
-    let (_, diagnostics) = Compiler::new(CompileOptions::default())
-        .endpoints(&resources(&(SERVICE.to_owned() + slice)));
-    assert_eq!(
-        diagnostics.iter().map(|one| one.code).collect::<Vec<_>>(),
-        ["address_type"]
+    let answers = answers(&[("web.example.com", &["192.0.2.1", "192.0.2.2"])]);
+    let text = SERVICE.to_owned() + slice;
+    check_with(
+        &text,
+        &answers,
+        WEB,
+        80,
+        &["192.0.2.1:8080 1", "192.0.2.2:8080 1"],
     );
+    let mut compiler = Compiler::new(CompileOptions::default());
+    let (endpoints, _) = compiler.endpoints(&resources(&text), &answers);
+    let asked: Vec<_> = compiler.names().iter().map(Hostname::as_str).collect();
+    assert_eq!(asked, ["gone.example.com", "web.example.com"]);
+    let unresolved = &endpoints.unresolved[&key(WEB, 80)];
+    assert_eq!(unresolved[0].as_str(), "gone.example.com");
+}
+
+#[test]
+fn a_failure_is_told_of_the_object_that_names_the_host_and_goes_away() {
+    let text = "
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: { name: names }
+spec:
+  hosts: [api.test]
+  ports: [{ number: 80, name: http, protocol: HTTP }]
+  resolution: DNS
+";
+    let mut compiler = Compiler::new(CompileOptions::default());
+    let resources = resources(text);
+    let mut told = |addresses: &[&str], failure: Option<&str>| {
+        let answer = NameAnswer {
+            addresses: addresses.iter().map(|one| one.parse().unwrap()).collect(),
+            failure: failure.map(str::to_owned),
+        };
+        let answers = NameAnswers::from([("api.test".try_into().unwrap(), answer)]);
+        let (_, diagnostics) = compiler.endpoints(&resources, &Arc::new(answers));
+        let told = diagnostics.iter().map(ToString::to_string);
+        told.collect::<Vec<_>>()
+    };
+    assert_eq!(
+        told(&[], Some("timed out")),
+        [
+            "ServiceEntry default/names: spec.hosts[0]: api.test cannot be resolved: timed out; it has no addresses"
+        ]
+    );
+    assert!(told(&["192.0.2.1"], Some("timed out"))[0].ends_with("its last addresses stay in use"));
+    assert!(told(&["192.0.2.1"], None).is_empty());
 }
 
 const ENTRY: &str = "
@@ -221,34 +294,44 @@ spec:
     check(text, "api.test", 80, &["192.0.2.1:80 1"]);
 }
 
+/// A Service's target port by name is looked for among a WorkloadEntry's own ports, as in Istio.
 #[test]
-fn an_external_name_has_no_endpoints_yet() {
-    let text = "
-apiVersion: v1
-kind: Service
-metadata: { name: alias }
-spec: { type: ExternalName, externalName: api.example.com, ports: [{ name: http, port: 80 }] }
-";
-    check(text, "alias.default.svc.cluster.local", 80, &[]);
+fn a_named_target_port_is_one_of_a_workload_entry_s_ports() {
+    let named = ENTRY.replace("http: 7000", "web: 7001");
+    check(&[SERVICE, &named].concat(), WEB, 81, &["10.2.0.1:7001 3"]);
+    let told = check(&[SERVICE, ENTRY].concat(), WEB, 81, &[]);
+    assert_eq!(told, ["unknown_target_port"]);
+}
+
+/// Who connects to an endpoint of a headless Service connects to its own port.
+#[test]
+fn a_headless_service_leads_to_target_ports_too() {
+    let headless = SERVICE.replace("spec:\n", "spec:\n  clusterIP: None\n");
+    let text = headless.clone() + &pod("a", "status: { podIP: 10.0.0.1 }");
+    check(&text, WEB, 80, &["10.0.0.1:8080 1"]);
+    let text = [&headless, SLICE].concat();
+    check(
+        &text,
+        WEB,
+        80,
+        &["10.1.0.1:8081 1", "10.1.0.3:8081 1", "[fd00::9]:8081 1"],
+    );
 }
 
 #[test]
-fn lists_that_did_not_change_are_shared() {
-    let mut compiler = Compiler::new(CompileOptions::default());
-    let other = SERVICE
-        .replace("name: web }", "name: other }")
-        .replace("app: web", "app: other");
-    let text = [SERVICE, &other, &pod("a", "status: { podIP: 10.0.0.1 }")].concat();
-    let (first, _) = compiler.endpoints(&resources(&text));
-    let more =
-        text.clone() + &pod("b", "status: { podIP: 10.0.0.2 }").replace("app: web", "app: other");
-    let (second, _) = compiler.endpoints(&resources(&more));
-    let same = |host: &str| {
-        let key = ServicePort {
-            host: host.into(),
-            port: 80,
-        };
-        Arc::ptr_eq(&first.services[&key], &second.services[&key])
-    };
-    assert!(same(WEB) && !same("other.default.svc.cluster.local"));
+fn the_service_s_first_family_is_the_one_of_pods_with_both() {
+    let six = SERVICE.replace("spec:\n", "spec:\n  clusterIPs: ['fd00::', 10.0.0.0]\n");
+    check(
+        &[&six, SLICE].concat(),
+        WEB,
+        80,
+        &["[fd00::1]:8081 1", "[fd00::9]:8081 1", "10.1.0.3:8081 1"],
+    );
+}
+
+#[test]
+fn slices_without_a_service_are_nobody_s() {
+    let (endpoints, diagnostics) =
+        Compiler::new(CompileOptions::default()).endpoints(&resources(SLICE), &Arc::default());
+    assert!(endpoints.services.is_empty() && diagnostics.is_empty());
 }

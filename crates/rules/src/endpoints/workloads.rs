@@ -1,49 +1,214 @@
 //! Endpoints of a ServiceEntry, and of what is no Pod.
 
-use super::kubernetes::of_pod;
-use super::{Workloads, distinct};
+use super::names::NameSite;
+use super::{Finding, Workloads, plain};
+use crate::compile::{ServiceView, warning};
 use crate::{Endpoint, EndpointAddr};
-use model::{Resolution, ServiceEntry, ServiceEntryPort, Workload, WorkloadAddress};
-use std::net::SocketAddr;
+use model::{
+    Diagnostic, Hostname, Labels, Resolution, ServiceEntry, ServiceEntryPort, Workload,
+    WorkloadAddress, WorkloadEntry,
+};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-impl Workloads<'_> {
-    /// The addresses among its endpoints, and the workloads it selects. Names are left to a resolver.
-    pub(super) fn of_entry(&self, entry: &ServiceEntry, port: &ServiceEntryPort) -> Vec<Endpoint> {
-        if matches!(entry.resolution, Resolution::None | Resolution::DynamicDns) {
-            return Vec::new();
+/// The port wanted of workloads.
+#[derive(Clone, Copy)]
+pub(super) struct Wanted<'p> {
+    /// Its name among a workload's own ports.
+    pub(super) name: &'p str,
+    /// Its number where a workload does not name it.
+    pub(super) number: u16,
+    /// How many of a name's addresses count.
+    pub(super) take: Take,
+}
+
+/// How many of a name's addresses count.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Take {
+    /// Each is an endpoint.
+    All,
+    /// One endpoint, at the first.
+    First,
+}
+
+impl Take {
+    fn of(self, addresses: &[IpAddr]) -> &[IpAddr] {
+        match self {
+            Self::All => addresses,
+            Self::First => &addresses[..addresses.len().min(1)],
         }
-        let target = port.target_port.unwrap_or(port.number);
-        let own = entry.endpoints.iter();
-        let mut endpoints: Vec<_> = own
-            .filter_map(|workload| endpoint(workload, &port.name, target))
-            .collect();
-        if let Some(selector) = &entry.workload_selector {
-            let namespace = entry.meta.namespace();
-            let entries = self.selected_entries(namespace, selector);
-            endpoints
-                .extend(entries.filter_map(|entry| endpoint(&entry.workload, &port.name, target)));
-            let pods = self
-                .selected_pods(namespace, selector)
-                .filter(|pod| pod.ready);
-            endpoints.extend(pods.filter_map(|pod| of_pod(pod, target)));
-        }
-        distinct(endpoints)
     }
 }
 
-/// The endpoint of a workload for the service port of this name. `None`: its name has to be resolved.
-pub(super) fn endpoint(workload: &Workload, port_name: &str, target: u16) -> Option<Endpoint> {
-    let port = workload.ports.get(port_name).copied().unwrap_or(target);
-    let address = match workload.address.as_ref()? {
-        WorkloadAddress::Ip(address) => EndpointAddr::Tcp(SocketAddr::new(*address, port)),
-        WorkloadAddress::Unix(path) => EndpointAddr::Unix(path.as_str().into()),
-        WorkloadAddress::Host(_) => return None,
+impl Workloads<'_> {
+    /// Its endpoints, the workloads it selects, or its host where it is a name that has neither.
+    pub(super) fn of_entry(
+        &self,
+        view: &ServiceView,
+        entry: &ServiceEntry,
+        port: &ServiceEntryPort,
+        finding: &mut Finding,
+    ) {
+        let wanted = Wanted {
+            name: &port.name,
+            number: port.target_port.unwrap_or(port.number),
+            take: match entry.resolution {
+                Resolution::DnsRoundRobin => Take::First,
+                _ => Take::All,
+            },
+        };
+        match entry.resolution {
+            Resolution::DynamicDns => {}
+            // A gateway's clients have no other destination in mind than the host, so its name is what is dialled.
+            Resolution::None => self.add_host(view, entry, wanted, finding),
+            Resolution::Dns | Resolution::DnsRoundRobin if has_nothing_else(entry) => {
+                self.add_host(view, entry, wanted, finding);
+            }
+            Resolution::Static | Resolution::Dns | Resolution::DnsRoundRobin => {
+                self.add_endpoints(entry, wanted, finding);
+            }
+        }
+    }
+
+    fn add_endpoints(&self, entry: &ServiceEntry, wanted: Wanted<'_>, finding: &mut Finding) {
+        for (index, workload) in entry.endpoints.iter().enumerate() {
+            let site = NameSite {
+                meta: &entry.meta,
+                path: format!("spec.endpoints[{index}].address"),
+                at: workload.at,
+            };
+            self.add_workload(workload, wanted, &site, finding);
+        }
+        if let Some(selector) = &entry.workload_selector {
+            let namespace = &entry.meta.reference.namespace;
+            for selected in self.selected_entries(namespace, selector) {
+                self.add_entry(selected, wanted, finding);
+            }
+            for pod in self.selected_pods(namespace, selector) {
+                let endpoint = self.of_pod(pod, wanted.number);
+                finding.add(endpoint, super::standing(pod, false));
+            }
+        }
+    }
+
+    /// A WorkloadEntry that is selected.
+    pub(super) fn add_entry(
+        &self,
+        entry: &WorkloadEntry,
+        wanted: Wanted<'_>,
+        finding: &mut Finding,
+    ) {
+        let site = NameSite {
+            meta: &entry.meta,
+            path: "spec.address".into(),
+            at: entry.workload.at,
+        };
+        self.add_workload(&entry.workload, wanted, &site, finding);
+    }
+
+    fn add_workload(
+        &self,
+        workload: &Workload,
+        wanted: Wanted<'_>,
+        site: &NameSite<'_>,
+        finding: &mut Finding,
+    ) {
+        let own = workload.ports.get(wanted.name).copied();
+        let port = own.unwrap_or(wanted.number);
+        let mut add = |address| finding.ready.push(endpoint(workload, address));
+        match &workload.address {
+            Some(WorkloadAddress::Ip(address)) => add(tcp(*address, port)),
+            Some(WorkloadAddress::Unix(path)) => add(EndpointAddr::Unix(path.as_str().into())),
+            Some(WorkloadAddress::Host(name)) => {
+                for address in wanted.take.of(self.addresses(name, site, finding)) {
+                    finding.ready.push(endpoint(workload, tcp(*address, port)));
+                }
+            }
+            None => {}
+        }
+    }
+
+    fn add_host(
+        &self,
+        view: &ServiceView,
+        entry: &ServiceEntry,
+        wanted: Wanted<'_>,
+        finding: &mut Finding,
+    ) {
+        let index = place_of(entry, &view.host);
+        let site = NameSite {
+            meta: &entry.meta,
+            path: format!("spec.hosts[{index}]"),
+            at: entry
+                .hosts
+                .get(index)
+                .map(|host| host.at)
+                .unwrap_or_default(),
+        };
+        if view.host.starts_with('*') {
+            finding.diagnostics.push(is_wildcard(&view.host, &site));
+        } else if let Ok(address) = view.host.parse() {
+            finding.ready.push(plain(tcp(address, wanted.number)));
+        } else if let Ok(name) = Hostname::try_from(&*view.host) {
+            self.add_name(&name, &Labels::new(), wanted, &site, finding);
+        }
+    }
+
+    /// A name of which nothing but its addresses is known, and these labels.
+    pub(super) fn add_name(
+        &self,
+        name: &Hostname,
+        labels: &Labels,
+        wanted: Wanted<'_>,
+        site: &NameSite<'_>,
+        finding: &mut Finding,
+    ) {
+        let labels = Arc::new(labels.clone());
+        for address in wanted.take.of(self.addresses(name, site, finding)) {
+            finding.ready.push(Endpoint {
+                labels: labels.clone(),
+                ..plain(tcp(*address, wanted.number))
+            });
+        }
+    }
+}
+
+fn has_nothing_else(entry: &ServiceEntry) -> bool {
+    entry.endpoints.is_empty() && entry.workload_selector.is_none()
+}
+
+/// Which of its hosts it is; a short one was expanded.
+fn place_of(entry: &ServiceEntry, host: &str) -> usize {
+    let is = |written: &str| {
+        let rest = host.strip_prefix(written);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
     };
-    Some(Endpoint {
+    let mut hosts = entry.hosts.iter();
+    hosts
+        .position(|one| is(one.value.as_str()))
+        .unwrap_or_default()
+}
+
+pub(super) fn tcp(address: IpAddr, port: u16) -> EndpointAddr {
+    EndpointAddr::Tcp(SocketAddr::new(address, port))
+}
+
+fn endpoint(workload: &Workload, address: EndpointAddr) -> Endpoint {
+    Endpoint {
         address,
         weight: workload.weight.unwrap_or(1).max(1),
         labels: Arc::new(workload.labels.clone()),
         locality: workload.locality.as_deref().unwrap_or_default().into(),
-    })
+    }
+}
+
+fn is_wildcard(host: &str, site: &NameSite<'_>) -> Diagnostic {
+    let message = format!("{host} is no name that can be resolved, so it has no endpoints yet");
+    warning(
+        site.meta,
+        "not_yet_resolved",
+        site.path.as_str(),
+        site.at,
+        message,
+    )
 }

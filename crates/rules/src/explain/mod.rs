@@ -163,6 +163,8 @@ pub struct ExplainedCluster {
     pub weight: u32,
     /// Addresses, those of the subset.
     pub endpoints: Vec<String>,
+    /// Names among the endpoints that were not resolved.
+    pub unresolved: Vec<String>,
     /// Why there is no such cluster: requests are answered 503.
     pub missing: Option<String>,
 }

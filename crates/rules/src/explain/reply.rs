@@ -108,28 +108,34 @@ pub(super) fn cluster(
     weight: u32,
     endpoints: &Endpoints,
 ) -> ExplainedCluster {
-    let (key, addresses, missing) = match target {
-        ClusterTarget::Cluster(cluster) => (&cluster.key, addresses(cluster, endpoints), None),
-        ClusterTarget::Missing(missing) => {
-            (&missing.key, Vec::new(), Some(missing.reason.to_string()))
-        }
+    let (key, missing) = match target {
+        ClusterTarget::Cluster(cluster) => (&cluster.key, None),
+        ClusterTarget::Missing(missing) => (&missing.key, Some(missing.reason.to_string())),
     };
+    let port = ServicePort {
+        host: key.host.clone(),
+        port: key.port,
+    };
+    let addresses = match target {
+        ClusterTarget::Cluster(cluster) => addresses(cluster, &port, endpoints),
+        ClusterTarget::Missing(_) => Vec::new(),
+    };
+    let unresolved = endpoints.unresolved.get(&port).into_iter();
     ExplainedCluster {
         host: key.host.to_string(),
         subset: key.subset.as_deref().map(str::to_owned),
         port: key.port,
         weight,
         endpoints: addresses,
+        unresolved: unresolved
+            .flat_map(|names| names.iter().map(ToString::to_string))
+            .collect(),
         missing,
     }
 }
 
-fn addresses(cluster: &Cluster, endpoints: &Endpoints) -> Vec<String> {
-    let port = ServicePort {
-        host: cluster.key.host.clone(),
-        port: cluster.key.port,
-    };
-    let all: &[Endpoint] = endpoints.services.get(&port).map_or(&[], |all| all);
+fn addresses(cluster: &Cluster, port: &ServicePort, endpoints: &Endpoints) -> Vec<String> {
+    let all: &[Endpoint] = endpoints.services.get(port).map_or(&[], |all| all);
     let of_subset = all
         .iter()
         .filter(|endpoint| selects(&cluster.subset_labels, &endpoint.labels));

@@ -110,7 +110,7 @@ fn explained_of(resources: &str, request: &ExplainRequest) -> Explanation {
         ..CompileOptions::default()
     });
     let (table, _) = compiler.compile(&resources);
-    let (endpoints, _) = compiler.endpoints(&resources);
+    let (endpoints, _) = compiler.endpoints(&resources, &Arc::default());
     explain(&table, &endpoints, request)
 }
 

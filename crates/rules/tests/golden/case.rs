@@ -1,5 +1,6 @@
 //! What stands in `_calls` and `_proxy`.
 
+use rules::{NameAnswer, NameAnswers};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -18,6 +19,41 @@ pub(crate) struct Calls {
 pub(crate) struct ProxyDocument {
     #[serde(rename = "_proxy")]
     pub(crate) proxy: ProxyCase,
+}
+
+/// The document `_names`: what a resolver told.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NamesDocument {
+    #[serde(rename = "_names")]
+    names: BTreeMap<String, Told>,
+}
+
+/// Addresses, or why there are none.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Told {
+    Addresses(Vec<IpAddr>),
+    Failure(String),
+}
+
+impl NamesDocument {
+    pub(crate) fn answers(self) -> NameAnswers {
+        let answers = self.names.into_iter().map(|(name, told)| {
+            let answer = match told {
+                Told::Addresses(addresses) => NameAnswer {
+                    addresses,
+                    failure: None,
+                },
+                Told::Failure(why) => NameAnswer {
+                    addresses: Vec::new(),
+                    failure: Some(why),
+                },
+            };
+            (name.as_str().try_into().expect("a name"), answer)
+        });
+        answers.collect()
+    }
 }
 
 /// Whom is compiled for.

@@ -1,9 +1,9 @@
 //! A golden file: its resources, what is announced of them, and its calls.
 
-use crate::case::{Call, Calls, ProxyCase, ProxyDocument};
+use crate::case::{Call, Calls, NamesDocument, ProxyCase, ProxyDocument};
 use crate::outcome::Outcome;
 use model::{Defaults, Diagnostic, Resources};
-use rules::{CompileOptions, Compiler, Endpoints, Mesh, Proxy, Table};
+use rules::{CompileOptions, Compiler, Endpoints, Mesh, NameAnswers, Proxy, Table};
 
 /// A golden file, compiled.
 pub(crate) struct GoldenFile {
@@ -39,6 +39,7 @@ impl GoldenFile {
     pub(crate) fn read(name: &str, text: &str) -> Self {
         let mut resources = String::new();
         let (mut calls, mut announced, mut proxy) = (Vec::new(), Vec::new(), ProxyCase::default());
+        let mut answers = NameAnswers::new();
         let mut first_line = 1;
         for document in documents(text) {
             let count = document.lines().count() as u32;
@@ -50,9 +51,14 @@ impl GoldenFile {
                 let found: ProxyDocument = serde_saphyr::from_str(document).unwrap();
                 proxy = found.proxy;
             }
+            if document.lines().any(|line| line == "_names:") {
+                let found: NamesDocument = serde_saphyr::from_str(document)
+                    .unwrap_or_else(|error| panic!("{name}: {error}"));
+                answers = found.answers();
+            }
             let is_ours = document
                 .lines()
-                .any(|line| line == "_calls:" || line.starts_with("_proxy:"));
+                .any(|line| line == "_calls:" || line == "_names:" || line.starts_with("_proxy:"));
             for line in document.lines() {
                 if let Some(problem) = line.strip_prefix("_problem:") {
                     let mut words = problem.split_whitespace();
@@ -69,15 +75,15 @@ impl GoldenFile {
             resources.push_str("---\n");
             first_line += count + 1;
         }
-        Self::compile(name, &resources, proxy, calls, announced)
+        Self::compile(name, &resources, proxy, (calls, announced), answers)
     }
 
     fn compile(
         name: &str,
         text: &str,
         proxy: ProxyCase,
-        calls: Vec<Call>,
-        announced: Vec<Announced>,
+        (calls, announced): (Vec<Call>, Vec<Announced>),
+        answers: NameAnswers,
     ) -> Self {
         let parsed = model::parse(&name.into(), text, &Defaults::default());
         let accepted = parsed
@@ -96,7 +102,7 @@ impl GoldenFile {
             mesh: Mesh::default(),
         });
         let (table, of_rules) = compiler.compile(&resources);
-        let (endpoints, of_endpoints) = compiler.endpoints(&resources);
+        let (endpoints, of_endpoints) = compiler.endpoints(&resources, &answers.into());
         let diagnostics = parsed
             .all_diagnostics()
             .cloned()

@@ -384,7 +384,11 @@ fn the_first_publication_waits_for_the_files_and_not_for_ever() {
     let (ask, asked) = mpsc::channel();
     let follow: crate::Follow = Box::new(move |files| ask.send(files.clone()).unwrap());
     let configuration = configuration(credential_settings());
-    let publications = start(configuration, 1, Some(follow), receiver).unwrap();
+    let followers = Followers {
+        files: Some(follow),
+        names: None,
+    };
+    let publications = start(configuration, 1, followers, receiver).unwrap();
     let servers = [server(443, &simple("web"))];
     let changes = Message::Changes(vec![gateway(&servers)]);
     sender.blocking_send(changes).unwrap();
@@ -414,9 +418,9 @@ fn a_publication_does_not_wait_for_ever() {
     let mut configuration = configuration(credential_settings());
     configuration.apply(vec![gateway(&[server(443, &simple("web"))])]);
     configuration.prepare(now());
-    let until = configuration.waits_until(now()).unwrap();
+    let until = configuration.waits_for_files_until(now()).unwrap();
     assert_eq!(until, later(5));
-    assert_eq!(configuration.waits_until(until), None);
+    assert_eq!(configuration.waits_for_files_until(until), None);
     let published = configuration.compile(until).unwrap();
     assert!(
         published.diagnostics.is_empty(),

@@ -3,7 +3,7 @@ mod places;
 mod revocations;
 
 use super::*;
-use crate::{Change, Configuration, Content, Message, Published, Settings, start};
+use crate::{Change, Configuration, Content, Followers, Message, Published, Settings, start};
 use certificates::Credential;
 use model::{Defaults, Diagnostic, SecretBytes, Severity};
 use rcgen::{CertificateParams, KeyPair, date_time_ymd};

@@ -1,0 +1,150 @@
+//! What is different from the compilation before, and whom it concerns.
+
+use super::{NameAnswers, Workloads};
+use crate::compile::Source;
+use ahash::HashSet;
+use model::{
+    EndpointSlice, Hostname, Labels, Node, Objects, Pod, Resources, Service, WorkloadEntry, selects,
+};
+use std::cmp::Ordering;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// What endpoints are compiled of beside the services. A clone shares the objects.
+#[derive(Debug, Default)]
+pub(super) struct Inputs {
+    slices: Objects<EndpointSlice>,
+    pods: Objects<Pod>,
+    entries: Objects<WorkloadEntry>,
+    nodes: Objects<Node>,
+    answers: Arc<NameAnswers>,
+}
+
+impl Inputs {
+    pub(super) fn of(resources: &Resources, answers: &Arc<NameAnswers>) -> Self {
+        Self {
+            slices: resources.endpoint_slices.clone(),
+            pods: resources.pods.clone(),
+            entries: resources.workload_entries.clone(),
+            nodes: resources.nodes.clone(),
+            answers: answers.clone(),
+        }
+    }
+}
+
+/// What is different, as it was before and as it is now.
+pub(super) struct Changes<'i> {
+    /// Services whose EndpointSlices changed, by namespace and name.
+    slices: HashSet<(&'i str, &'i str)>,
+    pods: Vec<&'i Pod>,
+    entries: Vec<&'i WorkloadEntry>,
+    nodes_moved: bool,
+    names: HashSet<&'i Hostname>,
+}
+
+impl<'i> Changes<'i> {
+    pub(super) fn between(before: &'i Inputs, now: &'i Inputs) -> Self {
+        let slices = different(&before.slices, &now.slices);
+        let slices = slices.into_iter().filter_map(|slice| {
+            let service = slice.service_name.as_deref()?;
+            Some((slice.meta.namespace(), service))
+        });
+        Self {
+            slices: slices.collect(),
+            pods: different(&before.pods, &now.pods),
+            entries: different(&before.entries, &now.entries),
+            nodes_moved: have_moved(&before.nodes, &now.nodes),
+            names: different_names(&before.answers, &now.answers),
+        }
+    }
+
+    /// Whether the endpoints of a service can be others, which named `names` before.
+    pub(super) fn concern(
+        &self,
+        source: &Source,
+        names: &BTreeSet<Hostname>,
+        workloads: &Workloads<'_>,
+    ) -> bool {
+        if self.nodes_moved || names.iter().any(|name| self.names.contains(name)) {
+            return true;
+        }
+        match source {
+            Source::Service(service) => self.concern_service(service, workloads),
+            Source::Entry(entry) => entry
+                .workload_selector
+                .as_ref()
+                .is_some_and(|selector| self.concern_selector(entry.meta.namespace(), selector)),
+        }
+    }
+
+    fn concern_service(&self, service: &Service, workloads: &Workloads<'_>) -> bool {
+        let meta = &service.meta;
+        let has_selector = !service.selector.is_empty();
+        self.slices.contains(&(meta.namespace(), meta.name()))
+            || has_selector && self.concern_selector(meta.namespace(), &service.selector)
+            || workloads
+                .slices_of(service)
+                .is_some_and(|slices| self.concern_slices(slices))
+    }
+
+    fn concern_selector(&self, namespace: &str, selector: &Labels) -> bool {
+        let is_selected = |of: &str, labels: &Labels| of == namespace && selects(selector, labels);
+        let mut pods = self.pods.iter();
+        let mut entries = self.entries.iter();
+        pods.any(|pod| is_selected(pod.meta.namespace(), &pod.meta.labels))
+            || entries.any(|entry| is_selected(entry.meta.namespace(), &entry.workload.labels))
+    }
+
+    fn concern_slices(&self, slices: &[&EndpointSlice]) -> bool {
+        if self.pods.is_empty() {
+            return false;
+        }
+        let endpoints = slices.iter().flat_map(|slice| &slice.endpoints);
+        let mut pods = endpoints.filter_map(|endpoint| endpoint.pod.as_ref());
+        pods.any(|of| {
+            let is =
+                |pod: &&Pod| pod.meta.name() == &*of.name && pod.meta.namespace() == &*of.namespace;
+            self.pods.iter().any(is)
+        })
+    }
+}
+
+/// Objects that came, went, or are others, by identity: of these both.
+fn different<'i, T>(before: &'i Objects<T>, now: &'i Objects<T>) -> Vec<&'i T> {
+    let mut found = Vec::new();
+    let (mut before, mut now) = (before.iter().peekable(), now.iter().peekable());
+    loop {
+        let order = match (before.peek(), now.peek()) {
+            (Some((one, _)), Some((other, _))) => one.cmp(other),
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (None, None) => return found,
+        };
+        let old = before.next_if(|_| order != Ordering::Greater);
+        let new = now.next_if(|_| order != Ordering::Less);
+        let both = [old, new].map(|one| one.map(|(_, object)| object));
+        if let [Some(old), Some(new)] = both
+            && Arc::ptr_eq(old, new)
+        {
+            continue;
+        }
+        found.extend(both.into_iter().flatten().map(|object| &**object));
+    }
+}
+
+/// Whether any node is elsewhere. Much else about nodes changes all the time.
+fn have_moved(before: &Objects<Node>, now: &Objects<Node>) -> bool {
+    let mut pairs = before.values().zip(now.values());
+    before.len() != now.len()
+        || pairs.any(|(old, new)| {
+            !Arc::ptr_eq(old, new)
+                && (old.meta.reference != new.meta.reference || old.meta.labels != new.meta.labels)
+        })
+}
+
+fn different_names<'i>(before: &'i NameAnswers, now: &'i NameAnswers) -> HashSet<&'i Hostname> {
+    let names = before.keys().chain(now.keys());
+    names
+        .filter(|name| before.get(*name) != now.get(*name))
+        .collect()
+}

@@ -1,0 +1,65 @@
+//! Names among endpoints: what is known of them, and what is to be found out.
+
+use super::{Finding, Workloads};
+use crate::compile::warning;
+use model::{At, Diagnostic, Hostname, Meta};
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+/// What a name stands for, as a resolver told last.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct NameAnswer {
+    /// Its addresses. Where only one is wanted it is the first.
+    pub addresses: Vec<IpAddr>,
+    /// Why it could not be resolved the last time. Absent: it could.
+    pub failure: Option<String>,
+}
+
+/// Answers by name. What is missing was not told yet.
+pub type NameAnswers = BTreeMap<Hostname, NameAnswer>;
+
+/// Where a name stands.
+pub(super) struct NameSite<'s> {
+    pub(super) meta: &'s Meta,
+    pub(super) path: String,
+    pub(super) at: At,
+}
+
+impl<'r> Workloads<'r> {
+    /// The addresses of a name, as far as they are known. That it is wanted is noted, and what is wrong with it
+    /// is told.
+    pub(super) fn addresses(
+        &self,
+        name: &Hostname,
+        site: &NameSite<'_>,
+        finding: &mut Finding,
+    ) -> &'r [IpAddr] {
+        finding.names.insert(name.clone());
+        let Some(answer) = self.answers.get(name) else {
+            finding.unresolved.push(name.clone());
+            return &[];
+        };
+        if answer.addresses.is_empty() {
+            finding.unresolved.push(name.clone());
+        }
+        if let Some(why) = &answer.failure {
+            finding.diagnostics.push(failed(name, answer, why, site));
+        }
+        &answer.addresses
+    }
+}
+
+fn failed(name: &Hostname, answer: &NameAnswer, why: &str, site: &NameSite<'_>) -> Diagnostic {
+    let meanwhile = match answer.addresses.len() {
+        0 => "it has no addresses",
+        _ => "its last addresses stay in use",
+    };
+    let message = format!("{name} cannot be resolved: {why}; {meanwhile}");
+    warning(
+        site.meta,
+        "unresolved_name",
+        site.path.as_str(),
+        site.at,
+        message,
+    )
+}

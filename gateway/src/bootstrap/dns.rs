@@ -1,0 +1,132 @@
+//! `[dns]`: how names among endpoints are resolved.
+
+use serde::{Deserialize, Deserializer};
+use source_dns::{LookupFamily, Settings};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// Names would be looked up all the time.
+const SHORTEST_REFRESH: Duration = Duration::from_millis(10);
+
+/// How names among endpoints are resolved.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(try_from = "Written")]
+pub(crate) struct Dns(pub(crate) Settings);
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+struct Written {
+    /// Who is asked. Empty: the servers of the system.
+    servers: Vec<SocketAddr>,
+    /// Which addresses are wanted.
+    #[serde(deserialize_with = "family")]
+    lookup_family: LookupFamily,
+    /// How long an answer counts at least.
+    #[serde(deserialize_with = "super::duration")]
+    refresh_min: Duration,
+    /// How long an answer counts at most.
+    #[serde(deserialize_with = "super::duration")]
+    refresh_max: Duration,
+    /// How long a look-up may take.
+    #[serde(deserialize_with = "super::duration")]
+    timeout: Duration,
+}
+
+impl Default for Written {
+    fn default() -> Self {
+        let Settings {
+            servers,
+            family,
+            refresh_min,
+            refresh_max,
+            timeout,
+        } = Settings::default();
+        Self {
+            servers,
+            lookup_family: family,
+            refresh_min,
+            refresh_max,
+            timeout,
+        }
+    }
+}
+
+impl TryFrom<Written> for Dns {
+    type Error = &'static str;
+
+    fn try_from(written: Written) -> Result<Self, &'static str> {
+        if written.refresh_min < SHORTEST_REFRESH {
+            return Err("`refresh-min` must be at least 10ms");
+        }
+        if written.refresh_max < written.refresh_min {
+            return Err("`refresh-max` must not be shorter than `refresh-min`");
+        }
+        if written.timeout.is_zero() {
+            return Err("`timeout` must be at least 1ms");
+        }
+        Ok(Self(Settings {
+            servers: written.servers,
+            family: written.lookup_family,
+            refresh_min: written.refresh_min,
+            refresh_max: written.refresh_max,
+            timeout: written.timeout,
+        }))
+    }
+}
+
+fn family<'de, D: Deserializer<'de>>(deserializer: D) -> Result<LookupFamily, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    Ok(match &*text {
+        "auto" => LookupFamily::Auto,
+        "v4-only" => LookupFamily::V4Only,
+        "v6-only" => LookupFamily::V6Only,
+        "v4-preferred" => LookupFamily::V4Preferred,
+        "all" => LookupFamily::All,
+        _ => {
+            let expected = &["auto", "v4-only", "v6-only", "v4-preferred", "all"];
+            return Err(serde::de::Error::unknown_variant(&text, expected));
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check_refused(text: &str, want: &str) {
+        let refused = toml::from_str::<Dns>(text).unwrap_err().to_string();
+        assert!(refused.contains(want), "{refused}");
+    }
+
+    #[test]
+    fn what_cannot_be_is_a_mistake() {
+        check_refused("server = '127.0.0.1:53'", "unknown field `server`");
+        check_refused("servers = ['dns.test:53']", "invalid socket address");
+        check_refused("lookup-family = 'V4_ONLY'", "unknown variant `V4_ONLY`");
+        check_refused("refresh-min = '0s'", "at least 10ms");
+        check_refused("refresh-min = '10m'", "must not be shorter");
+        check_refused("timeout = '0s'", "at least 1ms");
+    }
+
+    #[test]
+    fn every_key_is_read() {
+        let text = "servers = ['192.0.2.53:53', '[2001:db8::53]:5353']\n\
+                    lookup-family = 'v4-preferred'\n\
+                    refresh-min = '2s'\n\
+                    refresh-max = '1m'\n\
+                    timeout = '3s'";
+        let Dns(settings) = toml::from_str(text).unwrap();
+        assert_eq!(settings.servers.len(), 2);
+        assert_eq!(settings.family, LookupFamily::V4Preferred);
+        let times = [settings.refresh_min, settings.refresh_max, settings.timeout];
+        assert_eq!(times.map(|time| time.as_secs()), [2, 60, 3]);
+    }
+
+    #[test]
+    fn nothing_written_is_the_defaults() {
+        let Dns(settings) = toml::from_str("").unwrap();
+        assert!(settings.servers.is_empty());
+        assert_eq!(settings.refresh_max, Duration::from_secs(300));
+    }
+}

@@ -1,0 +1,214 @@
+//! A DNS server that answers as a test says.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+
+const TYPE_A: u16 = 1;
+const TYPE_AAAA: u16 = 28;
+const HEAD: usize = 12;
+
+/// No error, the server failed, there is no such name.
+const OK: u8 = 0;
+const SERVER_FAILURE: u8 = 2;
+const NO_SUCH_NAME: u8 = 3;
+
+/// A DNS server on loopback, by UDP. A name that it was not told of does not exist.
+#[derive(Debug)]
+pub struct NameServer {
+    address: SocketAddr,
+    shared: Arc<Mutex<Told>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug, Default)]
+struct Told {
+    names: HashMap<String, (Vec<IpAddr>, u32)>,
+    queries: HashMap<String, usize>,
+    mood: Mood,
+    stopping: bool,
+}
+
+/// How a [`NameServer`] answers.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Mood {
+    /// As it should.
+    #[default]
+    Well,
+    /// That it failed.
+    Failing,
+    /// Not at all.
+    Silent,
+}
+
+impl NameServer {
+    /// Starts one that knows no name.
+    pub fn start() -> Self {
+        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port to listen on");
+        let address = socket.local_addr().expect("a bound socket has an address");
+        let shared = Arc::new(Mutex::new(Told::default()));
+        let thread = std::thread::spawn({
+            let shared = Arc::clone(&shared);
+            move || serve(&socket, &shared)
+        });
+        Self {
+            address,
+            shared,
+            thread: Some(thread),
+        }
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// A name stands for these addresses from now on, with a time to live in seconds. Without addresses it exists
+    /// and has none.
+    ///
+    /// # Panics
+    ///
+    /// When an address is none.
+    pub fn set(&self, name: &str, addresses: &[&str], ttl: u32) {
+        let addresses = addresses.iter().map(|one| one.parse().expect("an address"));
+        let entry = (addresses.collect(), ttl);
+        lock(&self.shared).names.insert(name.to_owned(), entry);
+    }
+
+    /// A name does not exist from now on.
+    pub fn remove(&self, name: &str) {
+        lock(&self.shared).names.remove(name);
+    }
+
+    /// Answers like this from now on.
+    pub fn mood(&self, mood: Mood) {
+        lock(&self.shared).mood = mood;
+    }
+
+    /// How often a name was asked for.
+    pub fn queries(&self, name: &str) -> usize {
+        let told = lock(&self.shared);
+        told.queries.get(name).copied().unwrap_or_default()
+    }
+}
+
+impl Drop for NameServer {
+    fn drop(&mut self) {
+        lock(&self.shared).stopping = true;
+        // Wakes the thread.
+        if let Ok(socket) = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)) {
+            let _ = socket.send_to(&[], self.address);
+        }
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn lock(told: &Mutex<Told>) -> MutexGuard<'_, Told> {
+    told.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn serve(socket: &UdpSocket, shared: &Mutex<Told>) {
+    let mut query = [0; 4096];
+    loop {
+        let (length, client) = match socket.recv_from(&mut query) {
+            Ok(received) => received,
+            // A client that is gone already.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => continue,
+            Err(_) => return,
+        };
+        let mut told = lock(shared);
+        if told.stopping {
+            return;
+        }
+        let answer = Question::read(&query[..length]).and_then(|asked| told.answer(&asked));
+        drop(told);
+        if let Some(answer) = answer {
+            let _ = socket.send_to(&answer, client);
+        }
+    }
+}
+
+struct Question<'q> {
+    head: &'q [u8],
+    /// The first question, as it was sent.
+    bytes: &'q [u8],
+    name: String,
+    record_type: u16,
+}
+
+impl<'q> Question<'q> {
+    fn read(query: &'q [u8]) -> Option<Self> {
+        let (head, rest) = query.split_at_checked(HEAD)?;
+        let (mut labels, mut at) = (Vec::new(), 0);
+        loop {
+            let length = usize::from(*rest.get(at)?);
+            at += 1;
+            if length == 0 {
+                break;
+            }
+            labels.push(String::from_utf8_lossy(rest.get(at..at + length)?).to_lowercase());
+            at += length;
+        }
+        let kind = rest.get(at..at + 2)?;
+        Some(Self {
+            head,
+            bytes: rest.get(..at + 4)?,
+            name: labels.join("."),
+            record_type: u16::from_be_bytes([kind[0], kind[1]]),
+        })
+    }
+
+    /// An answer with these addresses.
+    fn answer(&self, code: u8, addresses: &[IpAddr], ttl: u32) -> Vec<u8> {
+        let mut answer = self.head[..2].to_vec();
+        let count = u16::try_from(addresses.len()).expect("few addresses");
+        // A recursive answer to one question, nothing beside.
+        answer.extend([0x81, 0x80 | code, 0, 1]);
+        answer.extend(count.to_be_bytes());
+        answer.extend([0; 4]);
+        answer.extend(self.bytes);
+        for address in addresses {
+            // The name of the question.
+            answer.extend([0xc0, 0x0c]);
+            answer.extend(self.record_type.to_be_bytes());
+            answer.extend([0, 1]);
+            answer.extend(ttl.to_be_bytes());
+            match address {
+                IpAddr::V4(address) => {
+                    answer.extend([0, 4]);
+                    answer.extend(address.octets());
+                }
+                IpAddr::V6(address) => {
+                    answer.extend([0, 16]);
+                    answer.extend(address.octets());
+                }
+            }
+        }
+        answer
+    }
+}
+
+impl Told {
+    fn answer(&mut self, asked: &Question<'_>) -> Option<Vec<u8>> {
+        *self.queries.entry(asked.name.clone()).or_default() += 1;
+        match self.mood {
+            Mood::Silent => return None,
+            Mood::Failing => return Some(asked.answer(SERVER_FAILURE, &[], 0)),
+            Mood::Well => {}
+        }
+        let Some((addresses, ttl)) = self.names.get(&asked.name) else {
+            return Some(asked.answer(NO_SUCH_NAME, &[], 0));
+        };
+        let is_wanted = |address: &&IpAddr| match asked.record_type {
+            TYPE_A => address.is_ipv4(),
+            TYPE_AAAA => address.is_ipv6(),
+            _ => false,
+        };
+        let addresses: Vec<_> = addresses.iter().filter(is_wanted).copied().collect();
+        Some(asked.answer(OK, &addresses, *ttl))
+    }
+}
