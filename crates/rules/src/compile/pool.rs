@@ -27,6 +27,8 @@ fn with_tcp(pool: ConnectionPool, tcp: &TcpSettings) -> ConnectionPool {
         tcp_keepalive: tcp.tcp_keepalive,
         max_connection_duration: tcp.max_connection_duration,
         tcp_idle_timeout: tcp.idle_timeout.map(or_no_limit),
+        // Of connections for requests too, unless `http` says something else.
+        idle_timeout: tcp.idle_timeout.map_or(pool.idle_timeout, or_no_limit),
         ..pool
     }
 }

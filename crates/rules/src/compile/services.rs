@@ -51,6 +51,14 @@ impl ServiceView {
         }
     }
 
+    /// Names that the certificates of its endpoints have. A Kubernetes Service says nothing about them.
+    pub(crate) fn subject_alt_names(&self) -> &[String] {
+        match &self.source {
+            Source::Service(_) => &[],
+            Source::Entry(entry) => &entry.subject_alt_names,
+        }
+    }
+
     /// The port of this number.
     pub(crate) fn port(&self, number: u16) -> Option<&PortView> {
         self.ports.iter().find(|port| port.number == number)

@@ -1,6 +1,6 @@
 //! What a decision leads to.
 
-use super::{ExplainedCluster, ExplainedOutcome, ExplainedUpstream, Explanation, nothing};
+use super::{ExplainedCluster, ExplainedOutcome, ExplainedUpstream, Explanation, Place, nothing};
 use crate::{
     Answer, Cluster, ClusterTarget, Decision, Endpoint, Endpoints, Forward, ForwardAction, Outcome,
     Reason, RequestHead, ServicePort,
@@ -114,6 +114,10 @@ pub(super) fn cluster(
             (&missing.key, Vec::new(), Some(missing.reason.to_string()))
         }
     };
+    let found = match target {
+        ClusterTarget::Cluster(cluster) => Some(&**cluster),
+        ClusterTarget::Missing(_) => None,
+    };
     ExplainedCluster {
         host: key.host.to_string(),
         subset: key.subset.as_deref().map(str::to_owned),
@@ -121,6 +125,10 @@ pub(super) fn cluster(
         weight,
         endpoints: addresses,
         missing,
+        policy: found.map(Cluster::policy_in_words).unwrap_or_default(),
+        shaped_by: found
+            .and_then(|cluster| cluster.origin.as_deref())
+            .map(Place::from),
     }
 }
 
