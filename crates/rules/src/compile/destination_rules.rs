@@ -101,6 +101,14 @@ impl RuleIndex {
         true
     }
 
+    /// The rules that the proxy sees for one host each.
+    pub(crate) fn of_one_host(&self) -> impl Iterator<Item = (&Arc<str>, &Arc<DestinationRule>)> {
+        let all = self.by_namespace.values();
+        let all = all.flat_map(|held| [&held.for_workloads, &held.for_all]);
+        all.flat_map(|held| &held.exact)
+            .flat_map(|(host, merged)| merged.rules.iter().map(move |rule| (host, rule)))
+    }
+
     /// The rule for a service that lives in `service_namespace`: of the proxy's namespace, else the
     /// service's, else the root namespace. The first of these with any match decides.
     ///

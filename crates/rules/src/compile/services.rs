@@ -124,6 +124,13 @@ impl Registry {
         self.by_host.get(host)
     }
 
+    /// Whether any service has `host`, be it under a wildcard.
+    pub(crate) fn provides(&self, host: &str) -> bool {
+        let mut wildcards = host.match_indices('.').map(|(at, _)| &host[at..]);
+        self.by_host.contains_key(host)
+            || wildcards.any(|end| self.by_host.contains_key(&*format!("*{end}")))
+    }
+
     /// An object that provides `host`, but not for this proxy.
     pub(crate) fn hidden(&self, host: &str) -> Option<&ResourceRef> {
         self.hidden.get(host)
