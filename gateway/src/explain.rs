@@ -10,7 +10,7 @@ use dataplane::Misdirected;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
 use rules::{
     ExplainRequest, ExplainedCluster, ExplainedOutcome, ExplainedServer, ExplainedUpstream,
-    Explanation, Place,
+    Explanation, Place, PolicyInWords,
 };
 use serde_json::{Value, json};
 use std::fmt::Write as _;
@@ -251,7 +251,26 @@ fn cluster_as_json(cluster: &ExplainedCluster) -> Value {
         "weight": cluster.weight,
         "endpoints": cluster.endpoints,
         "names": cluster.unresolved,
+        "policy": policy_as_json(&cluster.policy),
+        "shaped_by": cluster.shaped_by.as_ref().map(place_as_json),
     })
+}
+
+fn place_as_json(place: &Place) -> Value {
+    json!({
+        "resource": place.resource,
+        "path": place.path,
+        "file": place.file,
+        "line": place.line,
+    })
+}
+
+/// Names of settings, and what they are in words.
+pub(crate) fn policy_as_json(policy: &PolicyInWords) -> Value {
+    let settings = policy.iter();
+    settings
+        .map(|(name, value)| ((*name).to_owned(), Value::from(value.as_str())))
+        .collect()
 }
 
 fn as_text(explanation: &Explanation, request: &ExplainRequest) -> String {
@@ -303,6 +322,7 @@ fn as_text(explanation: &Explanation, request: &ExplainRequest) -> String {
     }
     for cluster in &explanation.clusters {
         text.add("destination", &destination(cluster, &explanation.clusters));
+        text.add_policy(cluster);
     }
     if let Some(upstream) = &explanation.upstream {
         text.add(
@@ -320,6 +340,16 @@ struct Lines(String);
 impl Lines {
     fn add(&mut self, name: &str, value: &str) {
         let _ = writeln!(self.0, "{name:>12}  {value}");
+    }
+
+    fn add_policy(&mut self, cluster: &ExplainedCluster) {
+        let settings = cluster.policy.iter().map(|(name, value)| (*name, value));
+        for (name, value) in settings.filter(|(name, _)| *name != "subset_labels") {
+            self.add("", &format!("{}: {value}", name.replace('_', " ")));
+        }
+        if let Some(place) = &cluster.shaped_by {
+            self.add("", &format!("shaped by {}", shown(place)));
+        }
     }
 
     fn add_upstream(&mut self, upstream: &ExplainedUpstream) {

@@ -283,6 +283,44 @@ fn a_forwarded_request_is_explained() {
     assert!(tried["line"].is_u64() && tried["file"].is_string() && tried["rule"].is_string());
 }
 
+/// A circuit breaker of the original examples, and TLS besides.
+const POLICY: &str = "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: httpbin}\n\
+    spec:\n  host: httpbin\n  trafficPolicy:\n    connectionPool: {tcp: {maxConnections: 1}}\n    \
+    outlierDetection: {consecutive5xxErrors: 1, maxEjectionPercent: 100}\n    \
+    tls: {mode: SIMPLE, sni: httpbin.test, caCertificates: /ca.pem}\n";
+
+/// Promise 2.
+#[test]
+fn the_policy_of_a_destination_is_explained_with_its_place() {
+    let folder = httpbin();
+    fs::write(folder.path().join("policy.yaml"), POLICY).expect("the folder can be written");
+    let url = "http://httpbin.example.com/delay/2";
+    let cluster = json(&explain(folder.path(), &[url]))["clusters"][0].clone();
+    let policy = &cluster["policy"];
+    assert_eq!(policy["load_balancing"], "least request");
+    assert_eq!(policy["max_connections"], "1");
+    assert_eq!(
+        policy["outlier_detection"],
+        "after 1 5xx in a row, for 30s, at most 100%, swept every 10s"
+    );
+    let tls = "SIMPLE, sni httpbin.test, verifies the sni by authorities /ca.pem";
+    assert_eq!(policy["tls"], tls);
+    assert_eq!(policy["max_requests"], Value::Null);
+    let shaped_by = &cluster["shaped_by"];
+    assert_eq!(shaped_by["resource"], "DestinationRule default/httpbin");
+    assert_eq!(
+        (&shaped_by["file"], &shaped_by["line"]),
+        (&"./policy.yaml".into(), &6.into())
+    );
+    let text = stdout(&gateway(
+        folder.path(),
+        &["explain", "--resources", ".", url],
+    ));
+    for said in ["max connections: 1", "tls: SIMPLE", "(./policy.yaml:6)"] {
+        assert!(text.contains(said), "no {said:?} in\n{text}");
+    }
+}
+
 /// Promise 2.
 #[test]
 fn what_nobody_takes_exits_3_and_says_why() {

@@ -119,6 +119,15 @@ impl LocalityPattern {
     }
 }
 
+impl fmt::Display for LocalityPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.as_slice() {
+            [] => f.write_str("anywhere"),
+            parts => f.write_str(&parts.join("/")),
+        }
+    }
+}
+
 /// Who is nearer, and where to go when nobody near is left.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Failover {

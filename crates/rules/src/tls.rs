@@ -40,6 +40,9 @@ pub enum TlsAction {
     Passthrough(TcpRoutes),
     /// TLS goes through as it is, to the cluster that the SNI spells: `outbound_.PORT_.SUBSET_.HOST`. Here by
     /// that spelling, in lower case.
+    ///
+    /// The clusters are those that requests are sent to as well, but their `tls`, `proxy_protocol` and `tunnel` are
+    /// not for these connections, which are in the mesh's TLS already and go through untouched, as in Istio.
     AutoPassthrough(Arc<HostMap<ClusterTarget>>),
 }
 

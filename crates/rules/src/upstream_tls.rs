@@ -27,7 +27,8 @@ pub enum ServerVerification {
     Verified {
         /// Absent: the system's.
         authorities: Option<CredentialRef>,
-        /// Names of which one must be there; a `*` at the end stands for any rest. Empty: the name that is sent.
+        /// Names of which one must be there; a `*` at the end stands for any rest. Empty: the name that is sent,
+        /// or in the mesh, whose certificates do not have it, whoever the authorities signed.
         subject_alt_names: Vec<Arc<str>>,
     },
 }

@@ -3,6 +3,7 @@
 //! Objects are told by name and place and never by content, so that no Secret can be among it.
 
 use super::servers::{of_connections, of_servers};
+use crate::explain::policy_as_json;
 use crate::serve::Serving;
 use config::Published;
 use model::{Origin, Position, Resource};
@@ -124,6 +125,7 @@ fn of_clusters(table: &Table) -> Vec<Value> {
             "port": cluster.key.port,
             "protocol": format!("{:?}", cluster.protocol),
             "load_balancing": format!("{:?}", cluster.load_balancing),
+            "policy": policy_as_json(&cluster.policy_in_words()),
             "origin": cluster.origin.as_deref().map(of_origin),
         })
     });

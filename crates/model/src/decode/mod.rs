@@ -5,11 +5,13 @@ mod fields;
 mod suggest;
 mod values;
 
+mod consistent_hash;
 mod destination_rule;
 mod envelope;
 mod gateway;
 mod kubernetes;
 mod load_balancer;
+mod locality;
 mod service_entry;
 mod sidecar;
 mod tls;

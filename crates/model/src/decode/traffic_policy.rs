@@ -176,9 +176,30 @@ fn outlier_detection(cursor: &Cursor<'_>) -> Option<OutlierDetection> {
                 "consecutiveLocalOriginFailures needs splitExternalLocalOriginErrors: true",
             );
         }
+        warn_of_gateway_errors(fields, &outlier);
         Some(())
     })?;
     Some(outlier)
+}
+
+/// They are among the failures that are counted anyway, unless other statuses are.
+fn warn_of_gateway_errors(fields: &Fields<'_>, outlier: &OutlierDetection) {
+    let (own, all) = (
+        outlier.consecutive_gateway_errors,
+        outlier.consecutive_5xx_errors,
+    );
+    if own >= all
+        && all > 0
+        && outlier.outlier_detection_http_error_codes.is_empty()
+        && let Some(field) = fields.field("consecutiveGatewayErrors")
+    {
+        let message = format!(
+            "consecutiveGatewayErrors has no effect, since {all} consecutive5xxErrors, which count these too, are reached first"
+        );
+        field
+            .warning("ineffective", message)
+            .help("make it less than consecutive5xxErrors, or consecutive5xxErrors 0");
+    }
 }
 
 fn outlier_fields(fields: &Fields<'_>, outlier: &mut OutlierDetection) {

@@ -29,6 +29,11 @@ impl ExportTo {
         }
     }
 
+    /// Whether it is visible in `own`, its own namespace, and nowhere else.
+    pub fn is_only_for(&self, own: &str) -> bool {
+        matches!(self, Self::Namespaces(namespaces) if namespaces.len() == 1 && namespaces.contains(own))
+    }
+
     /// Whether it is visible in `own`, its own namespace, by name and not because everybody sees it.
     pub fn is_private_to(&self, own: &str) -> bool {
         matches!(self, Self::Namespaces(namespaces) if namespaces.contains(own))
@@ -46,5 +51,7 @@ mod tests {
         assert!(ExportTo::MeshDefault.reaches("c") && ExportTo::All.reaches("c"));
         assert!(!ExportTo::Nobody.reaches("c"));
         assert!(some.is_private_to("a") && !ExportTo::All.is_private_to("a"));
+        let own = ExportTo::Namespaces([Arc::from("a")].into());
+        assert!(own.is_only_for("a") && !own.is_only_for("b") && !some.is_only_for("a"));
     }
 }

@@ -521,7 +521,6 @@ fn what_is_not_honoured_yet_is_said_field_by_field() {
             "spec.http[0].match[0].headers[\"@request.auth.claims[a.b][c]\"]:",
             "spec.http[0].match[0].withoutHeaders[\"@request.auth.claims.blocked\"]:",
             "spec.http[0].match[0].statPrefix:",
-            "spec.http[0].retries.retryRemoteLocalities:",
         ],
     );
 }

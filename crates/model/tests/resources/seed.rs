@@ -16,6 +16,7 @@ fn examples_that_are_current_are_accepted_without_a_word() {
         seed!("04-default-route-v1"),
         seed!("05-canary-weights"),
         seed!("07-all-v2"),
+        seed!("08-subset-connection-limit"),
         seed!("09-gateway-http"),
         seed!("10-virtualservice-httpbin"),
         seed!("12-serviceentry-egress"),
@@ -138,16 +139,6 @@ fn a_rule_without_a_route_is_refused_with_its_place() {
     assert_eq!(
         diagnostic.position.as_ref().unwrap().to_string(),
         "test.yaml:9:5"
-    );
-}
-
-#[test]
-fn what_comes_later_is_accepted_with_a_warning() {
-    check_told(
-        seed!("08-subset-connection-limit"),
-        &[
-            "warning not_honoured 14:27 spec.subsets[0].trafficPolicy.connectionPool.tcp.maxConnections: maxConnections is not honoured yet",
-        ],
     );
 }
 

@@ -91,8 +91,9 @@ fn distribute(entries: &[LocalityDistribute], proxy: &Proxy) -> Localities {
 /// `None`: nothing tells anybody apart.
 fn failover(setting: &LocalityLbSetting, proxy: &Proxy) -> Option<Failover> {
     let labels = &setting.failover_priority;
-    let by_place = labels.is_empty() || !setting.failover.is_empty();
-    if labels.is_empty() && proxy.locality.is_unknown() {
+    let is_known = !proxy.locality.is_unknown();
+    let by_place = is_known && (labels.is_empty() || !setting.failover.is_empty());
+    if labels.is_empty() && !by_place {
         return None;
     }
     let labels = labels

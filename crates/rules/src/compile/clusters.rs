@@ -165,7 +165,7 @@ impl<'r> Shape<'r> {
             pool: pool::connection_pool(&policy, mesh),
             outlier_detection: policy.outlier_detection.map(without_place),
             tls: tls
-                .and_then(|tls| upstream_tls::upstream_tls(tls, &key))
+                .and_then(|tls| upstream_tls::upstream_tls(tls, &key, service.subject_alt_names()))
                 .map(Arc::new),
             tunnel: policy.of_all_ports.tunnel.map(|tunnel| TunnelSettings {
                 at: At::default(),

@@ -12,6 +12,8 @@ use std::sync::Arc;
 pub(crate) struct RuleIndex {
     rules: Objects<DestinationRule>,
     by_namespace: HashMap<Arc<str>, NamespaceRules>,
+    /// Those of the root namespace that are for itself only, if the proxy is there.
+    private_of_root: NamespaceRules,
 }
 
 /// The rules of one namespace, those with a workload selector apart.
@@ -81,22 +83,37 @@ impl RuleIndex {
         }
         self.rules = resources.destination_rules.clone();
         self.by_namespace = HashMap::new();
+        self.private_of_root = NamespaceRules::default();
         let mut rules: Vec<_> = self.rules.values().collect();
         rules.sort_by(|one, other| age(one).cmp(&age(other)));
         for rule in rules {
             let namespace = &rule.meta.reference.namespace;
             let held = self.by_namespace.entry(namespace.clone()).or_default();
             held.add(rule, proxy, mesh);
+            if is_private_of_root(rule, mesh) {
+                self.private_of_root.add(rule, proxy, mesh);
+            }
         }
         for held in self.by_namespace.values_mut() {
-            held.for_workloads.sort();
-            held.for_all.sort();
+            held.sort();
         }
+        self.private_of_root.sort();
         true
+    }
+
+    /// The rules that the proxy sees for one host each.
+    pub(crate) fn of_one_host(&self) -> impl Iterator<Item = (&Arc<str>, &Arc<DestinationRule>)> {
+        let all = self.by_namespace.values();
+        let all = all.flat_map(|held| [&held.for_workloads, &held.for_all]);
+        all.flat_map(|held| &held.exact)
+            .flat_map(|(host, merged)| merged.rules.iter().map(move |rule| (host, rule)))
     }
 
     /// The rule for a service that lives in `service_namespace`: of the proxy's namespace, else the
     /// service's, else the root namespace. The first of these with any match decides.
+    ///
+    /// A proxy in the root namespace has rules of its own in those that are for that namespace only; the others
+    /// there are for everybody, and come last.
     pub(crate) fn select(
         &self,
         host: &str,
@@ -104,23 +121,21 @@ impl RuleIndex {
         proxy: &Proxy,
         mesh: &Mesh,
     ) -> Option<&MergedRule> {
-        let own = (proxy.namespace != mesh.root_namespace).then_some(&*proxy.namespace);
-        let levels = own
-            .into_iter()
-            .chain([service_namespace, &*mesh.root_namespace]);
-        levels.into_iter().find_map(|namespace| {
-            let held = self.by_namespace.get(namespace)?;
-            held.for_workloads
-                .select(host)
-                .or_else(|| held.for_all.select(host))
-        })
+        let of = |namespace: &str| self.by_namespace.get(namespace);
+        let own = match proxy.namespace == mesh.root_namespace {
+            true => Some(&self.private_of_root),
+            false => of(&proxy.namespace),
+        };
+        let levels = [own, of(service_namespace), of(&mesh.root_namespace)];
+        let mut levels = levels.into_iter().flatten();
+        levels.find_map(|held| held.select(host))
     }
 }
 
 impl NamespaceRules {
     /// Keeps what can ever hold for the proxy.
     fn add(&mut self, rule: &Arc<DestinationRule>, proxy: &Proxy, mesh: &Mesh) {
-        if !rule.export_to.reaches(&proxy.namespace) {
+        if !is_seen(rule, proxy, mesh) {
             return;
         }
         let rules = match &rule.workload_selector {
@@ -139,6 +154,39 @@ impl NamespaceRules {
             rule,
         );
     }
+
+    fn sort(&mut self) {
+        self.for_workloads.sort();
+        self.for_all.sort();
+    }
+
+    /// The most specific host decides, and of two rules for it the one that selects workloads.
+    fn select(&self, host: &str) -> Option<&MergedRule> {
+        let of_workloads = self.for_workloads.select(host);
+        let of_all = self.for_all.select(host);
+        let chosen = match (of_workloads, of_all) {
+            (Some(one), Some(other)) if other.pattern < one.pattern => Some(other),
+            (one, other) => one.or(other),
+        };
+        chosen.map(|found| found.rule)
+    }
+}
+
+/// Whether a rule is for the proxy: one of its own namespace is, whomever else it is exported to.
+fn is_seen(rule: &DestinationRule, proxy: &Proxy, mesh: &Mesh) -> bool {
+    let is_own = *proxy.namespace == *rule.meta.namespace();
+    is_own && proxy.namespace != mesh.root_namespace || rule.export_to.reaches(&proxy.namespace)
+}
+
+fn is_private_of_root(rule: &DestinationRule, mesh: &Mesh) -> bool {
+    let own = rule.meta.namespace();
+    *own == *mesh.root_namespace && rule.export_to.is_only_for(own)
+}
+
+/// A rule, and the host that it was found by. The most specific host comes first; an exact one has none.
+struct Found<'r> {
+    pattern: Option<&'r HostPattern>,
+    rule: &'r MergedRule,
 }
 
 impl HostRules {
@@ -173,20 +221,26 @@ impl HostRules {
             .sort_by(|(one, _), (other, _)| one.cmp(other));
     }
 
-    fn select(&self, host: &str) -> Option<&MergedRule> {
-        let exact = self.exact.get(host);
-        exact.or_else(|| {
-            self.wildcards
-                .iter()
-                .find(|(pattern, _)| pattern.matches(host))
-                .map(|(_, rule)| rule)
+    fn select(&self, host: &str) -> Option<Found<'_>> {
+        if let Some(rule) = self.exact.get(host) {
+            return Some(Found {
+                pattern: None,
+                rule,
+            });
+        }
+        let mut wildcards = self.wildcards.iter();
+        let (pattern, rule) = wildcards.find(|(pattern, _)| pattern.matches(host))?;
+        Some(Found {
+            pattern: Some(pattern),
+            rule,
         })
     }
 }
 
-/// Rules that are seen by different namespaces are not merged; the oldest counts.
+/// Rules that are seen by different namespaces or workloads are not merged; the oldest counts.
 fn merge(held: &mut MergedRule, rule: &Arc<DestinationRule>) {
-    if held.first().export_to == rule.export_to {
+    let first = held.first();
+    if first.export_to == rule.export_to && first.workload_selector == rule.workload_selector {
         held.rules.push(rule.clone());
     }
 }

@@ -1,16 +1,14 @@
 //! Istio's `Destination` to a cluster.
 
 use super::Scope;
+use super::balancer_findings::balancer_findings;
 use super::clusters::{NoCluster, Traffic};
 use super::diagnostics::{Help, warning};
 use super::part::{Layer, Part};
-use super::policy::EffectivePolicy;
 use super::resolve::Resolved;
 use super::services::Source;
 use crate::{ClusterKey, ClusterTarget, MissingCluster};
-use model::{
-    Destination, Diagnostic, LoadBalancerPolicy, PortProtocol, Resolution, SimpleLb, VirtualService,
-};
+use model::{Destination, Diagnostic, PortProtocol, Resolution, VirtualService};
 use std::sync::Arc;
 
 impl Scope<'_> {
@@ -53,7 +51,8 @@ impl Scope<'_> {
         match found {
             Ok(cluster) => {
                 part.diagnostics.extend(site.unresolved());
-                part.diagnostics.extend(passthrough(&key, &resolved));
+                let told = balancer_findings(&key, &resolved, &self.options.proxy);
+                part.diagnostics.extend(told);
                 part.use_cluster(&cluster);
                 ClusterTarget::Cluster(cluster)
             }
@@ -198,34 +197,4 @@ impl Site<'_> {
         );
         Some(self.warning("not_yet_resolved", ".host", message))
     }
-}
-
-/// A load balancer that would need the address the client wanted, which nobody wants of a gateway.
-fn passthrough(key: &ClusterKey, resolved: &Resolved) -> Option<Diagnostic> {
-    let rule = resolved.rule.as_ref()?;
-    let of_subset = key.subset.as_deref().and_then(|name| rule.subset(name));
-    let subset_policy = of_subset.and_then(|(rule, _, subset)| {
-        Some((&rule.meta.reference, subset.traffic_policy.as_ref()?))
-    });
-    let of_service = rule.traffic_policy();
-    let policy = EffectivePolicy::of(
-        of_service.map(|(rule, policy)| (&rule.meta.reference, policy)),
-        subset_policy,
-        key.port,
-    );
-    let settings = policy.load_balancer?;
-    if settings.policy != LoadBalancerPolicy::Simple(SimpleLb::Passthrough) {
-        return None;
-    }
-    let owner = of_subset
-        .map(|(rule, _, _)| rule)
-        .or_else(|| of_service.map(|(rule, _)| rule))?;
-    let message = "PASSTHROUGH has no meaning where requests have no original destination; least request is used";
-    Some(warning(
-        &owner.meta,
-        "passthrough",
-        "spec",
-        settings.at,
-        message,
-    ))
 }

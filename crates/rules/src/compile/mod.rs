@@ -5,6 +5,7 @@
 //! as a whole: what cannot be obeyed is left out and told.
 
 mod answers;
+mod balancer_findings;
 mod balancing;
 mod bindings;
 mod clusters;
@@ -151,6 +152,7 @@ impl Compiler {
             ..
         } = run;
 
+        diagnostics.extend(self.resolver.unprovided(&self.options.proxy));
         diagnostics.extend(findings);
         diagnostics.extend(of_parts(&parts));
         diagnostics.extend(of_hosts(&hosts));

@@ -66,7 +66,7 @@ impl<'p> EffectivePolicy<'p> {
         let levels = || [subset, service].into_iter().flatten();
         let mut effective = Self::default();
         for (rule, policy) in levels() {
-            if let Some(settings) = port_settings(policy, port) {
+            if let Some(settings) = policy.port_settings(port) {
                 effective = effective.over(Self::of_port(settings, rule));
                 break;
             }
@@ -108,13 +108,6 @@ impl<'p> EffectivePolicy<'p> {
             of_all_ports: self.of_all_ports.over(below.of_all_ports),
         }
     }
-}
-
-fn port_settings(policy: &TrafficPolicy, port: u16) -> Option<&PortTrafficPolicy> {
-    policy
-        .port_level_settings
-        .iter()
-        .find(|settings| settings.port == port)
 }
 
 #[cfg(test)]

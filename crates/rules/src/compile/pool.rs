@@ -14,10 +14,14 @@ pub(super) fn connection_pool(policy: &EffectivePolicy<'_>, mesh: &Mesh) -> Conn
         retry_budget: policy.of_all_ports.retry_budget.copied(),
         ..ConnectionPool::default()
     };
-    let tcp = settings.and_then(|pool| pool.tcp.as_ref());
-    let with_tcp = tcp.map_or(of_mesh.clone(), |tcp| with_tcp(of_mesh, tcp));
-    let http = settings.and_then(|pool| pool.http.as_ref());
-    http.map_or(with_tcp.clone(), |http| with_http(with_tcp, http))
+    let with_tcp = match settings.and_then(|pool| pool.tcp.as_ref()) {
+        Some(tcp) => with_tcp(of_mesh, tcp),
+        None => of_mesh,
+    };
+    match settings.and_then(|pool| pool.http.as_ref()) {
+        Some(http) => with_http(with_tcp, http),
+        None => with_tcp,
+    }
 }
 
 fn with_tcp(pool: ConnectionPool, tcp: &TcpSettings) -> ConnectionPool {
@@ -27,6 +31,8 @@ fn with_tcp(pool: ConnectionPool, tcp: &TcpSettings) -> ConnectionPool {
         tcp_keepalive: tcp.tcp_keepalive,
         max_connection_duration: tcp.max_connection_duration,
         tcp_idle_timeout: tcp.idle_timeout.map(or_no_limit),
+        // Of connections for requests too, unless `http` says something else.
+        idle_timeout: tcp.idle_timeout.map_or(pool.idle_timeout, or_no_limit),
         ..pool
     }
 }

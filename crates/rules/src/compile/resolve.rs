@@ -1,10 +1,11 @@
 //! What a destination's host stands for: the service, and the DestinationRule that holds for it.
 
 use super::destination_rules::{MergedRule, RuleIndex};
+use super::diagnostics::{Help, warning};
 use super::services::{Registry, ServiceView};
 use super::{Mesh, Proxy};
 use ahash::{HashMap, HashMapExt};
-use model::{ResourceRef, Resources};
+use model::{DestinationRule, Diagnostic, ResourceRef, Resources};
 use std::sync::Arc;
 
 /// What is known of a host. The same `Arc` as long as nothing about it changes.
@@ -93,6 +94,41 @@ impl Resolver {
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.known.len() + self.stale.len()
+    }
+
+    /// What is to be said about DestinationRules for hosts that there are not.
+    pub(crate) fn unprovided(&self, proxy: &Proxy) -> Vec<Diagnostic> {
+        let rules = self.rules.of_one_host();
+        let unprovided = rules.filter(|(host, _)| !self.services.provides(host));
+        let mut told: Vec<_> = unprovided
+            .map(|(host, rule)| self.no_service(host, rule, proxy))
+            .collect();
+        told.sort_by(|one, other| one.resource.cmp(&other.resource));
+        told
+    }
+
+    fn no_service(&self, host: &Arc<str>, rule: &DestinationRule, proxy: &Proxy) -> Diagnostic {
+        let message = match self.services.hidden(host) {
+            Some(provider) => format!(
+                "{provider} provides host {host:?}, but is not exported to namespace {:?}",
+                proxy.namespace
+            ),
+            None => format!("no Service or ServiceEntry provides host {host:?}"),
+        };
+        let told = warning(
+            &rule.meta,
+            "unknown_host",
+            "spec.host",
+            rule.host.at,
+            message,
+        );
+        if !rule.host.value.is_short() {
+            return told.help("nothing of this rule has an effect until it exists");
+        }
+        let namespace = rule.meta.namespace();
+        told.help(format!(
+            "a name without a dot stands for a service of the object's namespace, {namespace:?}"
+        ))
     }
 
     fn look_up(&self, host: &Arc<str>, proxy: &Proxy, mesh: &Mesh) -> Resolved {

@@ -51,6 +51,14 @@ impl ServiceView {
         }
     }
 
+    /// Names that the certificates of its endpoints have. A Kubernetes Service says nothing about them.
+    pub(crate) fn subject_alt_names(&self) -> &[String] {
+        match &self.source {
+            Source::Service(_) => &[],
+            Source::Entry(entry) => &entry.subject_alt_names,
+        }
+    }
+
     /// The port of this number.
     pub(crate) fn port(&self, number: u16) -> Option<&PortView> {
         self.ports.iter().find(|port| port.number == number)
@@ -114,6 +122,13 @@ impl Registry {
     /// The service of a fully qualified host.
     pub(crate) fn get(&self, host: &str) -> Option<&ServiceView> {
         self.by_host.get(host)
+    }
+
+    /// Whether any service has `host`, be it under a wildcard.
+    pub(crate) fn provides(&self, host: &str) -> bool {
+        let mut wildcards = host.match_indices('.').map(|(at, _)| &host[at..]);
+        self.by_host.contains_key(host)
+            || wildcards.any(|end| self.by_host.contains_key(&*format!("*{end}")))
     }
 
     /// An object that provides `host`, but not for this proxy.

@@ -8,7 +8,13 @@ use std::sync::Arc;
 const SYSTEM: &str = "system";
 
 /// How TLS is begun with the endpoints of a cluster. `None`: it is not.
-pub(super) fn upstream_tls(tls: &ClientTlsSettings, key: &ClusterKey) -> Option<UpstreamTls> {
+///
+/// The names that the service itself says its certificates have count where the DestinationRule names none.
+pub(super) fn upstream_tls(
+    tls: &ClientTlsSettings,
+    key: &ClusterKey,
+    names_of_service: &[String],
+) -> Option<UpstreamTls> {
     let mesh = match tls.mode {
         ClientTlsMode::Disable => return None,
         ClientTlsMode::Simple | ClientTlsMode::Mutual => false,
@@ -16,7 +22,7 @@ pub(super) fn upstream_tls(tls: &ClientTlsSettings, key: &ClusterKey) -> Option<
     };
     Some(UpstreamTls {
         certificate: certificate(tls),
-        verification: verification(tls),
+        verification: verification(tls, names_of_service),
         sni: match &tls.sni {
             Some(sni) => Some(sni.as_str().into()),
             None => mesh.then(|| spelt(key)),
@@ -37,14 +43,18 @@ fn certificate(tls: &ClientTlsSettings) -> Option<CredentialRef> {
     }
 }
 
-fn verification(tls: &ClientTlsSettings) -> ServerVerification {
+fn verification(tls: &ClientTlsSettings, names_of_service: &[String]) -> ServerVerification {
     if tls.insecure_skip_verify == Some(true) {
         return ServerVerification::Nothing;
     }
-    let names = tls.subject_alt_names.iter();
+    let names = match tls.subject_alt_names.as_slice() {
+        [] => names_of_service,
+        names => names,
+    };
+    let names = names.iter().map(|name| Arc::from(name.as_str()));
     ServerVerification::Verified {
         authorities: authorities(tls),
-        subject_alt_names: names.map(|name| Arc::from(name.as_str())).collect(),
+        subject_alt_names: names.collect(),
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod connection;
 mod observer;
+mod policy;
 mod reply;
 
 #[cfg(test)]
@@ -16,6 +17,7 @@ use crate::{
 };
 use http::{HeaderMap, StatusCode};
 use observer::Tried;
+pub use policy::PolicyInWords;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -167,6 +169,10 @@ pub struct ExplainedCluster {
     pub unresolved: Vec<String>,
     /// Why there is no such cluster: requests are answered 503.
     pub missing: Option<String>,
+    /// What holds for it. Empty where it is missing.
+    pub policy: PolicyInWords,
+    /// The DestinationRule that shaped it, if one did.
+    pub shaped_by: Option<Place>,
 }
 
 /// What is sent upstream.

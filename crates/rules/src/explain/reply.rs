@@ -1,6 +1,6 @@
 //! What a decision leads to.
 
-use super::{ExplainedCluster, ExplainedOutcome, ExplainedUpstream, Explanation, nothing};
+use super::{ExplainedCluster, ExplainedOutcome, ExplainedUpstream, Explanation, Place, nothing};
 use crate::{
     Answer, Cluster, ClusterTarget, Decision, Endpoint, Endpoints, Forward, ForwardAction, Outcome,
     Reason, RequestHead, ServicePort,
@@ -112,25 +112,30 @@ pub(super) fn cluster(
         ClusterTarget::Cluster(cluster) => (&cluster.key, None),
         ClusterTarget::Missing(missing) => (&missing.key, Some(missing.reason.to_string())),
     };
+    let found = match target {
+        ClusterTarget::Cluster(cluster) => Some(&**cluster),
+        ClusterTarget::Missing(_) => None,
+    };
     let port = ServicePort {
         host: key.host.clone(),
         port: key.port,
     };
-    let addresses = match target {
-        ClusterTarget::Cluster(cluster) => addresses(cluster, &port, endpoints),
-        ClusterTarget::Missing(_) => Vec::new(),
-    };
+    let addresses = found.map(|cluster| addresses(cluster, &port, endpoints));
     let unresolved = endpoints.unresolved.get(&port).into_iter();
     ExplainedCluster {
         host: key.host.to_string(),
         subset: key.subset.as_deref().map(str::to_owned),
         port: key.port,
         weight,
-        endpoints: addresses,
+        endpoints: addresses.unwrap_or_default(),
         unresolved: unresolved
             .flat_map(|names| names.iter().map(ToString::to_string))
             .collect(),
         missing,
+        policy: found.map(Cluster::policy_in_words).unwrap_or_default(),
+        shaped_by: found
+            .and_then(|cluster| cluster.origin.as_deref())
+            .map(Place::from),
     }
 }
 

@@ -174,6 +174,8 @@ pub(crate) struct Want {
     pub(crate) grpc_status: Option<u32>,
     /// Part of the reason for a missing cluster.
     pub(crate) reason: Option<String>,
+    /// The cluster's policy in the words of `explain`; `none` for what is not set.
+    pub(crate) cluster_is: BTreeMap<String, String>,
     pub(crate) connect_timeout: Option<String>,
     /// The TLS server: `default/gw/https`
     pub(crate) server: Option<String>,

@@ -15,11 +15,38 @@ use std::sync::Arc;
 const PEER: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
 const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 2));
 
+/// What may stand in `cluster_is`, so that a slip is not taken for what is not set.
+const SETTINGS: &[&str] = &[
+    "shaped_by",
+    "load_balancing",
+    "subset_labels",
+    "localities",
+    "warmup",
+    "outlier_detection",
+    "tls",
+    "tunnel",
+    "proxy_protocol",
+    "max_connections",
+    "max_pending_requests",
+    "max_requests",
+    "max_requests_per_connection",
+    "max_retries",
+    "retry_budget",
+    "connect_timeout",
+    "max_connection_duration",
+    "idle_timeout",
+    "tcp_idle_timeout",
+    "tcp_keepalive",
+    "max_concurrent_streams",
+    "http2_keep_alive",
+];
+
 /// What became of a request, in the words of `want`.
 pub(crate) struct Outcome {
     got: BTreeMap<&'static str, String>,
     headers: BTreeMap<String, String>,
     response_headers: BTreeMap<String, String>,
+    policy: BTreeMap<String, String>,
 }
 
 type Lines = Vec<(HeaderName, HeaderValue)>;
@@ -30,6 +57,7 @@ impl Outcome {
             got: BTreeMap::new(),
             headers: BTreeMap::new(),
             response_headers: BTreeMap::new(),
+            policy: BTreeMap::new(),
         };
         let target = call.target();
         let listener = table.listeners.get(&ListenerKey {
@@ -259,6 +287,14 @@ impl Outcome {
             "connect_timeout",
             format!("{:?}", cluster.pool.connect_timeout),
         );
+        let policy = cluster.policy_in_words().into_iter();
+        self.policy = policy
+            .map(|(name, value)| (name.to_owned(), value))
+            .chain(cluster.origin.as_ref().map(|origin| {
+                let place = format!("{} {}", origin.resource.name, origin.path);
+                ("shaped_by".to_owned(), place)
+            }))
+            .collect();
     }
 
     fn record_headers(&mut self, forward: &Forward<'_>, head: &RequestHead<'_>) {
@@ -346,6 +382,15 @@ impl Outcome {
                 "reason: wanted {reason:?}, got {:?}",
                 self.got.get("reason")
             ));
+        }
+        for (name, wanted) in &want.cluster_is {
+            assert!(SETTINGS.contains(&&**name), "{name:?} is no setting");
+            let got = self.policy.get(name).map_or("none", String::as_str);
+            if got != wanted {
+                differences.push(format!(
+                    "cluster_is: {name}: wanted {wanted:?}, got {got:?}"
+                ));
+            }
         }
         differences.extend(differing("headers", &want.headers, &self.headers));
         differences.extend(differing(

@@ -2,6 +2,13 @@
 
 use crate::decode::{Cursor, Fields};
 use crate::{ClientTlsMode, ClientTlsSettings};
+use std::net::IpAddr;
+
+/// What stands for the authorities of the system.
+const SYSTEM: &str = "system";
+
+/// Bytes of a name in TLS.
+const MAX_SNI: usize = 253;
 
 const CLIENT_MODES: &[(&str, ClientTlsMode)] = &[
     ("DISABLE", ClientTlsMode::Disable),
@@ -23,7 +30,7 @@ pub(in crate::decode) fn client_tls(cursor: &Cursor<'_>) -> Option<ClientTlsSett
             ca_certificates: fields.string("caCertificates"),
             credential_name: fields.string("credentialName"),
             subject_alt_names: fields.strings("subjectAltNames"),
-            sni: fields.string("sni"),
+            sni: fields.maybe("sni", sni),
             insecure_skip_verify: fields.bool("insecureSkipVerify"),
             ca_crl: fields.string("caCrl"),
         };
@@ -32,7 +39,77 @@ pub(in crate::decode) fn client_tls(cursor: &Cursor<'_>) -> Option<ClientTlsSett
     })
 }
 
+/// Absent when it is empty, as in protobuf.
+fn sni(cursor: &Cursor<'_>) -> Option<String> {
+    let name = cursor.string().filter(|name| !name.is_empty())?;
+    let is_of_names = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    let is_name = name.len() <= MAX_SNI
+        && name.bytes().all(is_of_names)
+        && name.split('.').all(|label| !label.is_empty());
+    if !is_name || name.parse::<IpAddr>().is_ok() {
+        cursor
+            .error(
+                "invalid_value",
+                format!("{name:?} is no name that TLS can ask for"),
+            )
+            .help("a host name without wildcard, no address");
+        return None;
+    }
+    Some(name)
+}
+
+/// Fields that say what is shown.
+const CERTIFICATES: &[&str] = &["clientCertificate", "privateKey"];
+
+/// Fields that say what the server must show.
+const AUTHORITIES: &[&str] = &["caCertificates", "caCrl", "subjectAltNames"];
+
+fn warn_of_ignored(fields: &Fields<'_>, names: &[&'static str], why: &str) {
+    for name in names.iter().filter(|name| fields.has(name)) {
+        if let Some(field) = fields.field(name) {
+            field.warning("ineffective", format!("{name} is ignored, {why}"));
+        }
+    }
+}
+
+fn warn_of_settings(fields: &Fields<'_>, tls: &ClientTlsSettings) {
+    let is_verified = tls.insecure_skip_verify != Some(true);
+    let authorities = tls.ca_certificates.as_deref().unwrap_or(SYSTEM);
+    match tls.mode {
+        ClientTlsMode::Disable => {
+            let why = "since mode DISABLE begins no TLS";
+            warn_of_ignored(fields, CERTIFICATES, why);
+            warn_of_ignored(fields, AUTHORITIES, why);
+            warn_of_ignored(fields, &["credentialName", "sni"], why);
+            return;
+        }
+        ClientTlsMode::Simple => {
+            let why = "since mode SIMPLE shows no certificate";
+            warn_of_ignored(fields, CERTIFICATES, why);
+        }
+        ClientTlsMode::Mutual | ClientTlsMode::IstioMutual => {}
+    }
+    if !is_verified {
+        warn_of_ignored(
+            fields,
+            &["caCrl"],
+            "since insecureSkipVerify verifies nothing",
+        );
+    } else if authorities == SYSTEM
+        && tls.mode != ClientTlsMode::IstioMutual
+        && let Some(field) = fields.field("caCrl")
+    {
+        field
+            .warning(
+                "not_honoured",
+                "caCrl is not honoured with the system's authorities",
+            )
+            .help("name the authorities in caCertificates");
+    }
+}
+
 fn check_client(fields: &Fields<'_>, tls: &ClientTlsSettings) {
+    warn_of_settings(fields, tls);
     for name in ["clientCertificate", "privateKey", "caCertificates", "caCrl"] {
         fields.exclusive(&["credentialName", name]);
     }

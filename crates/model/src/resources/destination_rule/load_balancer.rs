@@ -77,9 +77,9 @@ pub enum HashKey {
 /// Source: Istio `ConsistentHashLB.HTTPCookie`.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct HashCookie {
-    /// Its name.
+    /// Its name, a token.
     pub name: String,
-    /// Its path. Absent: none is sent.
+    /// Its path, visible ASCII without `;`. Absent: none is sent.
     pub path: Option<String>,
     /// Absent: never made. Zero: a session cookie. Otherwise its `Max-Age`.
     pub ttl: Option<Duration>,
@@ -90,9 +90,9 @@ pub struct HashCookie {
 /// An attribute of a generated cookie.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct CookieAttribute {
-    /// Its name.
+    /// Its name, a token.
     pub name: String,
-    /// Absent: a bare name.
+    /// Visible ASCII without `;`. Absent: a bare name.
     pub value: Option<String>,
 }
 
@@ -119,11 +119,13 @@ impl Default for HashAlgorithm {
     }
 }
 
-/// How localities are preferred. Of `distribute` and the failovers there is one at most.
+/// How localities are preferred. Beside `distribute` there is no failover; of two failovers the labels come first.
 ///
 /// Source: Istio `LocalityLoadBalancerSetting`.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct LocalityLbSetting {
+    /// Where it stands.
+    pub at: At,
     /// Absent: the mesh's, which is true.
     pub enabled: Option<bool>,
     /// Shares by where the client is.
@@ -137,9 +139,9 @@ pub struct LocalityLbSetting {
 /// Shares of localities for clients of one.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct LocalityDistribute {
-    /// `region/zone/subzone`, with `*`.
+    /// `region/zone/subzone`, of which the last written may be `*`.
     pub from: String,
-    /// Percent by locality; their sum is 100.
+    /// Percent by locality, at least 1; their sum is 100, and none is in another but for `*`.
     pub to: BTreeMap<String, u32>,
 }
 
@@ -174,6 +176,6 @@ pub struct Warmup {
     pub duration: Duration,
     /// The share at the beginning. Default 10 %.
     pub minimum_percent: Percent,
-    /// The form of the ramp, at least 1. Default 1: linear.
+    /// The form of the ramp, finite and at least 1. Default 1: linear.
     pub aggression: f64,
 }

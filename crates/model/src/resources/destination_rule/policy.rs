@@ -29,6 +29,14 @@ pub struct TrafficPolicy {
     pub retry_budget: Option<RetryBudget>,
 }
 
+impl TrafficPolicy {
+    /// What holds for a service port instead of the policy's own blocks.
+    pub fn port_settings(&self, port: u16) -> Option<&PortTrafficPolicy> {
+        let mut settings = self.port_level_settings.iter();
+        settings.find(|settings| settings.port == port)
+    }
+}
+
 /// The policy of one service port.
 ///
 /// Source: Istio `TrafficPolicy.PortTrafficPolicy`.
