@@ -8,6 +8,7 @@
 //! whatever is waited for is polled with a deadline ([`eventually`]).
 
 mod authority;
+mod census;
 mod client;
 mod gate;
 mod gateway;
@@ -16,11 +17,13 @@ mod httpbin;
 mod openssl;
 mod origin;
 mod pebble;
+mod policies;
 mod poll;
 mod port;
 mod programs;
 mod resources;
 mod scrape;
+mod secure_origin;
 mod setup;
 mod tcp_origin;
 mod tls;
@@ -37,6 +40,7 @@ pub use httpbin::Httpbin;
 pub use openssl::{Handshake, s_client};
 pub use origin::{After, Exchange, Origin};
 pub use pebble::{Pebble, PebbleOptions};
+pub use policies::{Place, destination_rule, service_entry};
 pub use poll::{PATIENCE, eventually, poll_for};
 pub use port::Port;
 pub use programs::{Ran, gateway_binary, run, run_gateway};
@@ -45,6 +49,7 @@ pub use resources::{
     service_of, virtual_service,
 };
 pub use scrape::Samples;
+pub use secure_origin::{SecureOrigin, Visit};
 pub use setup::{Ports, Setup};
 pub use tcp_origin::TcpOrigin;
 pub use tls::{TlsClient, TlsConnection, TlsStream};
