@@ -86,6 +86,15 @@ impl Exchange<'_> {
         self.write(&bytes)
     }
 
+    /// The address that was asked: not always the same where an origin listens on several.
+    ///
+    /// # Errors
+    ///
+    /// What the socket says.
+    pub fn local_address(&self) -> io::Result<SocketAddr> {
+        self.reader.get_ref().local_addr()
+    }
+
     /// Writes bytes as they are.
     ///
     /// # Errors
@@ -179,6 +188,15 @@ impl Origin {
     pub fn named(name: &'static str) -> Self {
         Self::serving(move |exchange| {
             exchange.reply(200, &[("Content-Type", "text/plain")], name.as_bytes())?;
+            Ok(After::Keep)
+        })
+    }
+
+    /// Listens on all addresses of 127.0.0.0/8, and answers 200 with the one that was asked.
+    pub fn everywhere() -> Self {
+        Self::bound_to((Ipv4Addr::UNSPECIFIED, 0), |exchange| {
+            let asked = exchange.local_address()?.ip().to_string();
+            exchange.reply(200, &[], asked.as_bytes())?;
             Ok(After::Keep)
         })
     }

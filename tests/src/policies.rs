@@ -1,7 +1,7 @@
 //! Resources about destinations: DestinationRules, and ServiceEntries with endpoints at places.
 
 use std::fmt::Write as _;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 
 /// A DestinationRule in `default` for one host, with the fields of its `spec` as they stand in a file, from the
 /// first column.
@@ -16,6 +16,33 @@ pub fn destination_rule(host: &str, spec: &str) -> String {
     );
     for line in spec.lines() {
         let _ = writeln!(text, "  {line}");
+    }
+    text
+}
+
+/// As [`crate::service`], found at these addresses, all on one port.
+pub fn service_at(name: &str, port: u16, addresses: &[Ipv4Addr], endpoint: u16) -> String {
+    let mut text = crate::service(name, port, &[]);
+    text += "---\n";
+    text += &endpoint_slice(name, addresses, endpoint);
+    text
+}
+
+/// The EndpointSlice of a Service in `default` with one HTTP port.
+pub fn endpoint_slice(service: &str, addresses: &[Ipv4Addr], port: u16) -> String {
+    let mut text = format!(
+        "apiVersion: discovery.k8s.io/v1\n\
+         kind: EndpointSlice\n\
+         metadata:\n  \
+           name: {service}-1\n  \
+           namespace: default\n  \
+           labels: {{kubernetes.io/service-name: {service}}}\n\
+         addressType: IPv4\n\
+         ports: [{{name: http, port: {port}, protocol: TCP}}]\n\
+         endpoints:\n"
+    );
+    for address in addresses {
+        let _ = writeln!(text, "- addresses: [{address}]");
     }
     text
 }

@@ -106,6 +106,13 @@ impl Setup {
         self
     }
 
+    /// With a file beside its bootstrap file that only the owner can read.
+    #[must_use]
+    pub fn beside(self, name: &str, content: &str) -> Self {
+        put_secret(&self.folder().join(name), content);
+        self
+    }
+
     /// At this place, `region/zone/subzone`.
     #[must_use]
     pub fn locality(mut self, place: &str) -> Self {
