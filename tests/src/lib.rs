@@ -26,6 +26,7 @@ mod resources;
 mod scrape;
 mod secure_origin;
 mod setup;
+mod switch;
 mod tcp_origin;
 mod tls;
 mod traffic;
@@ -53,6 +54,7 @@ pub use resources::{
 pub use scrape::Samples;
 pub use secure_origin::{SecureOrigin, Visit};
 pub use setup::{Ports, Setup};
+pub use switch::Switch;
 pub use tcp_origin::TcpOrigin;
 pub use tls::{TlsClient, TlsConnection, TlsStream};
 pub use traffic::{Load, LoadReport};

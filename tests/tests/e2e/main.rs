@@ -10,6 +10,7 @@ mod bad_input;
 mod certificates;
 mod circuit_breaking;
 mod commands;
+mod ejection;
 mod faults;
 mod forwarding;
 mod https;
