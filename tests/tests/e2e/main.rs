@@ -22,6 +22,7 @@ mod memory;
 mod mirroring;
 mod mutual_tls;
 mod observing;
+mod origination;
 mod page;
 mod passthrough;
 mod proxy_protocol;
