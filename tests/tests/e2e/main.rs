@@ -5,6 +5,7 @@
 
 mod acme;
 mod admission;
+mod backends;
 mod bad_hellos;
 mod bad_input;
 mod certificates;
