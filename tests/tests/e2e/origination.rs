@@ -87,7 +87,7 @@ fn the_server_must_be_signed_by_a_trusted_authority_and_have_the_host_s_name() {
         ),
     ];
     for (what, certificate, tls, refused) in cases {
-        println!("{what}");
+        eprintln!("{what}");
         let origin = SecureOrigin::start("secure", &certificate);
         let gateway = shop_in_tls(origin.port(), &trusted, tls).start();
         match refused {
@@ -134,7 +134,7 @@ fn names_that_the_rule_lists_take_the_place_of_the_host_s() {
         (SPIFFE, "['spiffe://other.local/*']", false),
     ];
     for (name, listed, served) in cases {
-        println!("{name} for {listed}");
+        eprintln!("{name} for {listed}");
         let origin = SecureOrigin::start("secure", &authority.issue(&[name]));
         let tls = format!("mode: SIMPLE, caCertificates: DIR/ca.pem, subjectAltNames: {listed}");
         let gateway = shop_in_tls(origin.port(), &authority, &tls).start();
@@ -207,7 +207,7 @@ fn credentials_come_from_a_folder_or_a_secret() {
     let ways: [(&str, &dyn Fn(Setup) -> Setup); 2] =
         [("folder", &from_folder), ("Secret", &from_secret)];
     for (what, with_credential) in ways {
-        println!("{what}");
+        eprintln!("{what}");
         let origin = SecureOrigin::asking("secure", &servers.issue(&[SHOP]), &clients);
         let gateway = with_credential(shop_in_tls(origin.port(), &servers, tls)).start();
         is_served(&gateway);

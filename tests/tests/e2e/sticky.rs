@@ -72,7 +72,7 @@ fn scaling_moves_few(hash: &str) {
     let eleven = meetings(&gateway);
     let went = moved(&ten, &eleven);
     let to_new = went.iter().filter(|after| **after == "127.0.0.11").count();
-    println!(
+    eprintln!(
         "{hash}: from 10 to 11 endpoints {} of {KEYS} sessions moved, {to_new} of them to the new one",
         went.len()
     );
@@ -81,7 +81,7 @@ fn scaling_moves_few(hash: &str) {
 
     scale(&gateway, &origin, 10);
     let again = meetings(&gateway);
-    println!(
+    eprintln!(
         "{hash}: from 11 to 10 endpoints {} of {KEYS} sessions moved",
         moved(&eleven, &again).len()
     );
