@@ -40,7 +40,8 @@ fn a_backend_that_dies_under_load_costs_no_get_and_no_post_is_sent_twice() {
     let gets = Load::start(gateway.http(), 6, &Request::get(SHOP, "/"), is_ok);
     let pay = Request::post(SHOP, "/", "pay 5");
     let paying = Load::start(gateway.http(), 3, &pay, is_ok);
-    while origins.len() > 1 {
+    // The two attempts after the first find one that lives, whoever they are.
+    while origins.len() > 2 {
         let (get, paid) = (gets.served(), paying.served());
         eventually("traffic flows", || {
             gets.served() > get + 200 && paying.served() > paid + 100

@@ -143,33 +143,24 @@ fn a_thousand_endpoints_that_change_fifty_times_a_second_cost_no_request() {
                     .collect()
         });
     }
-    only_endpoints_changed(&gateway, before);
+    // Nothing that decides about requests was compiled anew.
+    assert_eq!(generation(&gateway), before);
+    only_endpoints_changed(&gateway);
     let grown = gateway.resident_kib().saturating_sub(memory);
     eprintln!(
-        "{} requests, {} generations of {CHANGES} changes, {grown} KiB more",
-        reports.iter().map(|report| report.served).sum::<usize>(),
-        generation(&gateway) - before
-    );
-    let generations = generation(&gateway) - before;
-    assert!(
-        generations >= CHANGES as f64 / 10.0,
-        "{generations} of {CHANGES} changes"
+        "{} requests during {CHANGES} changes, {grown} KiB more",
+        reports.iter().map(|report| report.served).sum::<usize>()
     );
     assert!(grown < SLACK_KIB, "grew by {grown} KiB");
 }
 
-/// No receipt of this time tells of anything but EndpointSlices, and of no failure.
+/// The receipts that are kept, all of them of this time, tell of nothing but EndpointSlices, and of no failure.
 #[track_caller]
-fn only_endpoints_changed(gateway: &Gateway, since: f64) {
+fn only_endpoints_changed(gateway: &Gateway) {
     let page = gateway.admin_json("/receipts");
-    let receipts = page["receipts"].as_array().or_else(|| page.as_array());
-    let receipts = receipts.expect("a list of receipts");
-    let of_this_time: Vec<&Value> = receipts
-        .iter()
-        .filter(|receipt| receipt["generation"].as_f64() > Some(since))
-        .collect();
-    assert!(!of_this_time.is_empty(), "{page}");
-    for receipt in of_this_time {
+    let receipts = page["receipts"].as_array().expect("a list of receipts");
+    assert!(receipts.len() > 10, "{page}");
+    for receipt in receipts {
         assert_eq!(receipt["result"], "success", "{receipt}");
         let changed = receipt["changed"].as_array().expect("a list of changes");
         let all = changed.iter().filter_map(Value::as_str);
