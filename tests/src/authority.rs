@@ -108,6 +108,11 @@ pub struct Certificate {
 }
 
 impl Certificate {
+    /// The certificate itself, DER.
+    pub fn der(&self) -> Vec<u8> {
+        self.parts().0[0].to_vec()
+    }
+
     /// Its parts as TLS libraries take them.
     pub(crate) fn parts(&self) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {
         let chain = CertificateDer::pem_slice_iter(self.chain.as_bytes());

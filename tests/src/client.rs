@@ -1,9 +1,10 @@
 //! An HTTP/1.1 client that sends exactly what it is told to.
 
 use crate::wire::{Message, read_chunk};
+use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
 use std::fmt::Write as _;
 use std::io::{self, BufReader, Read, Write};
-use std::net::{Ipv4Addr, Shutdown, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddrV4, TcpStream};
 use std::ops::Deref;
 use std::time::Duration;
 
@@ -109,6 +110,21 @@ impl Connection {
     /// When nothing accepts there.
     pub fn try_open(port: u16) -> io::Result<Self> {
         let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(READ_TIMEOUT))?;
+        Ok(Self::new(stream))
+    }
+
+    /// As [`Connection::try_open`], from this address of 127.0.0.0/8.
+    ///
+    /// # Errors
+    ///
+    /// When nothing accepts there.
+    pub fn try_open_from(source: Ipv4Addr, port: u16) -> io::Result<Self> {
+        let socket = socket(AddressFamily::INET, SocketType::STREAM, None)?;
+        bind(&socket, &SocketAddrV4::new(source, 0))?;
+        connect(&socket, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, port))?;
+        let stream = TcpStream::from(socket);
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(READ_TIMEOUT))?;
         Ok(Self::new(stream))

@@ -6,7 +6,8 @@ use std::io;
 use std::sync::Mutex;
 use std::sync::mpsc::{self, Receiver, Sender};
 
-/// An origin that says when a request has come, and answers `finished` when it is told to.
+/// An origin that says when a request has come, and answers `finished` when it is told to; of several requests
+/// any one then.
 #[derive(Debug)]
 pub struct Gate {
     origin: Origin,
@@ -25,11 +26,13 @@ impl Gate {
     pub fn new() -> Self {
         let (arrived, arrivals) = mpsc::channel();
         let (orders, ordered) = mpsc::channel::<()>();
-        let channels = Mutex::new((arrived, ordered));
+        let ordered = Mutex::new(ordered);
         let origin = Origin::serving(move |exchange| {
-            let channels = channels.lock().map_err(|_| io::ErrorKind::Other)?;
-            channels.0.send(()).map_err(io::Error::other)?;
-            let order = channels.1.recv_timeout(PATIENCE * 3);
+            arrived.send(()).map_err(io::Error::other)?;
+            let order = {
+                let ordered = ordered.lock().map_err(|_| io::ErrorKind::Other)?;
+                ordered.recv_timeout(PATIENCE * 3)
+            };
             order.map_err(io::Error::other)?;
             exchange.reply(200, &[], b"finished")?;
             Ok(After::Keep)
@@ -44,6 +47,11 @@ impl Gate {
     /// The port it listens on.
     pub fn port(&self) -> u16 {
         self.origin.port()
+    }
+
+    /// What it counted.
+    pub fn origin(&self) -> &Origin {
+        &self.origin
     }
 
     /// Waits for a request.

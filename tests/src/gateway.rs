@@ -28,7 +28,7 @@ impl Gateway {
     /// Starts one with what its folder holds, and waits until it is ready.
     #[track_caller]
     pub(crate) fn launch(setup: Setup, own: Ports) -> Self {
-        let process = spawn(setup.folder());
+        let process = spawn(&setup);
         let mut gateway = Self {
             setup,
             own,
@@ -287,6 +287,21 @@ impl Gateway {
         assert!(seen.is_some(), "no line of the log has {words:?}");
     }
 
+    /// What its admin server tells about a cluster: by its name in the access log.
+    ///
+    /// # Panics
+    ///
+    /// When there is no such cluster.
+    #[track_caller]
+    pub fn cluster(&self, name: &str) -> Value {
+        let page = self.admin_json("/clusters?format=json");
+        let all = page["clusters"].as_array().cloned().unwrap_or_default();
+        match all.into_iter().find(|cluster| cluster["name"] == name) {
+            Some(cluster) => cluster,
+            None => panic!("no cluster {name} in {page}"),
+        }
+    }
+
     /// Sends it a signal.
     ///
     /// # Panics
@@ -316,7 +331,7 @@ impl Gateway {
         self.signal(Signal::TERM);
         let status = self.ended_within(PATIENCE);
         assert!(status.is_some_and(|status| status.success()), "{status:?}");
-        self.process = spawn(self.folder());
+        self.process = spawn(&self.setup);
         self.wait_until_ready();
     }
 
@@ -367,7 +382,8 @@ impl Drop for Gateway {
     }
 }
 
-fn spawn(folder: &Path) -> Child {
+fn spawn(setup: &Setup) -> Child {
+    let folder = setup.folder();
     let append = |name| {
         File::options()
             .create(true)
@@ -380,6 +396,7 @@ fn spawn(folder: &Path) -> Child {
         .arg("--config")
         .arg(folder.join(BOOTSTRAP))
         .current_dir(folder)
+        .envs(setup.in_environment().iter().cloned())
         .stdin(Stdio::null())
         .stdout(append("stdout.log"))
         .stderr(append("stderr.log"))

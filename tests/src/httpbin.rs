@@ -23,40 +23,26 @@ impl Httpbin {
     /// When it is not installed (`tests/run` does that) or does not come up.
     #[track_caller]
     pub fn start() -> Self {
-        let gunicorn = peers().join("bin/gunicorn");
-        assert!(
-            gunicorn.is_file(),
-            "{} is missing: `tests/run` installs it",
-            gunicorn.display()
-        );
         let port = Port::reserve();
-        let process = Command::new(gunicorn)
-            .args(["--bind", &format!("127.0.0.1:{}", port.number())])
-            .args(["--worker-class", "gthread", "--threads", "4"])
-            .args(["--keep-alive", "60", "--log-level", "error"])
-            .arg("httpbin:app")
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("gunicorn starts");
+        let process = spawn(&port);
         let httpbin = Self { port, process };
-        let up = poll_for(PATIENCE * 2, || {
-            TcpStream::connect((Ipv4Addr::LOCALHOST, httpbin.port())).ok()
-        });
-        assert!(up.is_some(), "httpbin did not come up");
+        httpbin.wait_until_up();
         httpbin
     }
 
-    /// Where it listens.
-    pub fn port(&self) -> u16 {
-        self.port.number()
+    /// Starts it once more, where it was before it was stopped.
+    ///
+    /// # Panics
+    ///
+    /// When it does not come up.
+    #[track_caller]
+    pub fn start_again(&mut self) {
+        self.process = spawn(&self.port);
+        self.wait_until_up();
     }
-}
 
-impl Drop for Httpbin {
-    /// Politely, so that the workers go with it.
-    fn drop(&mut self) {
+    /// Ends it, politely, so that the workers go with it.
+    pub fn stop(&mut self) {
         let _ = kill_process(Pid::from_child(&self.process), Signal::TERM);
         let gone = poll_for(Duration::from_secs(5), || {
             self.process.try_wait().ok().flatten()
@@ -66,4 +52,45 @@ impl Drop for Httpbin {
             let _ = self.process.wait();
         }
     }
+
+    /// Where it listens.
+    pub fn port(&self) -> u16 {
+        self.port.number()
+    }
+
+    #[track_caller]
+    fn wait_until_up(&self) {
+        let up = poll_for(PATIENCE * 2, || {
+            TcpStream::connect((Ipv4Addr::LOCALHOST, self.port())).ok()
+        });
+        assert!(up.is_some(), "httpbin did not come up");
+    }
+}
+
+impl Drop for Httpbin {
+    fn drop(&mut self) {
+        if matches!(self.process.try_wait(), Ok(None)) {
+            self.stop();
+        }
+    }
+}
+
+#[track_caller]
+fn spawn(port: &Port) -> Child {
+    let gunicorn = peers().join("bin/gunicorn");
+    assert!(
+        gunicorn.is_file(),
+        "{} is missing: `tests/run` installs it",
+        gunicorn.display()
+    );
+    Command::new(gunicorn)
+        .args(["--bind", &format!("127.0.0.1:{}", port.number())])
+        .args(["--worker-class", "gthread", "--threads", "4"])
+        .args(["--keep-alive", "60", "--log-level", "error"])
+        .arg("httpbin:app")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("gunicorn starts")
 }

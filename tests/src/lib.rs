@@ -8,21 +8,26 @@
 //! whatever is waited for is polled with a deadline ([`eventually`]).
 
 mod authority;
+mod census;
 mod client;
 mod dns;
 mod gate;
 mod gateway;
 mod grpc;
+mod grpc_health;
 mod httpbin;
 mod openssl;
 mod origin;
 mod pebble;
+mod policies;
 mod poll;
 mod port;
 mod programs;
 mod resources;
 mod scrape;
+mod secure_origin;
 mod setup;
+mod switch;
 mod tcp_origin;
 mod tls;
 mod traffic;
@@ -35,10 +40,12 @@ pub use dns::{Mood, NameServer};
 pub use gate::Gate;
 pub use gateway::Gateway;
 pub use grpc::{GrpcOrigin, GrpcReply, call_grpc};
+pub use grpc_health::GrpcHealth;
 pub use httpbin::Httpbin;
 pub use openssl::{Handshake, s_client};
 pub use origin::{After, Exchange, Origin};
 pub use pebble::{Pebble, PebbleOptions};
+pub use policies::{Place, destination_rule, endpoint_slice, service_at, service_entry};
 pub use poll::{PATIENCE, eventually, poll_for};
 pub use port::Port;
 pub use programs::{Ran, gateway_binary, run, run_gateway};
@@ -47,7 +54,9 @@ pub use resources::{
     service_of, virtual_service,
 };
 pub use scrape::Samples;
+pub use secure_origin::{SecureOrigin, Visit};
 pub use setup::{Ports, Setup};
+pub use switch::Switch;
 pub use tcp_origin::TcpOrigin;
 pub use tls::{TlsClient, TlsConnection, TlsStream};
 pub use traffic::{Load, LoadReport};

@@ -1,11 +1,11 @@
 //! Upstreams that do as a test says.
 
+use crate::census::Census;
 use crate::wire::{Message, read_chunk};
 use serde_json::json;
-use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::io::{self, BufReader, Write};
-use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -86,6 +86,15 @@ impl Exchange<'_> {
         self.write(&bytes)
     }
 
+    /// The address that was asked: not always the same where an origin listens on several.
+    ///
+    /// # Errors
+    ///
+    /// What the socket says.
+    pub fn local_address(&self) -> io::Result<SocketAddr> {
+        self.reader.get_ref().local_addr()
+    }
+
     /// Writes bytes as they are.
     ///
     /// # Errors
@@ -129,9 +138,8 @@ pub struct Origin {
 struct Shared {
     stopping: AtomicBool,
     hits: AtomicUsize,
-    connections: AtomicUsize,
+    census: Census,
     requests: Mutex<Vec<Message>>,
-    open: Mutex<HashMap<usize, TcpStream>>,
 }
 
 type Handler = dyn Fn(&mut Exchange<'_>) -> io::Result<After> + Send + Sync;
@@ -150,18 +158,20 @@ impl Origin {
     where
         F: Fn(&mut Exchange<'_>) -> io::Result<After> + Send + Sync + 'static,
     {
-        Self::serving_at((Ipv4Addr::LOCALHOST, port).into(), handler)
+        Self::bound_to((Ipv4Addr::LOCALHOST, port), handler)
     }
 
-    /// As [`Origin::serving`], at a given address, which may be any of loopback's: names tell those apart.
-    pub fn serving_at<F>(address: SocketAddr, handler: F) -> Self
+    /// As [`Origin::serving`], at this address: all of 127.0.0.0/8 when it is unspecified.
+    pub fn bound_to<F>(address: impl ToSocketAddrs, handler: F) -> Self
     where
         F: Fn(&mut Exchange<'_>) -> io::Result<After> + Send + Sync + 'static,
     {
         let listener = TcpListener::bind(address).expect("a port to listen on");
-        let address = listener
-            .local_addr()
-            .expect("a bound socket has an address");
+        let address = listener.local_addr();
+        let mut address = address.expect("a bound socket has an address");
+        if address.ip().is_unspecified() {
+            address.set_ip(Ipv4Addr::LOCALHOST.into());
+        }
         let shared = Arc::new(Shared::default());
         let acceptor = std::thread::spawn({
             let shared = Arc::clone(&shared);
@@ -181,8 +191,17 @@ impl Origin {
 
     /// As [`Origin::named`], at a given address.
     pub fn named_at(address: SocketAddr, name: &'static str) -> Self {
-        Self::serving_at(address, move |exchange| {
+        Self::bound_to(address, move |exchange| {
             exchange.reply(200, &[("Content-Type", "text/plain")], name.as_bytes())?;
+            Ok(After::Keep)
+        })
+    }
+
+    /// Listens on all addresses of 127.0.0.0/8, and answers 200 with the one that was asked.
+    pub fn everywhere() -> Self {
+        Self::bound_to((Ipv4Addr::UNSPECIFIED, 0), |exchange| {
+            let asked = exchange.local_address()?.ip().to_string();
+            exchange.reply(200, &[], asked.as_bytes())?;
             Ok(After::Keep)
         })
     }
@@ -239,12 +258,17 @@ impl Origin {
 
     /// How many connections came in.
     pub fn connections(&self) -> usize {
-        self.shared.connections.load(Ordering::SeqCst)
+        self.shared.census.came()
     }
 
     /// How many connections are open.
     pub fn open_connections(&self) -> usize {
-        lock(&self.shared.open).len()
+        self.shared.census.open()
+    }
+
+    /// How many connections were open at one time, at most.
+    pub fn peak_connections(&self) -> usize {
+        self.shared.census.peak()
     }
 
     /// The heads of the first few thousand requests.
@@ -270,9 +294,7 @@ impl Drop for Origin {
         if let Some(acceptor) = self.acceptor.take() {
             let _ = acceptor.join();
         }
-        for stream in lock(&self.shared.open).values() {
-            let _ = stream.shutdown(Shutdown::Both);
-        }
+        self.shared.census.close();
     }
 }
 
@@ -282,14 +304,11 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>, handler: &Arc<Handler>) 
             return;
         }
         let Ok(stream) = stream else { continue };
-        let number = shared.connections.fetch_add(1, Ordering::SeqCst);
-        if let Ok(copy) = stream.try_clone() {
-            lock(&shared.open).insert(number, copy);
-        }
+        let number = shared.census.enter(&stream);
         let (shared, handler) = (Arc::clone(shared), Arc::clone(handler));
         std::thread::spawn(move || {
             let _ = converse(stream, number, &shared, handler.as_ref());
-            lock(&shared.open).remove(&number);
+            shared.census.leave(number);
         });
     }
 }
@@ -320,7 +339,7 @@ fn converse(
             After::Close => return reader.get_ref().shutdown(Shutdown::Both),
             After::Reset => {
                 rustix::net::sockopt::set_socket_linger(reader.get_ref(), Some(Duration::ZERO))?;
-                lock(&shared.open).remove(&connection);
+                shared.census.leave(connection);
                 return Ok(());
             }
         }

@@ -21,6 +21,8 @@ pub struct Setup {
     drain: (&'static str, &'static str),
     tls: BTreeMap<&'static str, String>,
     sections: String,
+    proxy: String,
+    environment: Vec<(&'static str, PathBuf)>,
 }
 
 impl Default for Setup {
@@ -41,6 +43,8 @@ impl Setup {
             drain: ("0s", "10s"),
             tls: BTreeMap::from([("certificates", r#""certs""#.to_owned())]),
             sections: String::new(),
+            proxy: String::new(),
+            environment: Vec::new(),
         }
     }
 
@@ -102,6 +106,31 @@ impl Setup {
         self
     }
 
+    /// With a file beside its bootstrap file that only the owner can read.
+    #[must_use]
+    pub fn beside(self, name: &str, content: &str) -> Self {
+        put_secret(&self.folder().join(name), content);
+        self
+    }
+
+    /// At this place, `region/zone/subzone`.
+    #[must_use]
+    pub fn locality(mut self, place: &str) -> Self {
+        let _ = writeln!(self.proxy, "locality = {place:?}");
+        self
+    }
+
+    /// With the path of a file of its folder in the environment of its process.
+    #[must_use]
+    pub fn environment(mut self, name: &'static str, file: &str) -> Self {
+        self.environment.push((name, self.folder().join(file)));
+        self
+    }
+
+    pub(crate) fn in_environment(&self) -> &[(&'static str, PathBuf)] {
+        &self.environment
+    }
+
     /// Where a Gateway server's port will be bound.
     ///
     /// # Panics
@@ -153,6 +182,7 @@ impl Setup {
         let map = map.trim_end_matches([',', ' ']);
         let [admin, status, metrics] = own.numbers();
         let (log, (delay, timeout)) = (self.log_format, self.drain);
+        let proxy = &self.proxy;
         let mut sections = "\n[tls]\n".to_owned();
         for (key, value) in &self.tls {
             let _ = writeln!(sections, "{key} = {value}");
@@ -165,7 +195,7 @@ name = "istio-ingressgateway"
 namespace = "istio-system"
 labels = {{ istio = "ingressgateway" }}
 workers = 2
-
+{proxy}
 [resources]
 files = ["resources"]
 

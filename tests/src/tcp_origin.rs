@@ -1,13 +1,13 @@
 //! Upstreams that speak no HTTP.
 
 use crate::authority::Certificate;
+use crate::census::Census;
 use rustls::crypto::ring::default_provider;
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
-use std::collections::HashMap;
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
 type Handler = dyn Fn(TcpStream) -> io::Result<()> + Send + Sync;
@@ -23,8 +23,7 @@ pub struct TcpOrigin {
 #[derive(Debug, Default)]
 struct Shared {
     stopping: AtomicBool,
-    connections: AtomicUsize,
-    open: Mutex<HashMap<usize, TcpStream>>,
+    census: Census,
 }
 
 impl TcpOrigin {
@@ -92,12 +91,12 @@ impl TcpOrigin {
 
     /// How many connections came in.
     pub fn connections(&self) -> usize {
-        self.shared.connections.load(Ordering::SeqCst)
+        self.shared.census.came()
     }
 
     /// How many connections are open.
     pub fn open_connections(&self) -> usize {
-        self.shared.open().len()
+        self.shared.census.open()
     }
 }
 
@@ -108,15 +107,7 @@ impl Drop for TcpOrigin {
         if let Some(acceptor) = self.acceptor.take() {
             let _ = acceptor.join();
         }
-        for stream in self.shared.open().values() {
-            let _ = stream.shutdown(Shutdown::Both);
-        }
-    }
-}
-
-impl Shared {
-    fn open(&self) -> std::sync::MutexGuard<'_, HashMap<usize, TcpStream>> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared.census.close();
     }
 }
 
@@ -126,16 +117,13 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>, handler: &Arc<Handler>) 
             return;
         }
         let Ok(stream) = stream else { continue };
-        let number = shared.connections.fetch_add(1, Ordering::SeqCst);
-        if let Ok(copy) = stream.try_clone() {
-            shared.open().insert(number, copy);
-        }
+        let number = shared.census.enter(&stream);
         let (shared, handler) = (Arc::clone(shared), Arc::clone(handler));
         std::thread::spawn(move || {
             let _ = stream.set_nodelay(true);
             let _ = handler(stream);
             // The copy is all that holds the connection now.
-            shared.open().remove(&number);
+            shared.census.leave(number);
         });
     }
 }

@@ -5,36 +5,48 @@
 
 mod acme;
 mod admission;
+mod backends;
 mod bad_hellos;
 mod bad_input;
 mod certificates;
+mod churn;
+mod circuit_breaking;
 mod commands;
 mod dns;
+mod ejection;
 mod faults;
 mod forwarding;
+mod health;
 mod https;
 mod layers;
 mod lifecycle;
 mod listeners;
+mod localities;
 mod memory;
 mod mirroring;
 mod mutual_tls;
 mod observing;
+mod origination;
 mod page;
 mod passthrough;
+mod proxied;
 mod proxy_protocol;
 mod reload;
 mod retries;
 mod routing;
 mod sessions;
 mod sni;
+mod sticky;
 mod streaming;
 mod tcp;
 mod timeouts;
 mod tls_settings;
 mod upstreams;
 
-use e2e::{Authority, Gateway, Setup, gateway_of, https_server, service, virtual_service};
+use e2e::{
+    Authority, Gateway, Setup, destination_rule, gateway_of, https_server, l4_virtual_service,
+    server, service, service_of, virtual_service,
+};
 
 /// The host that most tests serve.
 const SHOP: &str = "shop.test";
@@ -67,4 +79,25 @@ fn secure_shop(authority: &Authority, endpoints: &[u16]) -> Setup {
         .file("gateway.yaml", gateway_of("edge", &server))
         .port(443)
         .certificate("shop-cert", &authority.issue(&[SHOP]))
+}
+
+/// [`plain_shop`] with a DestinationRule for its service: the fields of its `spec`.
+fn shop_with(policy: &str, endpoints: &[u16]) -> Setup {
+    shop(TO_SHOP, &[("shop", endpoints)]).file("policy.yaml", destination_rule("shop", policy))
+}
+
+/// A TCP server on port 9000, all of it to the service `shop` with these endpoints, on port 7000.
+fn plain_tcp(endpoints: &[u16]) -> Setup {
+    let rules = "- route: [{destination: {host: shop, port: {number: 7000}}}]\n";
+    Setup::new()
+        .file(
+            "gateway.yaml",
+            gateway_of("edge", &server(9000, "tcp", "TCP", &["*"], "")),
+        )
+        .file("tcp.yaml", l4_virtual_service("tcp", &["*"], "tcp", rules))
+        .file(
+            "shop-service.yaml",
+            service_of("shop", "tcp", 7000, endpoints),
+        )
+        .port(9000)
 }

@@ -1,0 +1,218 @@
+//! An origin in TLS that remembers how it was met.
+
+use crate::authority::{Authority, Certificate};
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use rustls::crypto::ring::default_provider;
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig};
+use std::convert::Infallible;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Runtime;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+/// How many visits are remembered.
+const KEPT_VISITS: usize = 4096;
+
+/// One request to a [`SecureOrigin`], and the connection it came on.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Visit {
+    /// The name that was asked for.
+    pub sni: Option<String>,
+    /// The protocol that was agreed on.
+    pub alpn: Option<String>,
+    /// What the client showed first, DER.
+    pub shown: Option<Vec<u8>>,
+    /// How many connections came before its own, whether their handshakes ended well or not.
+    pub connection: usize,
+    /// The path that was asked for.
+    pub path: String,
+}
+
+/// A server in TLS on loopback that answers 200 with its name, in HTTP/1.1 or HTTP/2 as is agreed on.
+#[derive(Debug)]
+pub struct SecureOrigin {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    runtime: Option<Runtime>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    name: &'static str,
+    visits: Mutex<Vec<Visit>>,
+    connections: Mutex<usize>,
+    config: Mutex<Arc<ServerConfig>>,
+}
+
+impl SecureOrigin {
+    /// Shows this certificate, and asks for none.
+    pub fn start(name: &'static str, certificate: &Certificate) -> Self {
+        Self::with(name, config(certificate, None))
+    }
+
+    /// And wants one of this authority.
+    pub fn asking(name: &'static str, certificate: &Certificate, clients: &Authority) -> Self {
+        Self::with(name, config(certificate, Some(clients)))
+    }
+
+    fn with(name: &'static str, config: ServerConfig) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        let listener = runtime.block_on(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)));
+        let listener = listener.expect("a port to listen on");
+        let address = listener.local_addr();
+        let shared = Arc::new(Shared {
+            name,
+            visits: Mutex::default(),
+            connections: Mutex::default(),
+            config: Mutex::new(Arc::new(config)),
+        });
+        runtime.spawn(accept(listener, Arc::clone(&shared)));
+        Self {
+            address: address.expect("a bound socket has an address"),
+            shared,
+            runtime: Some(runtime),
+        }
+    }
+
+    /// The port it listens on.
+    pub fn port(&self) -> u16 {
+        self.address.port()
+    }
+
+    /// How many connections came in, whether their handshakes ended well or not.
+    pub fn connections(&self) -> usize {
+        *lock(&self.shared.connections)
+    }
+
+    /// The first few thousand requests.
+    pub fn visits(&self) -> Vec<Visit> {
+        lock(&self.shared.visits).clone()
+    }
+
+    /// The newest request.
+    ///
+    /// # Panics
+    ///
+    /// When there was none.
+    #[track_caller]
+    pub fn last_visit(&self) -> Visit {
+        self.visits().pop().expect("the origin got no request")
+    }
+
+    /// From the next connection on it shows this certificate.
+    pub fn show(&self, certificate: &Certificate) {
+        *lock(&self.shared.config) = Arc::new(config(certificate, None));
+    }
+}
+
+impl Drop for SecureOrigin {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+async fn accept(listener: TcpListener, shared: Arc<Shared>) {
+    while let Ok((stream, _)) = listener.accept().await {
+        let _ = stream.set_nodelay(true);
+        let number = {
+            let mut connections = lock(&shared.connections);
+            *connections += 1;
+            *connections - 1
+        };
+        let config = lock(&shared.config).clone();
+        tokio::spawn(serve(stream, config, number, Arc::clone(&shared)));
+    }
+}
+
+async fn serve(stream: TcpStream, config: Arc<ServerConfig>, number: usize, shared: Arc<Shared>) {
+    // Who does not shake hands is counted as a connection, and nothing else.
+    let Ok(stream) = TlsAcceptor::from(config).accept(stream).await else {
+        return;
+    };
+    let met = met(&stream, number);
+    let is_http2 = met.alpn.as_deref() == Some("h2");
+    let service = service_fn(move |request: Request<Incoming>| {
+        let visit = Visit {
+            path: request.uri().path().to_owned(),
+            ..met.clone()
+        };
+        let body = Bytes::from_static(shared.name.as_bytes());
+        shared.note(visit);
+        async move { Ok::<_, Infallible>(Response::new(Full::new(body))) }
+    });
+    let stream = TokioIo::new(stream);
+    // How a client leaves is its own affair.
+    if is_http2 {
+        let builder = http2::Builder::new(TokioExecutor::new());
+        let _ = builder.serve_connection(stream, service).await;
+    } else {
+        let builder = http1::Builder::new();
+        let _ = builder.serve_connection(stream, service).await;
+    }
+}
+
+fn met(stream: &TlsStream<TcpStream>, connection: usize) -> Visit {
+    let (_, session) = stream.get_ref();
+    let protocol = session.alpn_protocol();
+    let chain = session.peer_certificates();
+    Visit {
+        sni: session.server_name().map(str::to_owned),
+        alpn: protocol.map(|protocol| String::from_utf8_lossy(protocol).into_owned()),
+        shown: chain
+            .and_then(|chain| chain.first())
+            .map(|leaf| leaf.to_vec()),
+        connection,
+        path: String::new(),
+    }
+}
+
+impl Shared {
+    fn note(&self, visit: Visit) {
+        let mut visits = lock(&self.visits);
+        if visits.len() < KEPT_VISITS {
+            visits.push(visit);
+        }
+    }
+}
+
+fn config(certificate: &Certificate, clients: Option<&Authority>) -> ServerConfig {
+    let provider = Arc::new(default_provider());
+    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .expect("versions");
+    let builder = match clients {
+        None => builder.with_no_client_auth(),
+        Some(authority) => {
+            let mut roots = RootCertStore::empty();
+            roots.add(authority.der()).expect("an authority");
+            let verifier =
+                WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build();
+            builder.with_client_cert_verifier(verifier.expect("a verifier"))
+        }
+    };
+    let (chain, key) = certificate.parts();
+    let mut config = builder
+        .with_single_cert(chain, key)
+        .expect("a key of its certificate");
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    config
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
