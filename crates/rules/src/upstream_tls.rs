@@ -18,6 +18,17 @@ pub struct UpstreamTls {
     pub mesh: bool,
 }
 
+impl UpstreamTls {
+    /// The certificates and authorities that it names.
+    pub fn references(&self) -> impl Iterator<Item = &CredentialRef> {
+        let authorities = match &self.verification {
+            ServerVerification::Verified { authorities, .. } => authorities.as_ref(),
+            ServerVerification::Nothing => None,
+        };
+        self.certificate.iter().chain(authorities)
+    }
+}
+
 /// What is asked of a server's certificate.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub enum ServerVerification {

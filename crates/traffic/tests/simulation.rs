@@ -114,7 +114,7 @@ impl World {
             balancing,
             outlier: Outlier::new(policy.clone(), start),
             policy,
-            limits: Arc::new(Limits::new(bounds, Box::new(|| {}))),
+            limits: Arc::new(Limits::new(bounds)),
             bounds,
             under_way: Vec::new(),
             queue: VecDeque::new(),

@@ -10,8 +10,7 @@ const HOST: &str = "zones.test";
 const PORT: &str = "number: 8000, name: http, protocol: HTTP";
 
 /// Without it there is no failover.
-const DETECTION: &str = "\
-  outlierDetection:
+const DETECTION: &str = "  outlierDetection:
     {consecutive5xxErrors: 1, interval: 200ms, baseEjectionTime: 400ms, maxEjectionPercent: 100}
 ";
 

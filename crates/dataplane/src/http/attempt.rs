@@ -25,8 +25,8 @@ pub(super) const LATEST_CUT: Duration = Duration::from_millis(1250);
 ///
 /// For the first attempt this is done before Pingora is asked for an upstream: it closes the client's connection
 /// after whatever fails from then on.
-pub(super) async fn prepare(ctx: &mut RequestCtx) -> Result<(), Failure> {
-    admission(ctx).await?;
+pub(super) async fn prepare(session: &mut Session, ctx: &mut RequestCtx) -> Result<(), Failure> {
+    admission(session, ctx).await?;
     select(ctx)
 }
 
@@ -41,7 +41,7 @@ pub(super) async fn begin(
         ctx.attempts.made += 1;
     }
     if ctx.attempts.permits.slot.is_none() {
-        admission(ctx).await?;
+        admission(session, ctx).await?;
         if !fresh {
             select(ctx)?;
         }
@@ -74,7 +74,7 @@ fn dial(
 
 /// Takes what the limits of the cluster leave: one of the requests, and one of the connections, for which it may
 /// have to wait.
-async fn admission(ctx: &mut RequestCtx) -> Result<(), Failure> {
+async fn admission(session: &mut Session, ctx: &mut RequestCtx) -> Result<(), Failure> {
     let plan = ctx.plan.as_ref().ok_or(Failure::Internal)?;
     let kept = &plan.cluster.kept;
     let permits = &mut ctx.attempts.permits;
@@ -84,7 +84,7 @@ async fn admission(ctx: &mut RequestCtx) -> Result<(), Failure> {
     }
     permits.slot = Some(match kept.limits.enter() {
         Entry::Slot(slot) => slot,
-        Entry::Wait(waiting) => Box::pin(wait(kept, waiting, plan.deadline)).await?,
+        Entry::Wait(waiting) => Box::pin(wait(session, waiting, plan.deadline)).await?,
         Entry::Overflow => return Err(overflow(kept, Overflow::Pending)),
     });
     Ok(())
@@ -95,27 +95,31 @@ fn overflow(kept: &Kept, limit: Overflow) -> Failure {
     Failure::Overflow(limit)
 }
 
-/// Waits in the queue for a connection, until the whole exchange has taken too long.
+/// Waits in the queue for a connection, until the whole exchange has taken too long or the client has gone.
 async fn wait(
-    kept: &Kept,
-    mut waiting: Waiting,
+    session: &mut Session,
+    waiting: Waiting,
     deadline: Option<Instant>,
 ) -> Result<Slot, Failure> {
-    loop {
-        // From here on no news goes unnoticed.
-        let freed = kept.freed.notified();
-        tokio::pin!(freed);
-        freed.as_mut().enable();
-        waiting = match waiting.claim() {
-            Ok(slot) => return Ok(slot),
-            Err(waiting) => waiting,
-        };
-        match deadline {
-            Some(at) => tokio::time::timeout_at(at.into(), freed)
-                .await
-                .map_err(|_| Failure::Timeout)?,
-            None => freed.await,
+    // Only who has sent everything can be heard leaving.
+    let is_whole = session.is_body_empty() || session.is_body_done();
+    let leaves = async {
+        match is_whole {
+            true => drop(session.downstream_session.read_body_or_idle(true).await),
+            false => std::future::pending().await,
         }
+    };
+    let overdue = async {
+        match deadline {
+            Some(at) => tokio::time::sleep_until(at.into()).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        biased;
+        slot = waiting => Ok(slot),
+        () = overdue => Err(Failure::Timeout),
+        () = leaves => Err(Failure::ClientGone),
     }
 }
 

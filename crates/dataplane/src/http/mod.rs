@@ -96,7 +96,7 @@ impl ProxyHttp for Gateway {
             }
             Step::Forward => {
                 route::start_clock(ctx);
-                match attempt::prepare(ctx).await {
+                match attempt::prepare(session, ctx).await {
                     Ok(()) => return Ok(false),
                     Err(failure) => drop(Box::pin(reply::fail(session, ctx, &failure)).await?),
                 }

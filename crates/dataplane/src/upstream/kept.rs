@@ -6,7 +6,6 @@ use rules::UpstreamProtocol;
 use std::sync::Arc;
 use std::time::Instant;
 use telemetry::metrics::ClusterMetrics;
-use tokio::sync::Notify;
 use traffic::{Limits, LimitsPolicy, Outlier, OutlierPolicy, RetryBudget, Turn};
 
 /// What outlives changes of a cluster. The cluster before and the one after share it.
@@ -14,8 +13,6 @@ use traffic::{Limits, LimitsPolicy, Outlier, OutlierPolicy, RetryBudget, Turn};
 pub(crate) struct Kept {
     pub(crate) turn: Arc<Turn>,
     pub(crate) limits: Arc<Limits>,
-    /// Told when somebody who waits for a connection may have one.
-    pub(crate) freed: Arc<Notify>,
     pub(crate) connections: Arc<Connections>,
     pub(crate) outlier: Outlier,
     pub(crate) metrics: ClusterMetrics,
@@ -23,13 +20,9 @@ pub(crate) struct Kept {
 
 impl Kept {
     pub(super) fn new(cluster: &rules::Cluster, metrics: ClusterMetrics, now: Instant) -> Self {
-        let freed = Arc::new(Notify::new());
-        let told = freed.clone();
-        let wake = Box::new(move || told.notify_one());
         Self {
             turn: Arc::new(Turn::starting_at(crate::http::roll(u32::MAX))),
-            limits: Arc::new(Limits::new(limits(cluster), wake)),
-            freed,
+            limits: Arc::new(Limits::new(limits(cluster))),
             connections: Arc::new(Connections::new(connections(cluster))),
             outlier: Outlier::new(outliers(cluster), now),
             metrics,

@@ -9,7 +9,7 @@ use super::way::{Occasion, Way};
 use pingora_core::upstreams::peer::HttpPeer;
 use rules::{EndpointAddr, UpstreamProtocol};
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
@@ -106,7 +106,7 @@ impl Upstream {
             locality: endpoint.locality.clone(),
             keep_alive,
             http1: http1(template.clone(), &way),
-            http2: http2(template, &way, cluster),
+            http2: http2(template, &way, common),
             way,
             protocol: cluster.protocol,
             tells: Tells {
@@ -233,7 +233,17 @@ fn http1(mut peer: HttpPeer, way: &Arc<Way>) -> HttpPeer {
     peer
 }
 
-fn http2(mut peer: HttpPeer, way: &Arc<Way>, cluster: &rules::Cluster) -> HttpPeer {
+fn http2(mut peer: HttpPeer, way: &Arc<Way>, common: &Common<'_>) -> HttpPeer {
+    let cluster = common.cluster;
+    if common.tls.is_some() {
+        // What Pingora holds then is not the endpoint's socket, which it would look for in its pool. Whose it is
+        // stands in the key.
+        let nowhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
+        let mut hasher = DefaultHasher::new();
+        (peer.group_key, &way.address).hash(&mut hasher);
+        peer = HttpPeer::new(nowhere, false, String::new());
+        peer.group_key = hasher.finish() & !(FRESH | 1);
+    }
     let options = &mut peer.options;
     options.set_http_version(2, 2);
     options.custom_l4 = Some(way.clone());

@@ -2,8 +2,10 @@
 
 use super::{Limits, UNLIMITED};
 use std::collections::VecDeque;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
 
 /// What came of asking for a connection.
 #[derive(Debug)]
@@ -21,6 +23,8 @@ pub enum Entry {
 pub struct Slot(Arc<Limits>);
 
 /// A place in the queue. It is given up when this is dropped.
+///
+/// As a future it resolves when there is a connection, and nobody has waited longer.
 #[derive(Debug)]
 pub struct Waiting {
     limits: Arc<Limits>,
@@ -37,18 +41,23 @@ pub(super) struct Gate {
     /// Whether requests have to be noted in a window of time.
     has_windows: AtomicBool,
     queue: Mutex<Queue>,
-    wake: Box<dyn Fn() + Send + Sync>,
 }
 
 struct Queue {
     max_pending: u32,
     next: u64,
     /// The longest wait first.
-    tickets: VecDeque<u64>,
+    places: VecDeque<Place>,
+}
+
+struct Place {
+    ticket: u64,
+    /// Whom to tell when it comes to be the first and there is a slot. Absent: nobody has asked.
+    waker: Option<Waker>,
 }
 
 impl Gate {
-    pub(super) fn new(wake: Box<dyn Fn() + Send + Sync>) -> Self {
+    pub(super) fn new() -> Self {
         Self {
             active: AtomicU32::new(0),
             pending: AtomicU32::new(0),
@@ -57,9 +66,8 @@ impl Gate {
             queue: Mutex::new(Queue {
                 max_pending: UNLIMITED,
                 next: 0,
-                tickets: VecDeque::new(),
+                places: VecDeque::new(),
             }),
-            wake,
         }
     }
 
@@ -103,9 +111,19 @@ impl Gate {
         self.wake_next();
     }
 
+    /// Tells the first in the queue, if somebody stands there, that there may be a slot.
     fn wake_next(&self) {
-        if self.pending.load(SeqCst) > 0 {
-            (self.wake)();
+        if self.pending.load(SeqCst) == 0 {
+            return;
+        }
+        let mut queue = self.queue();
+        let waker = queue
+            .places
+            .front_mut()
+            .and_then(|place| place.waker.take());
+        drop(queue);
+        if let Some(waker) = waker {
+            waker.wake();
         }
     }
 }
@@ -118,15 +136,18 @@ pub(super) fn enter(limits: &Arc<Limits>) -> Entry {
         return Entry::Slot(Slot(limits.clone()));
     }
     let mut queue = gate.queue();
-    if queue.tickets.is_empty() && gate.take() {
+    if queue.places.is_empty() && gate.take() {
         return Entry::Slot(Slot(limits.clone()));
     }
-    if queue.tickets.len() >= queue.max_pending as usize {
+    if queue.places.len() >= queue.max_pending as usize {
         return Entry::Overflow;
     }
     let ticket = queue.next;
     queue.next += 1;
-    queue.tickets.push_back(ticket);
+    queue.places.push_back(Place {
+        ticket,
+        waker: None,
+    });
     gate.pending.fetch_add(1, SeqCst);
     Entry::Wait(Waiting {
         limits: limits.clone(),
@@ -138,26 +159,44 @@ pub(super) fn enter(limits: &Arc<Limits>) -> Entry {
 impl Waiting {
     /// Takes a slot when there is one and nobody has waited longer.
     ///
-    /// To be called before waiting for the first time too: a slot may have been freed in between.
-    ///
     /// # Errors
     ///
     /// Gives itself back when there is none.
     pub fn claim(mut self) -> Result<Slot, Self> {
+        self.take(None).ok_or(self)
+    }
+
+    /// `waker`: whom to tell when it is worth trying again.
+    fn take(&mut self, waker: Option<&Waker>) -> Option<Slot> {
         let limits = self.limits.clone();
         let gate = &limits.gate;
         let mut queue = gate.queue();
-        if queue.tickets.front() != Some(&self.ticket) || !gate.take() {
-            drop(queue);
-            return Err(self);
+        let is_first = queue.places.front().map(|place| place.ticket) == Some(self.ticket);
+        if !is_first || !gate.take() {
+            let mut places = queue.places.iter_mut();
+            if let Some(own) = places.find(|place| place.ticket == self.ticket) {
+                own.waker = waker.cloned();
+            }
+            return None;
         }
-        queue.tickets.pop_front();
+        queue.places.pop_front();
         gate.pending.fetch_sub(1, SeqCst);
         self.claimed = true;
         drop(queue);
         // There may be another one.
         gate.wake_next();
-        Ok(Slot(limits))
+        Some(Slot(limits))
+    }
+}
+
+impl Future for Waiting {
+    type Output = Slot;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Slot> {
+        match self.take(Some(cx.waker())) {
+            Some(slot) => Poll::Ready(slot),
+            None => Poll::Pending,
+        }
     }
 }
 
@@ -168,10 +207,10 @@ impl Drop for Waiting {
         }
         let gate = &self.limits.gate;
         let mut queue = gate.queue();
-        queue.tickets.retain(|ticket| *ticket != self.ticket);
+        queue.places.retain(|place| place.ticket != self.ticket);
         gate.pending.fetch_sub(1, SeqCst);
         drop(queue);
-        // It may have been woken in vain.
+        // It may have been told in vain.
         gate.wake_next();
     }
 }

@@ -68,11 +68,10 @@ struct RetryBound {
 }
 
 impl Limits {
-    /// Nothing is counted yet. `wake` is called whenever somebody who waits may be able to
-    /// [claim](Waiting::claim) a slot: it has to wake whoever has waited longest. It must not block.
-    pub fn new(policy: LimitsPolicy, wake: Box<dyn Fn() + Send + Sync>) -> Self {
+    /// Nothing is counted yet.
+    pub fn new(policy: LimitsPolicy) -> Self {
         let limits = Self {
-            gate: Gate::new(wake),
+            gate: Gate::new(),
             requests: Counter::default(),
             max_requests: AtomicU32::new(UNLIMITED),
             retries: Counter::default(),

@@ -1,10 +1,12 @@
 use super::*;
 use crate::tests::moment;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
+use std::task::{Context, Poll, Wake};
 use std::time::Duration;
 
 fn limits(policy: LimitsPolicy) -> Arc<Limits> {
-    Arc::new(Limits::new(policy, Box::new(|| {})))
+    Arc::new(Limits::new(policy))
 }
 
 fn connections(max_connections: u32, max_pending: u32) -> LimitsPolicy {
@@ -79,29 +81,80 @@ fn who_gives_up_waiting_leaves_the_queue() {
     assert_eq!((limits.active_connections(), limits.pending()), (0, 0));
 }
 
+/// Counts how often it is told to go on.
+#[derive(Default)]
+struct Told(AtomicU32);
+
+impl Wake for Told {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, SeqCst);
+    }
+}
+
+impl Told {
+    fn poll(self: &Arc<Self>, waiting: &mut Waiting) -> Poll<Slot> {
+        let waker = self.clone().into();
+        Pin::new(waiting).poll(&mut Context::from_waker(&waker))
+    }
+
+    fn times(&self) -> u32 {
+        self.0.swap(0, SeqCst)
+    }
+}
+
 #[test]
-fn whoever_may_go_on_is_woken() {
-    let woken = Arc::new(AtomicU32::new(0));
-    let counter = woken.clone();
-    let wake = Box::new(move || {
-        counter.fetch_add(1, SeqCst);
-    });
-    let limits = Arc::new(Limits::new(connections(1, 9), wake));
+fn the_first_in_the_queue_is_told_and_nobody_else() {
+    let limits = limits(connections(1, 9));
     let first = slot(&limits);
+    let mut queue: Vec<_> = (0..5)
+        .map(|_| (Arc::new(Told::default()), waiting(&limits)))
+        .collect();
+    for (told, waiting) in &mut queue {
+        assert!(told.poll(waiting).is_pending());
+    }
     drop(first);
-    assert_eq!(woken.swap(0, SeqCst), 0); // nobody waits
+    while !queue.is_empty() {
+        let times: Vec<_> = queue.iter().map(|(told, _)| told.times()).collect();
+        assert_eq!((times[0], times[1..].iter().sum::<u32>()), (1, 0));
+        let (told, mut waiting) = queue.remove(0);
+        let Poll::Ready(slot) = told.poll(&mut waiting) else {
+            panic!("it was told and there is no slot");
+        };
+        // Those behind come to nothing, and are not forgotten.
+        for (told, waiting) in &mut queue {
+            assert!(told.poll(waiting).is_pending());
+            told.times();
+        }
+        drop(slot);
+    }
+}
+
+#[test]
+fn who_was_told_and_leaves_has_the_next_told() {
+    let limits = limits(connections(1, 9));
     let first = slot(&limits);
-    let (second, third) = (waiting(&limits), waiting(&limits));
+    let (mut second, mut third) = (waiting(&limits), waiting(&limits));
+    let (leaving, next) = (Arc::new(Told::default()), Arc::new(Told::default()));
+    assert!(leaving.poll(&mut second).is_pending() && next.poll(&mut third).is_pending());
     drop(first);
-    assert_eq!(woken.swap(0, SeqCst), 1);
-    drop(second); // it was told, and leaves: the next has to know
-    assert_eq!(woken.swap(0, SeqCst), 1);
-    assert!(third.claim().is_ok());
+    assert_eq!((leaving.times(), next.times()), (1, 0));
+    drop(second);
+    assert_eq!(next.times(), 1);
+    assert!(next.poll(&mut third).is_ready());
+}
+
+#[test]
+fn more_room_is_told() {
+    let limits = limits(connections(1, 9));
     let _first = slot(&limits);
-    let _second = waiting(&limits);
-    woken.store(0, SeqCst);
-    limits.set(connections(2, 9)); // more room
-    assert_eq!(woken.load(SeqCst), 1);
+    let (mut second, mut third) = (waiting(&limits), waiting(&limits));
+    let told = Arc::new(Told::default());
+    assert!(told.poll(&mut second).is_pending() && told.poll(&mut third).is_pending());
+    limits.set(connections(3, 9));
+    assert_eq!(told.times(), 1);
+    let _second = told.poll(&mut second);
+    assert_eq!(told.times(), 1);
+    assert!(told.poll(&mut third).is_ready());
 }
 
 #[test]
