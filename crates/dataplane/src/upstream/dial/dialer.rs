@@ -78,7 +78,7 @@ impl Dialer {
         let tls = self.tls.clone().transpose().map_err(DialError::NotReady)?;
         let mut socket = Socket::connect(&self.address, self.keepalive.as_ref()).await?;
         if let Some(settings) = &self.tunnel {
-            tunnel::open(&mut socket, settings).await?;
+            socket = tunnel::open(socket, settings).await?;
         }
         if let Some(version) = self.proxy_protocol {
             let header = header::header(version, dial.downstream);

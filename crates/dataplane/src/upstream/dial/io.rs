@@ -68,6 +68,7 @@ impl UpstreamIo {
         match self.layer {
             Layer::Plain(Socket::Tcp(socket)) => Ok(socket.into()),
             Layer::Plain(Socket::Unix(socket)) => Ok(socket.into()),
+            Layer::Plain(posted @ Socket::Posted(_)) => Ok(bridge::over(posted)?.into()),
             Layer::Tls(stream) => Ok(bridge::over(*stream)?.into()),
         }
     }

@@ -4,6 +4,7 @@
 //! protocol is the first that the endpoint sees, and TLS comes after it.
 
 mod bridge;
+mod chunked;
 mod dialer;
 mod error;
 mod header;

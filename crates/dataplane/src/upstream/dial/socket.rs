@@ -1,5 +1,6 @@
 //! The socket below everything.
 
+use super::chunked::Chunked;
 use super::error::DialError;
 use model::TcpKeepalive;
 use rules::EndpointAddr;
@@ -17,6 +18,8 @@ use tokio::net::{TcpStream, UnixStream};
 pub(super) enum Socket {
     Tcp(TcpStream),
     Unix(UnixStream),
+    /// Through a forward proxy that was asked by POST.
+    Posted(Chunked),
 }
 
 impl Socket {
@@ -40,15 +43,18 @@ impl Socket {
 
     /// Makes the close to come a reset, where there is such a thing.
     pub(super) fn reset(&self) {
-        if let Self::Tcp(socket) = self {
+        match self {
             // Where that fails the close is an ordinary one.
-            let _ = socket.set_zero_linger();
+            Self::Tcp(socket) => drop(socket.set_zero_linger()),
+            Self::Posted(through) => through.inner().reset(),
+            Self::Unix(_) => {}
         }
     }
 
     pub(super) fn local_address(&self) -> Option<SocketAddr> {
         match self {
             Self::Tcp(socket) => socket.local_addr().ok(),
+            Self::Posted(through) => through.inner().local_address(),
             Self::Unix(_) => None,
         }
     }
@@ -56,6 +62,7 @@ impl Socket {
     pub(super) fn peer_address(&self) -> Option<SocketAddr> {
         match self {
             Self::Tcp(socket) => socket.peer_addr().ok(),
+            Self::Posted(through) => through.inner().peer_address(),
             Self::Unix(_) => None,
         }
     }
@@ -81,6 +88,7 @@ impl AsRawFd for Socket {
         match self {
             Self::Tcp(socket) => socket.as_raw_fd(),
             Self::Unix(socket) => socket.as_raw_fd(),
+            Self::Posted(through) => through.inner().as_raw_fd(),
         }
     }
 }
@@ -94,6 +102,7 @@ impl AsyncRead for Socket {
         match self.get_mut() {
             Self::Tcp(socket) => Pin::new(socket).poll_read(cx, buf),
             Self::Unix(socket) => Pin::new(socket).poll_read(cx, buf),
+            Self::Posted(through) => Pin::new(through).poll_read(cx, buf),
         }
     }
 }
@@ -107,6 +116,7 @@ impl AsyncWrite for Socket {
         match self.get_mut() {
             Self::Tcp(socket) => Pin::new(socket).poll_write(cx, buf),
             Self::Unix(socket) => Pin::new(socket).poll_write(cx, buf),
+            Self::Posted(through) => Pin::new(through).poll_write(cx, buf),
         }
     }
 
@@ -118,6 +128,7 @@ impl AsyncWrite for Socket {
         match self.get_mut() {
             Self::Tcp(socket) => Pin::new(socket).poll_write_vectored(cx, bufs),
             Self::Unix(socket) => Pin::new(socket).poll_write_vectored(cx, bufs),
+            Self::Posted(through) => Pin::new(through).poll_write_vectored(cx, bufs),
         }
     }
 
@@ -129,6 +140,7 @@ impl AsyncWrite for Socket {
         match self.get_mut() {
             Self::Tcp(socket) => Pin::new(socket).poll_flush(cx),
             Self::Unix(socket) => Pin::new(socket).poll_flush(cx),
+            Self::Posted(through) => Pin::new(through).poll_flush(cx),
         }
     }
 
@@ -136,6 +148,7 @@ impl AsyncWrite for Socket {
         match self.get_mut() {
             Self::Tcp(socket) => Pin::new(socket).poll_shutdown(cx),
             Self::Unix(socket) => Pin::new(socket).poll_shutdown(cx),
+            Self::Posted(through) => Pin::new(through).poll_shutdown(cx),
         }
     }
 }

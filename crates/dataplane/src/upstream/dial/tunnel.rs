@@ -2,7 +2,9 @@
 //!
 //! Source: Istio `TunnelSettings`, RFC 9110, section 9.3.6.
 
+use super::chunked::{Chunked, State};
 use super::error::DialError;
+use super::socket::Socket;
 use model::{TunnelProtocol, TunnelSettings};
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -11,8 +13,23 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 /// The longest head of an answer that is read.
 const MAX_HEAD: usize = 8 * 1024;
 
+/// A connection to the target through the proxy on the other side of `socket`.
+pub(super) async fn open(
+    mut socket: Socket,
+    settings: &TunnelSettings,
+) -> Result<Socket, DialError> {
+    let head = ask(&mut socket, settings).await?;
+    Ok(match settings.protocol {
+        TunnelProtocol::Connect => socket,
+        TunnelProtocol::Post if is_chunked(&head) => {
+            Socket::Posted(Chunked::new(socket, State::Size))
+        }
+        TunnelProtocol::Post => Socket::Posted(Chunked::new(socket, State::Plain)),
+    })
+}
+
 /// Asks the proxy on the other side of `io` for the target. What comes after its answer is the target's.
-pub(super) async fn open<S>(io: &mut S, settings: &TunnelSettings) -> Result<(), DialError>
+async fn ask<S>(io: &mut S, settings: &TunnelSettings) -> Result<Vec<u8>, DialError>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -20,7 +37,7 @@ where
     io.flush().await?;
     let head = read_head(io).await?;
     match status(&head) {
-        Some(200) => Ok(()),
+        Some(200) => Ok(head),
         Some(status) => Err(refused(format!("the proxy answered {status}"))),
         None => Err(refused("the proxy's answer is not HTTP/1".to_owned())),
     }
@@ -36,7 +53,7 @@ fn request(settings: &TunnelSettings) -> String {
         TunnelProtocol::Connect => format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n"),
         // As Envoy does: the target is the host, and the body both ways are the bytes.
         TunnelProtocol::Post => {
-            format!("POST / HTTP/1.1\r\nHost: {target}\r\nTransfer-Encoding: identity\r\n")
+            format!("POST / HTTP/1.1\r\nHost: {target}\r\nTransfer-Encoding: chunked\r\n")
         }
     };
     let _ = write!(head, "\r\n");
@@ -71,6 +88,12 @@ async fn read_head<S: AsyncRead + Unpin>(io: &mut S) -> Result<Vec<u8>, DialErro
     Ok(head)
 }
 
+fn is_chunked(head: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(head).to_ascii_lowercase();
+    let mut lines = text.lines();
+    lines.any(|line| line.starts_with("transfer-encoding:") && line.contains("chunked"))
+}
+
 /// `HTTP/1.1 200 OK`
 fn status(head: &[u8]) -> Option<u16> {
     let line = std::str::from_utf8(head.split(|byte| *byte == b'\r').next()?).ok()?;
@@ -94,11 +117,11 @@ mod tests {
     }
 
     /// What becomes of an answer, and what is left to read after it.
-    async fn answered(answer: &[u8]) -> (Result<(), DialError>, Vec<u8>) {
+    async fn answered(answer: &[u8]) -> (Result<Vec<u8>, DialError>, Vec<u8>) {
         let (mut near, mut far) = duplex(64 * 1024);
         far.write_all(answer).await.unwrap();
         let settings = settings("pay.test", TunnelProtocol::Connect);
-        let opened = open(&mut near, &settings).await;
+        let opened = ask(&mut near, &settings).await;
         far.shutdown().await.unwrap();
         let mut asked = vec![0; request(&settings).len()];
         far.read_exact(&mut asked).await.unwrap();
