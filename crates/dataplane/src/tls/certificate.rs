@@ -1,6 +1,6 @@
 //! Reading certificates: names, subject and key.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::net::IpAddr;
 use x509_parser::der_parser::oid::Oid;
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
@@ -8,19 +8,29 @@ use x509_parser::x509::{AttributeTypeAndValue, X509Name};
 
 /// Another name of a certificate's holder.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(super) enum SubjectAltName {
+pub(crate) enum SubjectAltName {
     Dns(String),
     Uri(String),
     Email(String),
     Address(IpAddr),
 }
 
+impl fmt::Display for SubjectAltName {
+    /// Quoted, since somebody else wrote it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Dns(text) | Self::Uri(text) | Self::Email(text) => write!(f, "{text:?}"),
+            Self::Address(address) => write!(f, "\"{address}\""),
+        }
+    }
+}
+
 /// A certificate that could be read.
-pub(super) struct Parsed<'c>(X509Certificate<'c>);
+pub(crate) struct Parsed<'c>(X509Certificate<'c>);
 
 impl<'c> Parsed<'c> {
     /// `None`: it is none that is understood here, though webpki may have.
-    pub(super) fn new(der: &'c [u8]) -> Option<Self> {
+    pub(crate) fn new(der: &'c [u8]) -> Option<Self> {
         X509Certificate::from_der(der)
             .ok()
             .map(|(_, parsed)| Self(parsed))
@@ -31,7 +41,7 @@ impl<'c> Parsed<'c> {
         self.0.tbs_certificate.subject_pki.raw
     }
 
-    pub(super) fn names(&self) -> Vec<SubjectAltName> {
+    pub(crate) fn names(&self) -> Vec<SubjectAltName> {
         let Ok(Some(extension)) = self.0.subject_alternative_name() else {
             return Vec::new();
         };

@@ -5,18 +5,18 @@
 
 mod accept;
 mod alert;
-mod certificate;
+pub(crate) mod certificate;
 mod client;
 mod config;
 mod digest;
 mod facts;
 mod failure;
 mod hello;
-mod suites;
+pub(crate) mod suites;
 mod terminations;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub(crate) use accept::{Handshakes, Incoming, Routed, accept};
 pub(crate) use alert::refuse_tls;

@@ -47,7 +47,7 @@ static TLS13: [SupportedCipherSuite; 3] = [
 static DEFAULT: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| of(TLS12.map(|(_, suite)| suite)));
 
 /// The library with all of its suites, in Envoy's order: the server's order counts.
-pub(super) fn default_provider() -> Arc<CryptoProvider> {
+pub(crate) fn default_provider() -> Arc<CryptoProvider> {
     DEFAULT.clone()
 }
 
@@ -86,7 +86,7 @@ pub(super) fn versions(min: TlsVersion, max: TlsVersion) -> Vec<&'static Support
 }
 
 /// As Envoy writes versions.
-pub(super) fn version_name(version: Option<ProtocolVersion>) -> &'static str {
+pub(crate) fn version_name(version: Option<ProtocolVersion>) -> &'static str {
     match version {
         Some(ProtocolVersion::TLSv1_3) => "TLSv1.3",
         Some(ProtocolVersion::TLSv1_2) => "TLSv1.2",
@@ -95,7 +95,7 @@ pub(super) fn version_name(version: Option<ProtocolVersion>) -> &'static str {
 }
 
 /// As OpenSSL writes suites.
-pub(super) fn suite_name(suite: Option<SupportedCipherSuite>) -> &'static str {
+pub(crate) fn suite_name(suite: Option<SupportedCipherSuite>) -> &'static str {
     let Some(suite) = suite else {
         return "";
     };
