@@ -40,6 +40,9 @@ fn check_client(fields: &Fields<'_>, tls: &ClientTlsSettings) {
         fields.exclusive(&["insecureSkipVerify", "caCertificates"]);
         fields.exclusive(&["insecureSkipVerify", "subjectAltNames"]);
     }
+    if matches!(tls.mode, ClientTlsMode::Simple | ClientTlsMode::Mutual) {
+        warn_of_revocations(fields, tls);
+    }
     match tls.mode {
         ClientTlsMode::Mutual if tls.credential_name.is_none() => {
             for (name, there) in [
@@ -72,5 +75,18 @@ fn check_client(fields: &Fields<'_>, tls: &ClientTlsSettings) {
             }
         }
         _ => {}
+    }
+}
+
+/// A list of revocations needs the authorities whose list it is.
+fn warn_of_revocations(fields: &Fields<'_>, tls: &ClientTlsSettings) {
+    let named = tls.ca_certificates.as_deref();
+    if named.is_none_or(|authorities| authorities == "system")
+        && tls.credential_name.is_none()
+        && let Some(crl) = fields.field("caCrl")
+    {
+        let message = "caCrl is ignored, it counts only beside authorities in caCertificates";
+        crl.warning("ineffective", message)
+            .help("name the file of the authorities whose list it is");
     }
 }
