@@ -4,6 +4,11 @@ mod cluster;
 mod keep_alive;
 mod peer;
 mod snapshot;
+#[cfg_attr(
+    not(test),
+    expect(dead_code, unused_imports, reason = "snapshots do not hold it yet")
+)]
+pub(crate) mod tls;
 
 #[cfg(test)]
 mod tests;

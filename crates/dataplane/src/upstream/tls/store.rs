@@ -1,0 +1,160 @@
+//! All ways in which the clusters of a table begin TLS: built when published, found when dialled.
+
+use super::ClientTls;
+use super::system;
+use super::verifier::{Revocations, Trust, revocations};
+use ahash::{HashMap, HashMapExt};
+use certificates::{Authorities, Credential, Credentials};
+use rules::{CredentialRef, ServerVerification, Table, UpstreamTls};
+use std::sync::Arc;
+
+/// How TLS is begun, by what the rules say about it.
+#[derive(Debug, Default)]
+pub(crate) struct ClientTlsStore(HashMap<Arc<UpstreamTls>, Built>);
+
+#[derive(Clone, Debug)]
+struct Built {
+    /// Absent: some of them are missing.
+    materials: Option<Materials>,
+    /// Or why it cannot be.
+    ready: Result<Arc<ClientTls>, Arc<str>>,
+}
+
+/// What the references of a cluster stand for.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Materials {
+    /// Absent: nothing is shown.
+    pub(super) certificate: Option<Arc<Credential>>,
+    /// Absent: the system's, or nothing is verified.
+    pub(super) authorities: Option<Arc<Authorities>>,
+}
+
+/// Lists may be long, and many clusters have the same.
+type Lists = HashMap<*const Authorities, Revocations>;
+
+impl ClientTlsStore {
+    /// What there is after this. Where neither the rules nor the materials are others it stays as it is, with its
+    /// sessions.
+    pub(crate) fn next(&self, table: &Table, credentials: &Credentials) -> Self {
+        let mut next = HashMap::new();
+        let mut lists = Lists::new();
+        let clusters = table.clusters.values();
+        for tls in clusters.filter_map(|cluster| cluster.tls.as_ref()) {
+            if !next.contains_key(tls) {
+                next.insert(tls.clone(), self.one(tls, credentials, &mut lists));
+            }
+        }
+        Self(next)
+    }
+
+    /// How TLS is begun with a cluster of the table.
+    ///
+    /// # Errors
+    /// Why it cannot be: `credential "x" is not there`.
+    pub(crate) fn of(&self, tls: &UpstreamTls) -> Result<Arc<ClientTls>, Arc<str>> {
+        match self.0.get(tls) {
+            Some(built) => built.ready.clone(),
+            None => Err("it was not published".into()),
+        }
+    }
+
+    fn one(&self, tls: &Arc<UpstreamTls>, credentials: &Credentials, lists: &mut Lists) -> Built {
+        let materials = match Materials::of(tls, credentials) {
+            Ok(materials) => materials,
+            Err(why) => {
+                return Built {
+                    materials: None,
+                    ready: Err(why.into()),
+                };
+            }
+        };
+        if let Some(before) = self.0.get(tls)
+            && before.is_of(&materials)
+        {
+            return before.clone();
+        }
+        let ready = ready(tls, &materials, lists).map(Arc::new);
+        Built {
+            materials: Some(materials),
+            ready: ready.map_err(Into::into),
+        }
+    }
+}
+
+impl Built {
+    /// What failed is tried again: the system's authorities may be there now.
+    fn is_of(&self, materials: &Materials) -> bool {
+        let same = |own: &Materials| own.are(materials);
+        self.ready.is_ok() && self.materials.as_ref().is_some_and(same)
+    }
+}
+
+impl Materials {
+    fn of(tls: &UpstreamTls, credentials: &Credentials) -> Result<Self, String> {
+        let certificate = tls.certificate.as_ref();
+        let authorities = authorities(tls);
+        Ok(Self {
+            certificate: certificate
+                .map(|name| there(name, credentials.certificates.get(name)))
+                .transpose()?,
+            authorities: authorities
+                .map(|name| there(name, credentials.authorities.get(name)))
+                .transpose()?,
+        })
+    }
+
+    /// Whether these are the very same. Authorities are, too, that were read anew and say the same.
+    fn are(&self, other: &Self) -> bool {
+        let certificate = match (&self.certificate, &other.certificate) {
+            (None, None) => true,
+            (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+            _ => false,
+        };
+        let authorities = match (&self.authorities, &other.authorities) {
+            (None, None) => true,
+            (Some(one), Some(other)) => {
+                Arc::ptr_eq(one, other)
+                    || (one.certificates == other.certificates
+                        && one.revocations == other.revocations)
+            }
+            _ => false,
+        };
+        certificate && authorities
+    }
+}
+
+fn there<T>(name: &CredentialRef, found: Option<&Arc<T>>) -> Result<Arc<T>, String> {
+    found.cloned().ok_or_else(|| format!("{name} is not there"))
+}
+
+fn authorities(tls: &UpstreamTls) -> Option<&CredentialRef> {
+    match &tls.verification {
+        ServerVerification::Verified { authorities, .. } => authorities.as_ref(),
+        ServerVerification::Nothing => None,
+    }
+}
+
+fn ready(tls: &UpstreamTls, materials: &Materials, lists: &mut Lists) -> Result<ClientTls, String> {
+    let trust = match (&tls.verification, &materials.authorities) {
+        (ServerVerification::Nothing, _) => None,
+        (_, Some(authorities)) => Some(trust(authorities, lists)?),
+        (_, None) => Some(Trust {
+            roots: system::roots()?,
+            revocations: Arc::from([]),
+        }),
+    };
+    ClientTls::new(tls, materials, trust).map_err(|error| error.to_string())
+}
+
+fn trust(authorities: &Arc<Authorities>, lists: &mut Lists) -> Result<Trust, String> {
+    let key = Arc::as_ptr(authorities);
+    let revocations = match lists.get(&key) {
+        Some(known) => known.clone(),
+        None => revocations(authorities).map_err(|error| error.to_string())?,
+    };
+    lists.insert(key, revocations.clone());
+    Ok(Trust {
+        roots: authorities.roots.clone(),
+        revocations,
+    })
+}
