@@ -9,5 +9,8 @@ mod store;
 mod system;
 mod verifier;
 
+#[cfg(test)]
+pub(crate) mod tests;
+
 pub(crate) use client::{Alpn, ClientTls};
 pub(crate) use store::ClientTlsStore;
