@@ -38,8 +38,11 @@ pub enum ServerVerification {
     Verified {
         /// Absent: the system's.
         authorities: Option<CredentialRef>,
-        /// Names of which one must be there; a `*` at the end stands for any rest. Empty: the name that is sent,
-        /// or in the mesh, whose certificates do not have it, whoever the authorities signed.
+        /// Names of which one must be there: hosts, addresses, URIs. Empty: the name that is sent, or with `mesh` any
+        /// identity.
+        ///
+        /// Istio takes each for the whole name. Here a `*` at the end of a URI stands for any rest of it, which with
+        /// Istio would match nothing.
         subject_alt_names: Vec<Arc<str>>,
     },
 }

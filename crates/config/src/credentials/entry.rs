@@ -17,7 +17,7 @@ const GRACE: Duration = Duration::from_secs(1);
 
 /// A reference, and what is known of it.
 pub(super) struct Entry {
-    /// The servers that need it.
+    /// The servers and clusters that need it.
     pub(super) origins: Vec<Arc<Origin>>,
     pub(super) good: Option<Good>,
     /// What is wrong with what lies there now.
@@ -234,7 +234,7 @@ impl Good {
     }
 
     /// Whether `other` may be served in the place of this one. A list of revocations that is out of date may, it
-    /// is honoured all the same; none may not, since a file that somebody lost would let revoked clients in.
+    /// is honoured all the same; none may not, since a file that somebody lost would lift the revocations.
     fn check_better(&self, other: &Self, now: SystemTime) -> Result<(), Problem> {
         if self.has_revocations() && !other.has_revocations() {
             return Err(Problem::RevocationsGone {

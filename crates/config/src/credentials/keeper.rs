@@ -10,7 +10,7 @@ use crate::ChangeKind;
 use certificates::Credentials;
 use model::{Diagnostic, ResourceRef, Resources};
 use rules::{CredentialRef, Table};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -67,7 +67,7 @@ impl CredentialKeeper {
         self.stale = true;
     }
 
-    /// Keeps what the servers of `table` name, and nothing else.
+    /// Keeps what the servers and clusters of `table` name, and nothing else.
     pub(crate) fn follow(&mut self, table: &Table, now: SystemTime) {
         let wanted = references::of(table);
         self.forget_others(&wanted);
@@ -176,8 +176,13 @@ impl CredentialKeeper {
             let Some(trouble) = entry.told(now) else {
                 continue;
             };
+            let mut places = HashSet::new();
             for origin in &entry.origins {
-                let place = place::of(&resources.gateways, origin, reference, &trouble.problem);
+                let place = place::of(resources, origin, reference, &trouble.problem);
+                // Subsets may have it of the same policy.
+                if !places.insert(place.clone()) {
+                    continue;
+                }
                 let told = trouble
                     .problem
                     .told(reference, &place, entry.meanwhile(trouble));
@@ -199,7 +204,7 @@ impl CredentialKeeper {
         &self.status
     }
 
-    /// What is wrong, at every server that needs it.
+    /// What is wrong, at every server and cluster that needs it.
     pub(crate) fn diagnostics(&self) -> &[Diagnostic] {
         &self.diagnostics
     }

@@ -153,7 +153,7 @@ impl Problem {
                 problem => format!("is refused, its list of revocations {}", problem.text()),
             },
             Self::RevocationsGone { list } => format!(
-                "is refused, its list of revocations {list} is gone, and without it revoked clients would be let in again"
+                "is refused, its list of revocations {list} is gone, and without it what was revoked would be trusted again"
             ),
             Self::Lapsed { list, reason } => {
                 format!("has a list of revocations that is out of date, {reason} ({list})")
@@ -198,7 +198,7 @@ impl Problem {
             ),
             Self::Invalid { .. } => "replace it with one that is good".to_owned(),
             Self::OutOfTime { .. } => "renew it".to_owned(),
-            Self::TooMany(_) => "let servers share certificates".to_owned(),
+            Self::TooMany(_) => "let servers and clusters share certificates".to_owned(),
         }
     }
 

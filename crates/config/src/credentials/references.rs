@@ -1,42 +1,63 @@
 //! What a table asks for.
 
 use model::Origin;
-use rules::{Cluster, CredentialRef, Serves, Table, TlsServer};
-use std::collections::{BTreeMap, BTreeSet};
+use rules::{Cluster, CredentialRef, ServerVerification, Serves, Table, TlsServer};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
-/// The references of a table, and the servers that need each.
+/// The references of a table, and the servers and clusters that need each.
 pub(super) type References = BTreeMap<CredentialRef, Vec<Arc<Origin>>>;
 
 /// All credentials that the servers and clusters of a table name.
 pub(super) fn of(table: &Table) -> References {
-    let mut references = References::new();
-    let mut add = |reference: &CredentialRef, origin: &Arc<Origin>| {
-        let origins = references.entry(reference.clone()).or_default();
-        if !origins.contains(origin) {
-            origins.push(Arc::clone(origin));
-        }
-    };
+    let mut needs = Needs::default();
     for server in servers(table) {
         let Some(termination) = server.termination() else {
             continue;
         };
         let named = termination.certificates.iter();
         for reference in named.chain(&termination.client.authorities) {
-            add(reference, &server.origin);
+            needs.add(reference, &server.origin);
         }
     }
     for cluster in clusters(table) {
-        // Only a DestinationRule asks for TLS, and it is its cluster's origin.
-        if let (Some(tls), Some(origin)) = (&cluster.tls, &cluster.origin) {
-            tls.references()
-                .for_each(|reference| add(reference, origin));
+        // Only a DestinationRule asks for TLS.
+        let Some(origin) = &cluster.origin else {
+            continue;
+        };
+        for reference in of_cluster(cluster) {
+            needs.add(reference, origin);
         }
     }
-    references
+    needs.references
 }
 
-/// Always in the same order.
+/// Thousands of clusters may need the same identity.
+#[derive(Default)]
+struct Needs {
+    references: References,
+    known: HashSet<(CredentialRef, Arc<Origin>)>,
+}
+
+impl Needs {
+    fn add(&mut self, reference: &CredentialRef, origin: &Arc<Origin>) {
+        if self.known.insert((reference.clone(), origin.clone())) {
+            let origins = self.references.entry(reference.clone()).or_default();
+            origins.push(origin.clone());
+        }
+    }
+}
+
+fn of_cluster(cluster: &Cluster) -> impl Iterator<Item = &CredentialRef> {
+    let tls = cluster.tls.as_deref();
+    let authorities = tls.and_then(|tls| match &tls.verification {
+        ServerVerification::Verified { authorities, .. } => authorities.as_ref(),
+        ServerVerification::Nothing => None,
+    });
+    let certificate = tls.and_then(|tls| tls.certificate.as_ref());
+    certificate.into_iter().chain(authorities)
+}
+
 fn clusters(table: &Table) -> Vec<&Cluster> {
     let mut clusters: Vec<&Cluster> = table.clusters.values().map(AsRef::as_ref).collect();
     clusters.sort_by(|one, other| one.key.cmp(&other.key));

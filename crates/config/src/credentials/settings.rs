@@ -12,7 +12,7 @@ pub struct CredentialSettings {
     pub ordered: Option<OrderedCredentials>,
     /// The folder of the proxy's identity in the mesh: `cert-chain.pem`, `key.pem`, `root-cert.pem`.
     pub identity: Option<PathBuf>,
-    /// What paths that a Gateway names are relative to.
+    /// What paths that a Gateway or a DestinationRule names are relative to.
     pub relative_to: PathBuf,
     /// Whether files of keys may be readable by others than their owner, as in volumes of Kubernetes.
     pub allow_readable_keys: bool,
@@ -51,7 +51,7 @@ impl CredentialSettings {
         ordered.is_some_and(|ordered| ordered.names.contains(name))
     }
 
-    /// A path of a Gateway.
+    /// A path of a Gateway or a DestinationRule.
     pub(super) fn path(&self, written: &str) -> PathBuf {
         self.relative_to.join(Path::new(written))
     }

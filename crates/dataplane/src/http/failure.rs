@@ -317,7 +317,7 @@ impl Connect {
         match error {
             DialError::Timeout => Self::Timeout,
             DialError::Refused => Self::Refused,
-            DialError::Unreachable => Self::Unreachable,
+            DialError::Unreachable(_) => Self::Unreachable,
             DialError::Io(error) => Self::Other(error.to_string().into()),
             other => Self::Unusable(other.reason(), other.to_string().into()),
         }

@@ -67,7 +67,7 @@ fn told(error: &DialError) -> (Cow<'static, str>, &'static str) {
     let text = match error {
         DialError::Timeout => "connection timeout".into(),
         DialError::Refused => "delayed connect error: Connection refused".into(),
-        DialError::Unreachable => "delayed connect error: No route to host".into(),
+        DialError::Unreachable(_) => "delayed connect error: No route to host".into(),
         DialError::Io(error) => format!("delayed connect error: {error}").into(),
         other => other.to_string().into(),
     };
@@ -86,6 +86,7 @@ mod tests {
             subset: None,
             port: 80,
         };
+        let unreachable = std::io::Error::from(std::io::ErrorKind::NetworkUnreachable);
         let denied = std::io::Error::from(std::io::ErrorKind::PermissionDenied);
         let cases = [
             (Failure::NoRoute, "NR", "no_route", ""),
@@ -104,7 +105,7 @@ mod tests {
                 "connection timeout",
             ),
             (
-                Failure::Connect(DialError::Unreachable),
+                Failure::Connect(DialError::Unreachable(unreachable)),
                 "URX,UF",
                 "connect_failure",
                 "delayed connect error: No route to host",

@@ -1,6 +1,6 @@
 //! Reading certificates: names, subject and key.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::net::IpAddr;
 use x509_parser::der_parser::oid::Oid;
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
@@ -13,6 +13,16 @@ pub(crate) enum SubjectAltName {
     Uri(String),
     Email(String),
     Address(IpAddr),
+}
+
+impl fmt::Display for SubjectAltName {
+    /// Quoted, since somebody else wrote it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Dns(text) | Self::Uri(text) | Self::Email(text) => write!(f, "{text:?}"),
+            Self::Address(address) => write!(f, "\"{address}\""),
+        }
+    }
 }
 
 /// A certificate that could be read.

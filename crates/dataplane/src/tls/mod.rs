@@ -16,7 +16,7 @@ pub(crate) mod suites;
 mod terminations;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub(crate) use accept::{Handshakes, Incoming, Routed, accept};
 pub(crate) use alert::refuse_tls;

@@ -74,7 +74,7 @@ fn of(tls12: impl IntoIterator<Item = SupportedCipherSuite>) -> Arc<CryptoProvid
 }
 
 /// The versions from `min` to `max`. There are none below 1.2, so the result may be empty.
-pub(crate) fn versions(min: TlsVersion, max: TlsVersion) -> Vec<&'static SupportedProtocolVersion> {
+pub(super) fn versions(min: TlsVersion, max: TlsVersion) -> Vec<&'static SupportedProtocolVersion> {
     let mut versions = Vec::new();
     if !matches!(max, TlsVersion::V1_0 | TlsVersion::V1_1 | TlsVersion::V1_2) {
         versions.push(&version::TLS13);
@@ -86,7 +86,7 @@ pub(crate) fn versions(min: TlsVersion, max: TlsVersion) -> Vec<&'static Support
 }
 
 /// As Envoy writes versions.
-pub(super) fn version_name(version: Option<ProtocolVersion>) -> &'static str {
+pub(crate) fn version_name(version: Option<ProtocolVersion>) -> &'static str {
     match version {
         Some(ProtocolVersion::TLSv1_3) => "TLSv1.3",
         Some(ProtocolVersion::TLSv1_2) => "TLSv1.2",
@@ -95,7 +95,7 @@ pub(super) fn version_name(version: Option<ProtocolVersion>) -> &'static str {
 }
 
 /// As OpenSSL writes suites.
-pub(super) fn suite_name(suite: Option<SupportedCipherSuite>) -> &'static str {
+pub(crate) fn suite_name(suite: Option<SupportedCipherSuite>) -> &'static str {
     let Some(suite) = suite else {
         return "";
     };

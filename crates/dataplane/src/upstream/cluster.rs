@@ -2,7 +2,7 @@
 
 use super::kept::Kept;
 use super::peer::Common;
-use super::tls::ClientTls;
+use super::tls::ClientTlsStore;
 use super::{KeepAlive, Upstream};
 use ahash::{HashMap, HashSet};
 use model::HashAlgorithm;
@@ -30,7 +30,6 @@ pub struct Cluster {
     pub labels_id: u64,
     pub(crate) kept: Arc<Kept>,
     source: Option<Arc<[Endpoint]>>,
-    tls: Option<ClusterTls>,
 }
 
 /// What of a cluster's limits is used.
@@ -46,16 +45,13 @@ pub struct Usage {
     pub retries: usize,
 }
 
-/// How TLS is spoken to a cluster, or why it cannot be.
-pub(super) type ClusterTls = Result<Arc<ClientTls>, Arc<str>>;
-
 /// What a cluster is made of.
 pub(super) struct Parts<'p> {
     pub(super) definition: &'p Arc<rules::Cluster>,
     /// The published list that the endpoints are taken from.
     pub(super) source: Option<&'p Arc<[Endpoint]>>,
-    /// Absent: TLS is not spoken.
-    pub(super) tls: Option<ClusterTls>,
+    /// How TLS is spoken.
+    pub(super) tls: &'p ClientTlsStore,
 }
 
 /// What the making of clusters takes from around it.
@@ -87,7 +83,7 @@ impl Cluster {
         let common = Common {
             cluster: definition,
             connections: &kept.connections,
-            tls: tls.as_ref(),
+            tls,
         };
         let members = Members {
             known: before.map(Self::by_address),
@@ -108,7 +104,6 @@ impl Cluster {
             labels_id,
             kept,
             source: source.cloned(),
-            tls: tls.clone(),
             definition: definition.clone(),
         };
         if before.is_some() {
@@ -123,12 +118,11 @@ impl Cluster {
             (Some(old), Some(new)) => Arc::ptr_eq(old, new) || old == new,
             (old, new) => old.is_none() && new.is_none(),
         };
-        let same_tls = match (&self.tls, &parts.tls) {
-            (None, None) => true,
-            (Some(Ok(old)), Some(Ok(new))) => Arc::ptr_eq(old, new),
-            (Some(Err(old)), Some(Err(new))) => old == new,
-            _ => false,
-        };
+        let mut members = self.endpoints.members().iter();
+        let same_tls = members.all(|member| {
+            let dialer = &member.value.way.dialer;
+            dialer.is_current(&self.definition, parts.tls)
+        });
         let definition = parts.definition;
         same_source
             && same_tls

@@ -3,13 +3,13 @@
 mod cluster;
 mod connections;
 mod connector;
-mod dial;
+pub(crate) mod dial;
 mod keep_alive;
 mod kept;
 mod peer;
 mod snapshot;
 mod sweep;
-mod tls;
+pub(crate) mod tls;
 mod tracked;
 mod way;
 

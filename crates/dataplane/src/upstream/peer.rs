@@ -3,8 +3,8 @@
 use super::KeepAlive;
 use super::connections::{Connection, Connections, Open};
 use super::connector::alpn;
-use super::dial::{Alpn, DialError, Dialer, UpstreamIo};
-use super::tls::ClientTls;
+use super::dial::{DialError, Dialer, UpstreamIo};
+use super::tls::{Alpn, ClientTlsStore};
 use super::way::{Occasion, Way};
 use pingora_core::upstreams::peer::HttpPeer;
 use rules::{EndpointAddr, UpstreamProtocol};
@@ -33,7 +33,10 @@ pub struct Upstream {
     pub locality: Arc<str>,
     /// What is known of its own idle timeout.
     pub keep_alive: Arc<KeepAlive>,
+    /// For requests.
     pub(crate) way: Arc<Way>,
+    /// For bytes, which may go through a tunnel.
+    of_bytes: Arc<Dialer>,
     http1: HttpPeer,
     http2: HttpPeer,
     protocol: UpstreamProtocol,
@@ -87,8 +90,7 @@ pub struct Attempt<'a> {
 pub(super) struct Common<'c> {
     pub(super) cluster: &'c rules::Cluster,
     pub(super) connections: &'c Arc<Connections>,
-    /// How TLS is spoken, or why it cannot be. Absent: it is not.
-    pub(super) tls: Option<&'c Result<Arc<ClientTls>, Arc<str>>>,
+    pub(super) tls: &'c ClientTlsStore,
 }
 
 impl Upstream {
@@ -99,7 +101,12 @@ impl Upstream {
         keep_alive: Arc<KeepAlive>,
     ) -> Option<Self> {
         let cluster = common.cluster;
-        let way = Arc::new(way(&endpoint.address, common));
+        let of_bytes = Dialer::new(&endpoint.address, cluster, common.tls);
+        let way = Arc::new(way(&endpoint.address, &of_bytes, common));
+        let tells = Tells {
+            host: way.dialer.asks_for_host(),
+            client: way.dialer.tells_client(),
+        };
         let template = template(&endpoint.address, common)?;
         Some(Self {
             address: endpoint.address.clone(),
@@ -108,11 +115,9 @@ impl Upstream {
             http1: http1(template.clone(), &way),
             http2: http2(template, &way, common),
             way,
+            of_bytes: Arc::new(of_bytes),
             protocol: cluster.protocol,
-            tells: Tells {
-                host: cluster.tls.as_ref().is_some_and(|tls| tls.sni.is_none()),
-                client: cluster.proxy_protocol.is_some(),
-            },
+            tells,
             idle_timeout: cluster.pool.idle_timeout,
             connect_timeout: cluster.pool.connect_timeout,
             keeps_none: cluster.pool.max_requests_per_connection == Some(1),
@@ -166,8 +171,8 @@ impl Upstream {
     ) -> Result<(UpstreamIo, Open), DialError> {
         let way = Way {
             dialer: match wrap {
-                Wrap::AsTheRuleSays => self.way.dialer.clone(),
-                Wrap::AsItIs => Arc::new(self.way.dialer.without_tls()),
+                Wrap::AsTheRuleSays => self.of_bytes.clone(),
+                Wrap::AsItIs => Arc::new(self.of_bytes.as_it_is()),
             },
             occasion: Occasion {
                 sni: None,
@@ -206,11 +211,11 @@ impl Upstream {
     }
 }
 
-fn way(address: &EndpointAddr, common: &Common<'_>) -> Way {
+fn way(address: &EndpointAddr, of_bytes: &Dialer, common: &Common<'_>) -> Way {
     let cluster = common.cluster;
     Way {
         address: address.clone(),
-        dialer: Arc::new(Dialer::new(address, cluster, common.tls.cloned())),
+        dialer: Arc::new(of_bytes.clone().without_tunnel()),
         connections: common.connections.clone(),
         connect_timeout: cluster.pool.connect_timeout,
         lifetime: cluster.pool.max_connection_duration,
@@ -235,7 +240,7 @@ fn http1(mut peer: HttpPeer, way: &Arc<Way>) -> HttpPeer {
 
 fn http2(mut peer: HttpPeer, way: &Arc<Way>, common: &Common<'_>) -> HttpPeer {
     let cluster = common.cluster;
-    if common.tls.is_some() {
+    if cluster.tls.is_some() {
         // What Pingora holds then is not the endpoint's socket, which it would look for in its pool. Whose it is
         // stands in the key.
         let nowhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
@@ -266,11 +271,9 @@ fn group_key(common: &Common<'_>) -> u64 {
     let cluster = common.cluster;
     let mut hasher = DefaultHasher::new();
     cluster.key.hash(&mut hasher);
-    let tls = common.tls.map(|tls| tls.as_ref().ok().map(|tls| tls.id));
+    let tls = cluster.tls.as_ref();
+    let tls = tls.map(|settings| common.tls.of(settings).ok().map(|tls| tls.id));
     (tls, cluster.proxy_protocol.map(|version| version as u8)).hash(&mut hasher);
-    let tunnel = cluster.tunnel.as_ref();
-    let tunnel = tunnel.map(|tunnel| (&tunnel.target_host, tunnel.target_port));
-    tunnel.hash(&mut hasher);
     // The last bit tells HTTP/2 from HTTP/1.
     hasher.finish() & !(FRESH | 1)
 }

@@ -105,7 +105,7 @@ impl Snapshot {
 fn parts<'p>(
     definition: &'p Arc<rules::Cluster>,
     endpoints: &'p Endpoints,
-    client_tls: &ClientTlsStore,
+    client_tls: &'p ClientTlsStore,
 ) -> Parts<'p> {
     let service = ServicePort {
         host: definition.key.host.clone(),
@@ -114,6 +114,6 @@ fn parts<'p>(
     Parts {
         definition,
         source: endpoints.services.get(&service),
-        tls: definition.tls.as_ref().map(|tls| client_tls.of(tls)),
+        tls: client_tls,
     }
 }

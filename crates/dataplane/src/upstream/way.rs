@@ -1,7 +1,8 @@
 //! How connections to one endpoint of a cluster are made.
 
 use super::connections::{Connections, Open};
-use super::dial::{Alpn, Dial, DialError, Dialer, UpstreamIo};
+use super::dial::{Dial, DialError, Dialer, UpstreamIo, bridge};
+use super::tls::Alpn;
 use super::tracked::{Tracked, digest};
 use async_trait::async_trait;
 use pingora_core::connectors::L4Connect;
@@ -87,7 +88,7 @@ impl L4Connect for Way {
         let dialled = self.dial(Alpn::Http2, self.connect_timeout).await;
         let (io, open) = dialled.map_err(of_pingora)?;
         let known = digest(open).map_err(internal)?;
-        let mut stream = io.into_l4().map_err(internal)?;
+        let mut stream = bridge(io).map_err(internal)?;
         stream.set_proxy_digest(known);
         Ok(stream)
     }
@@ -102,7 +103,7 @@ fn of_pingora(error: DialError) -> Box<Error> {
     let kind = match &error {
         DialError::Timeout => ErrorType::ConnectTimedout,
         DialError::Refused => ErrorType::ConnectRefused,
-        DialError::Unreachable => ErrorType::ConnectNoRoute,
+        DialError::Unreachable(_) => ErrorType::ConnectNoRoute,
         _ => ErrorType::ConnectError,
     };
     let mut told = Error::because(kind, "dialling", error);

@@ -77,3 +77,107 @@ fn spelt(key: &ClusterKey) -> Arc<str> {
     let subset = key.subset.as_deref().unwrap_or_default();
     format!("outbound_.{}_.{subset}_.{}", key.port, key.host).into()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn compiled(tls: ClientTlsSettings) -> Option<UpstreamTls> {
+        let key = ClusterKey {
+            host: "shop.test".into(),
+            subset: Some("v1".into()),
+            port: 80,
+        };
+        upstream_tls(&tls, &key, &[])
+    }
+
+    fn of_mode(mode: ClientTlsMode) -> ClientTlsSettings {
+        ClientTlsSettings {
+            mode,
+            ..ClientTlsSettings::default()
+        }
+    }
+
+    fn verified_by(authorities: Option<CredentialRef>) -> ServerVerification {
+        ServerVerification::Verified {
+            authorities,
+            subject_alt_names: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn disable_is_no_tls() {
+        assert_eq!(compiled(of_mode(ClientTlsMode::Disable)), None);
+    }
+
+    #[test]
+    fn simple_trusts_the_system_unless_something_else_is_named() {
+        let simple = of_mode(ClientTlsMode::Simple);
+        let system = ClientTlsSettings {
+            ca_certificates: Some("system".into()),
+            ..simple.clone()
+        };
+        for tls in [simple.clone(), system] {
+            let tls = compiled(tls).unwrap();
+            assert_eq!(tls.verification, verified_by(None));
+            assert_eq!((tls.certificate, tls.sni, tls.mesh), (None, None, false));
+        }
+        let named = ClientTlsSettings {
+            credential_name: Some("web".into()),
+            ..simple
+        };
+        let named = compiled(named).unwrap();
+        let authorities = CredentialRef::AuthoritiesNamed("web".into());
+        assert_eq!(named.verification, verified_by(Some(authorities)));
+        assert_eq!(named.certificate, None);
+    }
+
+    #[test]
+    fn mutual_shows_what_is_named() {
+        let mutual = ClientTlsSettings {
+            client_certificate: Some("c.crt".into()),
+            private_key: Some("c.key".into()),
+            ca_certificates: Some("ca.crt".into()),
+            ca_crl: Some("crl.pem".into()),
+            sni: Some("sni.test".into()),
+            subject_alt_names: vec!["a.test".into()],
+            ..of_mode(ClientTlsMode::Mutual)
+        };
+        let want = UpstreamTls {
+            certificate: Some(CredentialRef::Files {
+                certificate: "c.crt".into(),
+                key: "c.key".into(),
+            }),
+            verification: ServerVerification::Verified {
+                authorities: Some(CredentialRef::AuthorityFiles {
+                    authorities: "ca.crt".into(),
+                    revocations: Some("crl.pem".into()),
+                }),
+                subject_alt_names: vec!["a.test".into()],
+            },
+            sni: Some("sni.test".into()),
+            mesh: false,
+        };
+        assert_eq!(compiled(mutual), Some(want));
+    }
+
+    #[test]
+    fn the_mesh_has_its_own_identity_authorities_and_spelling() {
+        let tls = compiled(of_mode(ClientTlsMode::IstioMutual)).unwrap();
+        assert_eq!(tls.certificate, Some(CredentialRef::Workload));
+        let authorities = CredentialRef::WorkloadAuthorities;
+        assert_eq!(tls.verification, verified_by(Some(authorities)));
+        assert_eq!(tls.sni.as_deref(), Some("outbound_.80_.v1_.shop.test"));
+        assert!(tls.mesh);
+    }
+
+    #[test]
+    fn nothing_is_verified_where_that_is_skipped() {
+        let skipping = ClientTlsSettings {
+            insecure_skip_verify: Some(true),
+            ..of_mode(ClientTlsMode::Simple)
+        };
+        let verification = compiled(skipping).unwrap().verification;
+        assert_eq!(verification, ServerVerification::Nothing);
+    }
+}

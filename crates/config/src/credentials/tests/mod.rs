@@ -1,3 +1,4 @@
+mod clusters;
 mod keeping;
 mod places;
 mod revocations;

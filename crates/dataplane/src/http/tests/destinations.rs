@@ -2,7 +2,7 @@
 
 use super::client::{Message, get};
 use super::eventually;
-use super::gateway::{Gateway, Rules, retries};
+use super::gateway::{Gateway, Rules, prefix, retries};
 use super::origin::{Origin, ok, respond};
 use http::HeaderName;
 use model::{HashAlgorithm, HashCookie, OutlierDetection, RetryBudget};
@@ -85,12 +85,16 @@ async fn one_request_is_served_one_waits_and_the_third_is_too_many() {
 #[tokio::test]
 async fn a_wait_for_a_connection_ends_with_the_route_s_timeout() {
     let (origin, _gate) = held().await;
-    let gateway = gateway_with(
-        &[origin.address],
-        |cluster| pool(cluster, |pool| pool.max_connections = Some(1)),
-        |action| action.timeout = Some(Duration::from_millis(80)),
-    )
-    .await;
+    let mut rules = Rules::default();
+    let endpoints = [origin.address];
+    let cluster = rules.cluster_with("shop", UpstreamProtocol::Http1, &endpoints, |cluster| {
+        pool(cluster, |pool| pool.max_connections = Some(1));
+    });
+    rules.route(prefix("/first"), cluster.clone(), |_| {});
+    rules.route(Predicate::default(), cluster, |action| {
+        action.timeout = Some(Duration::from_millis(80));
+    });
+    let gateway = rules.start().await;
     let _first = gateway.begin("/first").await;
     eventually("what is expected", || origin.hits() == 1).await;
     let second = gateway.get("/second").await;

@@ -5,6 +5,6 @@ mod clients;
 mod forwarded;
 pub(super) mod gateway;
 mod misdirected;
-pub(super) mod pki;
+pub(crate) mod pki;
 mod resumption;
 mod servers;

@@ -88,6 +88,10 @@ impl Authority {
         }
     }
 
+    pub(crate) fn pem(&self) -> &str {
+        &self.pem
+    }
+
     pub(crate) fn der(&self) -> CertificateDer<'static> {
         self.authorities().certificates[0].clone()
     }

@@ -1,44 +1,61 @@
-//! Bytes between a connection of ours and one that Pingora's HTTP/2 takes.
-//!
-//! Pingora hands its HTTP/2 nothing but sockets that it knows. One half of a pair of such sockets is given to it, and
-//! a task moves the bytes between the other half and TLS: one more copy each way.
+//! A way into Pingora's HTTP/2 connector, which takes sockets only.
 
+use super::UpstreamIo;
+use crate::net::{BothWays, Silence};
+use bytes::Bytes;
+use pingora_core::protocols::l4::stream::Stream;
+use std::future::poll_fn;
 use std::io;
-use tokio::io::{AsyncRead, AsyncWrite, copy_bidirectional_with_sizes};
+use std::time::Duration;
 use tokio::net::UnixStream;
 
-/// Bytes that may be under way in each direction.
-const BUFFER: usize = 16 * 1024;
+/// How long nothing may move once one side has ended: a server that does not answer the end of a connection would keep
+/// it for ever.
+const HALF: Duration = Duration::from_secs(10);
 
-/// A socket whose bytes are those of `io`. It ends when either does.
-pub(super) fn over<S>(mut io: S) -> io::Result<UnixStream>
-where
-    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-{
-    let (near, mut far) = UnixStream::pair()?;
-    tokio::spawn(async move {
-        // Whoever reads next sees how it ended.
-        let _ = copy_bidirectional_with_sizes(&mut far, &mut io, BUFFER, BUFFER).await;
-    });
-    Ok(near)
+/// A socket that is the connection, or where that is more than a socket, stands for it. A task carries bytes between
+/// the two then, and holds no more of them than a copy loop does; it ends when both sides have, or one broke, or it is
+/// left alone with one.
+///
+/// # Errors
+/// When the process has no file descriptors left.
+pub(crate) fn bridge(io: UpstreamIo) -> io::Result<Stream> {
+    let io = match io.into_socket() {
+        Ok(socket) => return Ok(socket.into()),
+        Err(io) => io,
+    };
+    let (near, far) = UnixStream::pair()?;
+    tokio::spawn(carry(near, io));
+    Ok(Stream::from(far))
+}
+
+async fn carry(mut near: UnixStream, mut io: UpstreamIo) {
+    let silence = Silence {
+        open: None,
+        half: Some(HALF),
+    };
+    let mut ways = BothWays::new(Bytes::new(), Bytes::new(), silence);
+    poll_fn(|cx| ways.poll(cx, &mut near, &mut io)).await;
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::connected;
     use super::*;
-    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+    use crate::upstream::tls::Alpn;
+    use tokio::time::{Instant, pause};
 
     #[tokio::test]
-    async fn bytes_go_both_ways_and_so_do_ends() {
-        let (inner, mut outer) = duplex(64);
-        let mut near = over(inner).unwrap();
-        near.write_all(b"ask").await.unwrap();
-        let mut asked = [0; 3];
-        outer.read_exact(&mut asked).await.unwrap();
-        outer.write_all(b"answer").await.unwrap();
-        drop(outer);
-        let mut answer = String::new();
-        near.read_to_string(&mut answer).await.unwrap();
-        assert_eq!((&asked, answer.as_str()), (b"ask", "answer"));
+    async fn a_bridge_that_is_left_ends_although_the_server_does_not_mind() {
+        let (io, server) = connected(Alpn::Http2).await;
+        let (near, far) = UnixStream::pair().unwrap();
+        pause();
+        let began = Instant::now();
+        drop(far);
+        carry(near, io).await;
+        // Timers of the runtime are rounded up.
+        let took = began.elapsed();
+        assert!(took >= HALF && took < HALF * 2, "{took:?}");
+        drop(server);
     }
 }

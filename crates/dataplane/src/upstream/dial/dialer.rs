@@ -1,120 +1,202 @@
-//! How connections to one endpoint of a cluster are made.
+//! Making connections to one endpoint of a cluster.
 
-use super::super::tls::{Alpn, ClientTls};
-use super::error::DialError;
-use super::io::UpstreamIo;
+use super::proxy_header;
 use super::socket::Socket;
-use super::{header, tunnel};
-use model::{ProxyProtocolVersion, TcpKeepalive, TunnelSettings};
+use super::transport::Transport;
+use super::tunnel::{Carrier, Tunnel};
+use super::{DialError, TlsFailure, UpstreamIo};
+use crate::upstream::tls::{Alpn, ClientTls, ClientTlsStore};
+use bytes::Bytes;
+use model::{ProxyProtocolVersion, TcpKeepalive};
 use rules::EndpointAddr;
 use rustls::pki_types::ServerName;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::io::AsyncWriteExt;
-use tokio_rustls::TlsConnector;
 
-/// How connections to one endpoint are made.
+/// How connections to an endpoint of a cluster are made. It never changes: what is published makes another one.
 #[derive(Clone, Debug)]
 pub(crate) struct Dialer {
     address: EndpointAddr,
+    /// The service, when it is one host.
+    host: Option<Arc<str>>,
+    connect_timeout: Duration,
     keepalive: Option<TcpKeepalive>,
-    tunnel: Option<TunnelSettings>,
     proxy_protocol: Option<ProxyProtocolVersion>,
-    /// Absent: in clear.
     tls: Option<Result<Arc<ClientTls>, Arc<str>>>,
-    /// The cluster's host: the name in TLS where there is neither a rule's nor a request's.
-    host: Arc<str>,
+    tunnel: Option<Tunnel>,
 }
 
-/// One connection.
+/// How one connection is made.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Dial<'d> {
-    /// The name in TLS where the rule names none.
-    pub(crate) sni: Option<&'d str>,
-    /// What it is for.
+pub(crate) struct Dial<'a> {
+    /// The host of the request, its port is left out. It is sent, and looked for in the certificate, when the rules
+    /// name none. Absent: the service's, or the endpoint's address.
+    pub(crate) sni: Option<&'a str>,
+    /// What is to be spoken.
     pub(crate) alpn: Alpn,
-    /// The client, and where it arrived.
+    /// The client's address and the one that it connected to, for the PROXY header. Absent: the connection is nobody's.
     pub(crate) downstream: Option<(SocketAddr, SocketAddr)>,
-    /// Bounds everything together.
+    /// Bounds all of it, as the cluster's connect timeout does.
     pub(crate) timeout: Duration,
 }
 
 impl Dialer {
+    /// For an endpoint of `cluster`.
     pub(crate) fn new(
         address: &EndpointAddr,
         cluster: &rules::Cluster,
-        tls: Option<Result<Arc<ClientTls>, Arc<str>>>,
+        tls: &ClientTlsStore,
     ) -> Self {
+        let host = &cluster.key.host;
         Self {
             address: address.clone(),
+            host: (!host.contains('*')).then(|| host.clone()),
+            connect_timeout: cluster.pool.connect_timeout,
             keepalive: cluster.pool.tcp_keepalive,
-            tunnel: cluster.tunnel.clone(),
             proxy_protocol: cluster.proxy_protocol,
-            tls,
-            host: cluster.key.host.clone(),
+            tls: cluster.tls.as_ref().map(|settings| tls.of(settings)),
+            tunnel: cluster.tunnel.as_ref().map(Tunnel::new),
         }
     }
 
-    /// The same in clear, for what is in TLS already.
-    pub(crate) fn without_tls(&self) -> Self {
+    /// The same without the cluster's tunnel, which Istio digs for connections and not for requests.
+    pub(crate) fn without_tunnel(self) -> Self {
+        Self {
+            tunnel: None,
+            ..self
+        }
+    }
+
+    /// The same with nothing around the bytes: neither TLS nor a tunnel, nor a header before them. For what is in the
+    /// mesh's TLS already.
+    pub(crate) fn as_it_is(&self) -> Self {
         Self {
             tls: None,
+            tunnel: None,
+            proxy_protocol: None,
             ..self.clone()
         }
     }
 
-    /// # Errors
+    /// Whether one made of `cluster` now would begin TLS in the same way: certificates may have changed.
+    pub(crate) fn is_current(&self, cluster: &rules::Cluster, tls: &ClientTlsStore) -> bool {
+        let now = cluster.tls.as_ref().map(|settings| tls.of(settings));
+        match (&self.tls, &now) {
+            (None, None) => true,
+            (Some(Ok(one)), Some(Ok(other))) => one.id == other.id,
+            (Some(Err(one)), Some(Err(other))) => one == other,
+            _ => false,
+        }
+    }
+
+    /// Whether connections differ by the host that a request is for, and so are of use to that host alone.
+    pub(crate) fn asks_for_host(&self) -> bool {
+        let names_none =
+            |tls: &Result<Arc<ClientTls>, _>| tls.as_ref().is_ok_and(|tls| tls.sni.is_none());
+        self.tunnel.is_none() && self.tls.as_ref().is_some_and(names_none)
+    }
+
+    /// Whether connections begin with a client's address, and so are of use to that client alone.
+    pub(crate) fn tells_client(&self) -> bool {
+        self.proxy_protocol.is_some()
+    }
+
+    /// Makes a connection.
     ///
-    /// Why there is no connection.
+    /// # Errors
+    /// Why there is none. Where TLS is asked for, nothing goes in clear instead.
     pub(crate) async fn connect(&self, dial: Dial<'_>) -> Result<UpstreamIo, DialError> {
-        // A rarely used branch must not make the future of every connection larger.
-        let connected = tokio::time::timeout(dial.timeout, Box::pin(self.build(dial)));
-        connected.await.map_err(|_| DialError::Timeout)?
+        let limit = dial.timeout.min(self.connect_timeout);
+        match tokio::time::timeout(limit, self.steps(dial)).await {
+            Ok(connected) => connected,
+            Err(_) => Err(DialError::Timeout),
+        }
     }
 
-    async fn build(&self, dial: Dial<'_>) -> Result<UpstreamIo, DialError> {
-        // Nothing is dialled that cannot be used.
-        let tls = self.tls.clone().transpose().map_err(DialError::NotReady)?;
-        let mut socket = Socket::connect(&self.address, self.keepalive.as_ref()).await?;
-        if let Some(settings) = &self.tunnel {
-            socket = tunnel::open(socket, settings).await?;
-        }
+    async fn steps(&self, dial: Dial<'_>) -> Result<UpstreamIo, DialError> {
+        let tls = match &self.tls {
+            Some(Ok(tls)) => Some((tls, self.name(tls, dial.sni)?)),
+            Some(Err(why)) => return Err(DialError::NotReady(why.clone())),
+            None => None,
+        };
+        let begun = Instant::now();
+        let mut socket = Socket::open(&self.address, self.keepalive).await?;
         if let Some(version) = self.proxy_protocol {
-            let header = header::header(version, dial.downstream);
-            socket.write_all(&header).await?;
+            let header = proxy_header::encoded(version, dial.downstream);
+            socket.write_all(&header).await.map_err(DialError::Io)?;
         }
-        match tls {
-            None => Ok(UpstreamIo::plain(socket)),
-            Some(tls) => self.handshake(socket, &tls, dial).await,
+        let transport = match tls {
+            Some((tls, name)) => {
+                Transport::encrypted(socket, tls, name, self.spoken(dial.alpn)).await?
+            }
+            None => Transport::Plain(socket),
+        };
+        let carrier = match &self.tunnel {
+            Some(tunnel) => tunnel.open(transport).await?,
+            None => Carrier::Direct(transport, Bytes::new()),
+        };
+        Ok(UpstreamIo::new(carrier, dial.alpn, begun.elapsed()))
+    }
+
+    /// With the forward proxy HTTP/1.1 is spoken, whatever goes through the tunnel.
+    fn spoken(&self, alpn: Alpn) -> Alpn {
+        match self.tunnel {
+            Some(_) => Alpn::Http1,
+            None => alpn,
         }
     }
 
-    async fn handshake(
+    /// What is sent and looked for. A host of a request is not the forward proxy's.
+    fn name(
         &self,
-        socket: Socket,
         tls: &ClientTls,
-        dial: Dial<'_>,
-    ) -> Result<UpstreamIo, DialError> {
-        let name = tls.sni.as_deref().or(dial.sni).unwrap_or(&self.host);
-        let name = server_name(name)?;
-        let connector = TlsConnector::from(tls.config(dial.alpn));
-        let connected = connector.connect(name, socket).await;
-        let stream = connected.map_err(|error| DialError::of_handshake(&error))?;
-        let agreed = stream.get_ref().1.alpn_protocol();
-        if dial.alpn == Alpn::Http2 && agreed.is_some_and(|name| name.ends_with(b"http/1.1")) {
-            return Err(DialError::Tls(
-                "the endpoint does not speak HTTP/2".to_owned(),
-            ));
+        requested: Option<&str>,
+    ) -> Result<ServerName<'static>, DialError> {
+        let requested = requested.filter(|_| self.tunnel.is_none());
+        let told = tls.sni.as_deref().or(requested).or(self.host.as_deref());
+        if let Some(told) = told {
+            return named(told);
         }
-        Ok(UpstreamIo::tls(stream))
+        match &self.address {
+            EndpointAddr::Tcp(address) => Ok(ServerName::from(address.ip())),
+            EndpointAddr::Unix(path) => named(path),
+        }
     }
 }
 
-/// Names are sent, addresses are only verified.
-fn server_name(name: &str) -> Result<ServerName<'static>, DialError> {
-    let bare = name.trim_start_matches('[').trim_end_matches(']');
-    let bare = bare.strip_suffix('.').unwrap_or(bare);
-    ServerName::try_from(bare.to_owned())
-        .map_err(|_| DialError::Tls(format!("{name:?} is no name of a server")))
+fn named(host: &str) -> Result<ServerName<'static>, DialError> {
+    let bare = without_port(host);
+    let name = ServerName::try_from(bare.to_owned());
+    name.map_err(|_| DialError::Tls(TlsFailure::Name(bare.to_owned())))
+}
+
+/// `a.test` of `a.test:443`, `::1` of `[::1]:443`.
+fn without_port(host: &str) -> &str {
+    if let Some(rest) = host.strip_prefix('[') {
+        return rest.split(']').next().unwrap_or(rest);
+    }
+    if host.parse::<IpAddr>().is_ok() {
+        return host;
+    }
+    host.split_once(':').map_or(host, |(name, _)| name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_is_no_part_of_a_name() {
+        for (host, want) in [
+            ("a.test", "a.test"),
+            ("a.test:443", "a.test"),
+            ("192.0.2.1:443", "192.0.2.1"),
+            ("[2001:db8::1]:443", "2001:db8::1"),
+            ("2001:db8::1", "2001:db8::1"),
+        ] {
+            assert_eq!(without_port(host), want, "{host}");
+        }
+    }
 }

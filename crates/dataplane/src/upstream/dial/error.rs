@@ -1,68 +1,115 @@
 //! Why there is no connection.
 
+use rustls::CertificateError;
 use std::io;
 use std::sync::Arc;
 
-/// Why there is no connection to an endpoint.
+/// Why an endpoint could not be connected to. Nothing of a request was sent.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DialError {
-    /// It took too long.
-    #[error("connection timeout")]
+    /// All of it took too long.
+    #[error("it took too long to connect")]
     Timeout,
     /// Nobody listens there.
-    #[error("Connection refused")]
+    #[error("the connection was refused")]
     Refused,
     /// There is no way there.
-    #[error("No route to host")]
-    Unreachable,
-    /// Something else of the network or the system.
+    #[error("the endpoint cannot be reached: {0}")]
+    Unreachable(io::Error),
+    /// Something else of the socket.
     #[error("{0}")]
-    Io(#[source] io::Error),
-    /// The forward proxy does not make the tunnel.
-    #[error("the tunnel was refused: {0}")]
-    Tunnel(Arc<str>),
-    /// What TLS needs on this side is missing.
-    #[error("TLS is not ready: {0}")]
+    Io(io::Error),
+    /// The two did not agree on TLS, or the server is not who it should be.
+    #[error("{0}")]
+    Tls(TlsFailure),
+    /// The forward proxy did not open the tunnel.
+    #[error("{0}")]
+    Tunnel(TunnelFailure),
+    /// TLS is asked for, and what it needs is missing.
+    #[error("TLS cannot be begun, {0}")]
     NotReady(Arc<str>),
-    /// The server's certificate is not what was asked for.
-    #[error("TLS_error: CERTIFICATE_VERIFY_FAILED: {0}")]
+}
+
+/// Why TLS was not agreed on.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TlsFailure {
+    /// The server's certificate was refused here.
+    #[error("the server's certificate was refused: {0}")]
     Certificate(String),
-    /// The handshake failed for another reason.
-    #[error("TLS_error: {0}")]
-    Tls(String),
+    /// There is no name that could be sent and looked for.
+    #[error("{0:?} is no name of a server")]
+    Name(String),
+    /// The handshake failed otherwise, as the server said, or by its end.
+    #[error("the TLS handshake failed: {0}")]
+    Handshake(io::Error),
+}
+
+/// Why a tunnel was not opened.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TunnelFailure {
+    /// It was refused.
+    #[error("the forward proxy refused the tunnel with status {0}")]
+    Status(u16),
+    /// What came is no answer of HTTP/1, or a longer one than any.
+    #[error("the forward proxy's answer is {0}")]
+    Malformed(&'static str),
+    /// The connection broke, or ended.
+    #[error("the connection to the forward proxy broke: {0}")]
+    Io(io::Error),
 }
 
 impl DialError {
-    /// Stable, for the log.
+    /// Stable, for access logs and counters.
     pub(crate) fn reason(&self) -> &'static str {
         match self {
             Self::Timeout => "connect_timeout",
-            Self::Refused | Self::Unreachable | Self::Io(_) => "connect_failure",
+            Self::Refused | Self::Unreachable(_) | Self::Io(_) => "connect_failure",
+            Self::Tls(TlsFailure::Certificate(_)) => "certificate_invalid",
+            Self::Tls(_) => "tls_failure",
             Self::Tunnel(_) => "tunnel_refused",
             Self::NotReady(_) => "tls_not_ready",
-            Self::Certificate(_) => "certificate_invalid",
-            Self::Tls(_) => "tls_failure",
         }
     }
 
-    /// Of a TLS handshake.
-    pub(super) fn of_handshake(error: &io::Error) -> Self {
-        let tls = error.get_ref().and_then(|inner| inner.downcast_ref());
-        match tls {
-            Some(rustls::Error::InvalidCertificate(why)) => Self::Certificate(why.to_string()),
-            Some(other) => Self::Tls(other.to_string()),
-            None => Self::Tls(error.to_string()),
+    /// Of a socket that was to be connected.
+    pub(super) fn of_connect(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::ConnectionRefused => Self::Refused,
+            io::ErrorKind::TimedOut => Self::Timeout,
+            io::ErrorKind::HostUnreachable
+            | io::ErrorKind::NetworkUnreachable
+            | io::ErrorKind::AddrNotAvailable
+            | io::ErrorKind::NotFound => Self::Unreachable(error),
+            _ => Self::Io(error),
         }
     }
 }
 
-impl From<io::Error> for DialError {
-    fn from(error: io::Error) -> Self {
-        match error.kind() {
-            io::ErrorKind::TimedOut => Self::Timeout,
-            io::ErrorKind::ConnectionRefused => Self::Refused,
-            io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => Self::Unreachable,
-            _ => Self::Io(error),
+impl TlsFailure {
+    pub(super) fn of(error: io::Error) -> Self {
+        let inner = error.get_ref();
+        match inner.and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+            Some(error) if is_of_certificate(error) => Self::of_certificate(error),
+            _ => Self::Handshake(error),
         }
     }
+
+    pub(super) fn of_certificate(error: &rustls::Error) -> Self {
+        Self::Certificate(match error {
+            rustls::Error::InvalidCertificate(CertificateError::Other(other)) => {
+                other.0.to_string()
+            }
+            rustls::Error::InvalidCertificate(error) => error.to_string(),
+            error => error.to_string(),
+        })
+    }
+}
+
+fn is_of_certificate(error: &rustls::Error) -> bool {
+    matches!(
+        error,
+        rustls::Error::InvalidCertificate(_)
+            | rustls::Error::InvalidCertRevocationList(_)
+            | rustls::Error::NoCertificatesPresented
+    )
 }

@@ -1,99 +1,212 @@
-//! A connection to an endpoint, whatever it is made of.
+//! A connection to an endpoint, as Pingora and the copy loop see it.
 
-use super::bridge;
 use super::socket::Socket;
+use super::transport::Transport;
+use super::tunnel::Carrier;
+use crate::tls::suites;
+use crate::upstream::tls::Alpn;
 use async_trait::async_trait;
-use pingora_core::protocols::l4::stream::Stream as L4Stream;
-use pingora_core::protocols::{GetSocketDigest, Shutdown, SocketDigest, UniqueID, UniqueIDType};
+use bytes::{Buf, BytesMut};
+use pingora_core::protocols::raw_connect::ProxyDigest;
+use pingora_core::protocols::tls::SslDigest;
+use pingora_core::protocols::{
+    ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl,
+    TimingDigest, UniqueID, UniqueIDType,
+};
+use rustls::ClientConnection;
+use smallvec::SmallVec;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, SystemTime};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
-use tokio_rustls::client::TlsStream;
+
+/// Writes up to this many bytes are gathered until a flush, or until the reader has to wait: head and body of a small
+/// request are one record of TLS and one call.
+const GATHER: usize = 16 * 1024;
+/// What a connection that waits keeps of its write buffer.
+const KEPT: usize = 2 * 1024;
 
 /// A connection to an endpoint.
-#[derive(Debug)]
 pub(crate) struct UpstreamIo {
-    layer: Layer,
-    digest: Arc<SocketDigest>,
+    carrier: Carrier,
+    gathered: BytesMut,
+    alpn: Alpn,
+    timing: TimingDigest,
+    socket_digest: Arc<SocketDigest>,
+    ssl_digest: Option<Arc<SslDigest>>,
 }
 
-#[derive(Debug)]
-enum Layer {
-    Plain(Socket),
-    Tls(Box<TlsStream<Socket>>),
+impl std::fmt::Debug for UpstreamIo {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "upstream {} {:?}", self.id(), self.alpn)
+    }
 }
 
 impl UpstreamIo {
-    pub(super) fn plain(socket: Socket) -> Self {
+    pub(super) fn new(carrier: Carrier, alpn: Alpn, took: Duration) -> Self {
+        let transport = transport(&carrier);
+        let socket_digest = SocketDigest::from_raw_fd(transport.socket().as_raw_fd());
         Self {
-            digest: digest(&socket),
-            layer: Layer::Plain(socket),
+            ssl_digest: transport.session().map(ssl_digest),
+            socket_digest: Arc::new(socket_digest),
+            carrier,
+            gathered: BytesMut::new(),
+            alpn,
+            timing: TimingDigest {
+                established_ts: SystemTime::now(),
+                establishment_duration: Some(took),
+                offload_wait_duration: None,
+            },
         }
     }
 
-    pub(super) fn tls(stream: TlsStream<Socket>) -> Self {
-        Self {
-            digest: digest(stream.get_ref().0),
-            layer: Layer::Tls(Box::new(stream)),
-        }
+    /// The gateway's own address. Absent: it has none, as on a Unix socket.
+    pub(crate) fn local_address(&self) -> Option<SocketAddr> {
+        transport(&self.carrier).socket().local_address()
     }
 
-    fn socket(&self) -> &Socket {
-        match &self.layer {
-            Layer::Plain(socket) => socket,
-            Layer::Tls(stream) => stream.get_ref().0,
+    /// What is known of TLS. Absent: none is spoken.
+    #[cfg(test)]
+    pub(crate) fn tls(&self) -> Option<&ClientConnection> {
+        transport(&self.carrier).session()
+    }
+
+    /// The socket alone, when there is nothing around it.
+    ///
+    /// # Errors
+    /// The connection as it was, when there is.
+    pub(super) fn into_socket(self) -> Result<Socket, Self> {
+        match self.carrier {
+            Carrier::Direct(Transport::Plain(socket), left)
+                if left.is_empty() && self.gathered.is_empty() =>
+            {
+                Ok(socket)
+            }
+            carrier => Err(Self { carrier, ..self }),
         }
     }
 
     /// Makes the close to come a reset, where there is such a thing.
     pub(crate) fn reset(&self) {
-        self.socket().reset();
+        transport(&self.carrier).socket().reset();
     }
 
-    /// Where it begins.
-    pub(crate) fn local_address(&self) -> Option<SocketAddr> {
-        self.socket().local_address()
+    /// Whether bytes that were written have not left.
+    fn holds_back(&self) -> bool {
+        let below = match &self.carrier {
+            Carrier::Direct(transport, _) => transport.holds_back(),
+            Carrier::Posted(posted) => posted.holds_back(),
+        };
+        below || !self.gathered.is_empty()
     }
 
-    /// In the only form in which Pingora's HTTP/2 takes a connection that it has not made itself.
-    ///
-    /// # Errors
-    ///
-    /// When the system has no more descriptors.
-    pub(crate) fn into_l4(self) -> io::Result<L4Stream> {
-        match self.layer {
-            Layer::Plain(Socket::Tcp(socket)) => Ok(socket.into()),
-            Layer::Plain(Socket::Unix(socket)) => Ok(socket.into()),
-            Layer::Plain(posted @ Socket::Posted(_)) => Ok(bridge::over(posted)?.into()),
-            Layer::Tls(stream) => Ok(bridge::over(*stream)?.into()),
+    fn poll_carrier_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match &mut self.carrier {
+            Carrier::Direct(_, first) if !first.is_empty() => {
+                let length = first.len().min(buf.remaining());
+                buf.put_slice(&first.split_to(length));
+                Poll::Ready(Ok(()))
+            }
+            Carrier::Direct(transport, _) => Pin::new(transport).poll_read(cx, buf),
+            Carrier::Posted(posted) => Pin::new(posted).poll_read(cx, buf),
+        }
+    }
+
+    fn poll_carrier_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match &mut self.carrier {
+            Carrier::Direct(transport, _) => Pin::new(transport).poll_write_vectored(cx, bufs),
+            Carrier::Posted(posted) => Pin::new(posted).poll_write_vectored(cx, bufs),
+        }
+    }
+
+    /// Writes out what was gathered.
+    fn poll_gathered(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.gathered.is_empty() {
+            ready!(self.poll_through(cx, &[]))?;
+        }
+        if self.gathered.capacity() > KEPT {
+            self.gathered = BytesMut::new();
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Writes what was gathered and `bufs` in one call. Returns how much of `bufs` went.
+    fn poll_through(
+        &mut self,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let gathered = std::mem::take(&mut self.gathered);
+        let first = (!gathered.is_empty()).then(|| IoSlice::new(&gathered));
+        let rest = bufs.iter().filter(|buf| !buf.is_empty());
+        let rest = rest.map(|buf| IoSlice::new(buf));
+        let all: SmallVec<[IoSlice<'_>; 5]> = first.into_iter().chain(rest).collect();
+        if all.is_empty() {
+            return Poll::Ready(Ok(0));
+        }
+        let polled = self.poll_carrier_write(cx, &all);
+        drop(all);
+        self.gathered = gathered;
+        let written = ready!(polled)?;
+        if written == 0 {
+            return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+        }
+        let own = written.min(self.gathered.len());
+        self.gathered.advance(own);
+        Poll::Ready(Ok(written - own))
+    }
+
+    /// Writes out everything that waits to be sent.
+    fn poll_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_gathered(cx))?;
+        match &mut self.carrier {
+            Carrier::Direct(transport, _) => Pin::new(transport).poll_flush(cx),
+            Carrier::Posted(posted) => Pin::new(posted).poll_flush(cx),
         }
     }
 }
 
-fn digest(socket: &Socket) -> Arc<SocketDigest> {
-    let digest = SocketDigest::from_raw_fd(socket.as_raw_fd());
-    // Cells that were just made are empty.
-    let _ = digest.peer_addr.set(socket.peer_address().map(Into::into));
-    let _ = digest
-        .local_addr
-        .set(socket.local_address().map(Into::into));
-    Arc::new(digest)
+fn transport(carrier: &Carrier) -> &Transport {
+    match carrier {
+        Carrier::Direct(transport, _) => transport,
+        Carrier::Posted(posted) => posted.transport(),
+    }
+}
+
+/// What costs nothing to know.
+fn ssl_digest(session: &ClientConnection) -> Arc<SslDigest> {
+    let cipher = suites::suite_name(session.negotiated_cipher_suite());
+    let version = suites::version_name(session.protocol_version());
+    Arc::new(SslDigest::new(cipher, version, None, None, Vec::new()))
 }
 
 impl AsyncRead for UpstreamIo {
     fn poll_read(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        match &mut self.get_mut().layer {
-            Layer::Plain(socket) => Pin::new(socket).poll_read(cx, buf),
-            Layer::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
+        let polled = self.poll_carrier_read(cx, buf);
+        // The answer waits for something: what was gathered must not wait with it.
+        if polled.is_pending()
+            && self.holds_back()
+            && let Poll::Ready(Err(error)) = self.poll_out(cx)
+        {
+            return Poll::Ready(Err(error));
         }
+        polled
     }
 }
 
@@ -103,20 +216,27 @@ impl AsyncWrite for UpstreamIo {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        match &mut self.get_mut().layer {
-            Layer::Plain(socket) => Pin::new(socket).poll_write(cx, buf),
-            Layer::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
-        }
+        self.poll_write_vectored(cx, &[IoSlice::new(buf)])
     }
 
     fn poll_write_vectored(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        match &mut self.get_mut().layer {
-            Layer::Plain(socket) => Pin::new(socket).poll_write_vectored(cx, bufs),
-            Layer::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+        let length: usize = bufs.iter().map(|buf| buf.len()).sum();
+        // HTTP/2 gathers its frames itself, and whose bytes are somebody else's reads as much as it can.
+        if self.alpn == Alpn::Http1 && self.gathered.len() + length <= GATHER {
+            for buf in bufs {
+                self.gathered.extend_from_slice(buf);
+            }
+            return Poll::Ready(Ok(length));
+        }
+        loop {
+            let written = ready!(self.poll_through(cx, bufs))?;
+            if written > 0 || length == 0 {
+                return Poll::Ready(Ok(written));
+            }
         }
     }
 
@@ -124,17 +244,15 @@ impl AsyncWrite for UpstreamIo {
         true
     }
 
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.get_mut().layer {
-            Layer::Plain(socket) => Pin::new(socket).poll_flush(cx),
-            Layer::Tls(stream) => Pin::new(stream).poll_flush(cx),
-        }
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_out(cx)
     }
 
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.get_mut().layer {
-            Layer::Plain(socket) => Pin::new(socket).poll_shutdown(cx),
-            Layer::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_gathered(cx))?;
+        match &mut self.carrier {
+            Carrier::Direct(transport, _) => Pin::new(transport).poll_shutdown(cx),
+            Carrier::Posted(posted) => Pin::new(posted).poll_shutdown(cx),
         }
     }
 }
@@ -149,12 +267,41 @@ impl Shutdown for UpstreamIo {
 
 impl UniqueID for UpstreamIo {
     fn id(&self) -> UniqueIDType {
-        self.socket().as_raw_fd()
+        transport(&self.carrier).socket().as_raw_fd()
+    }
+}
+
+impl Ssl for UpstreamIo {
+    fn get_ssl_digest(&self) -> Option<Arc<SslDigest>> {
+        self.ssl_digest.clone()
+    }
+
+    /// What is to be spoken. As with Envoy that does not depend on what the server chose: it offered this alone.
+    fn selected_alpn_proto(&self) -> Option<ALPN> {
+        match self.alpn {
+            Alpn::None => None,
+            Alpn::Http1 => Some(ALPN::H1),
+            Alpn::Http2 => Some(ALPN::H2),
+        }
+    }
+}
+
+impl GetTimingDigest for UpstreamIo {
+    fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
+        vec![Some(self.timing.clone())]
+    }
+}
+
+impl GetProxyDigest for UpstreamIo {
+    fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
+        None
     }
 }
 
 impl GetSocketDigest for UpstreamIo {
     fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
-        Some(self.digest.clone())
+        Some(self.socket_digest.clone())
     }
 }
+
+impl Peek for UpstreamIo {}

@@ -1,20 +1,23 @@
-//! Connections to endpoints: TCP or a Unix socket, through a forward proxy, with the PROXY protocol, in TLS.
+//! The way to an endpoint: a socket, and what comes on it before the first byte of a request.
 //!
-//! In this order, from the outside in, as with Envoy: a tunnel is asked for in clear, the header of the PROXY
-//! protocol is the first that the endpoint sees, and TLS comes after it.
+//! The order is Envoy's. A PROXY header goes first, in clear: it is for a load balancer that does not end TLS. Then
+//! comes TLS, with whoever listens at the endpoint's address. A tunnel is asked for within it: the endpoint is a
+//! forward proxy then, and the TLS is that proxy's.
 
 mod bridge;
-mod chunked;
 mod dialer;
 mod error;
-mod header;
 mod io;
+mod posted;
+mod proxy_header;
 mod socket;
-#[cfg(test)]
-mod tests;
+mod transport;
 mod tunnel;
 
-pub(crate) use super::tls::Alpn;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use bridge::bridge;
 pub(crate) use dialer::{Dial, Dialer};
-pub(crate) use error::DialError;
+pub(crate) use error::{DialError, TlsFailure, TunnelFailure};
 pub(crate) use io::UpstreamIo;

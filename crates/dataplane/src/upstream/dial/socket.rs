@@ -1,84 +1,88 @@
-//! The socket below everything.
+//! The socket of a connection.
 
-use super::chunked::Chunked;
-use super::error::DialError;
+use super::DialError;
 use model::TcpKeepalive;
+use pingora_core::protocols::l4::stream::Stream;
 use rules::EndpointAddr;
 use socket2::SockRef;
-use std::io;
+use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, RawFd};
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+
+/// The kernel's limits. What is beyond them would be refused, and no probe sent at all.
+const MOST_SECONDS: u64 = 32_767;
+const MOST_PROBES: u32 = 127;
 
 /// A connected socket.
 #[derive(Debug)]
 pub(super) enum Socket {
     Tcp(TcpStream),
     Unix(UnixStream),
-    /// Through a forward proxy that was asked by POST.
-    Posted(Chunked),
+}
+
+impl From<Socket> for Stream {
+    fn from(socket: Socket) -> Self {
+        match socket {
+            Socket::Tcp(socket) => socket.into(),
+            Socket::Unix(socket) => socket.into(),
+        }
+    }
 }
 
 impl Socket {
-    pub(super) async fn connect(
+    pub(super) async fn open(
         address: &EndpointAddr,
-        keepalive: Option<&TcpKeepalive>,
+        keepalive: Option<TcpKeepalive>,
     ) -> Result<Self, DialError> {
-        match address {
-            EndpointAddr::Unix(path) => Ok(Self::Unix(UnixStream::connect(&**path).await?)),
-            EndpointAddr::Tcp(address) => {
-                let socket = TcpStream::connect(address).await?;
-                // What is small must not wait for acknowledgements; where it fails, it does.
-                let _ = socket.set_nodelay(true);
-                if let Some(keepalive) = keepalive {
-                    SockRef::from(&socket).set_tcp_keepalive(&probes(keepalive))?;
-                }
-                Ok(Self::Tcp(socket))
+        let opened = match address {
+            EndpointAddr::Tcp(address) => TcpStream::connect(address).await.map(Self::Tcp),
+            EndpointAddr::Unix(path) => UnixStream::connect(&**path).await.map(Self::Unix),
+        };
+        let socket = opened.map_err(DialError::of_connect)?;
+        if let Self::Tcp(tcp) = &socket {
+            // What is small must not wait for acknowledgements; where it fails, it does.
+            let _ = tcp.set_nodelay(true);
+            if let Some(keepalive) = keepalive {
+                let set = SockRef::from(tcp).set_tcp_keepalive(&probes(keepalive));
+                set.map_err(DialError::Io)?;
             }
+        }
+        Ok(socket)
+    }
+
+    /// Its own address. Absent: it has none, as a Unix socket.
+    pub(super) fn local_address(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(tcp) => tcp.local_addr().ok(),
+            Self::Unix(_) => None,
         }
     }
 
     /// Makes the close to come a reset, where there is such a thing.
     pub(super) fn reset(&self) {
-        match self {
-            // Where that fails the close is an ordinary one.
-            Self::Tcp(socket) => drop(socket.set_zero_linger()),
-            Self::Posted(through) => through.inner().reset(),
-            Self::Unix(_) => {}
-        }
-    }
-
-    pub(super) fn local_address(&self) -> Option<SocketAddr> {
-        match self {
-            Self::Tcp(socket) => socket.local_addr().ok(),
-            Self::Posted(through) => through.inner().local_address(),
-            Self::Unix(_) => None,
-        }
-    }
-
-    pub(super) fn peer_address(&self) -> Option<SocketAddr> {
-        match self {
-            Self::Tcp(socket) => socket.peer_addr().ok(),
-            Self::Posted(through) => through.inner().peer_address(),
-            Self::Unix(_) => None,
+        if let Self::Tcp(tcp) = self {
+            let _ = tcp.set_zero_linger();
         }
     }
 }
 
-/// What is not said is the system's.
-fn probes(keepalive: &TcpKeepalive) -> socket2::TcpKeepalive {
+/// Istio counts whole seconds; less than one is one.
+fn probes(keepalive: TcpKeepalive) -> socket2::TcpKeepalive {
+    let seconds = |time: Duration| Duration::from_secs(time.as_secs().clamp(1, MOST_SECONDS));
     let mut probes = socket2::TcpKeepalive::new();
     if let Some(time) = keepalive.time {
-        probes = probes.with_time(time);
+        probes = probes.with_time(seconds(time));
     }
     if let Some(interval) = keepalive.interval {
-        probes = probes.with_interval(interval);
+        probes = probes.with_interval(seconds(interval));
     }
     if let Some(count) = keepalive.probes {
-        probes = probes.with_retries(count);
+        probes = probes.with_retries(count.clamp(1, MOST_PROBES));
     }
     probes
 }
@@ -86,49 +90,45 @@ fn probes(keepalive: &TcpKeepalive) -> socket2::TcpKeepalive {
 impl AsRawFd for Socket {
     fn as_raw_fd(&self) -> RawFd {
         match self {
-            Self::Tcp(socket) => socket.as_raw_fd(),
-            Self::Unix(socket) => socket.as_raw_fd(),
-            Self::Posted(through) => through.inner().as_raw_fd(),
+            Self::Tcp(tcp) => tcp.as_raw_fd(),
+            Self::Unix(unix) => unix.as_raw_fd(),
         }
     }
 }
 
 impl AsyncRead for Socket {
     fn poll_read(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tcp(socket) => Pin::new(socket).poll_read(cx, buf),
-            Self::Unix(socket) => Pin::new(socket).poll_read(cx, buf),
-            Self::Posted(through) => Pin::new(through).poll_read(cx, buf),
+        match &mut *self {
+            Self::Tcp(tcp) => Pin::new(tcp).poll_read(cx, buf),
+            Self::Unix(unix) => Pin::new(unix).poll_read(cx, buf),
         }
     }
 }
 
 impl AsyncWrite for Socket {
     fn poll_write(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Tcp(socket) => Pin::new(socket).poll_write(cx, buf),
-            Self::Unix(socket) => Pin::new(socket).poll_write(cx, buf),
-            Self::Posted(through) => Pin::new(through).poll_write(cx, buf),
+        match &mut *self {
+            Self::Tcp(tcp) => Pin::new(tcp).poll_write(cx, buf),
+            Self::Unix(unix) => Pin::new(unix).poll_write(cx, buf),
         }
     }
 
     fn poll_write_vectored(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
+        bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Tcp(socket) => Pin::new(socket).poll_write_vectored(cx, bufs),
-            Self::Unix(socket) => Pin::new(socket).poll_write_vectored(cx, bufs),
-            Self::Posted(through) => Pin::new(through).poll_write_vectored(cx, bufs),
+        match &mut *self {
+            Self::Tcp(tcp) => Pin::new(tcp).poll_write_vectored(cx, bufs),
+            Self::Unix(unix) => Pin::new(unix).poll_write_vectored(cx, bufs),
         }
     }
 
@@ -136,19 +136,63 @@ impl AsyncWrite for Socket {
         true
     }
 
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tcp(socket) => Pin::new(socket).poll_flush(cx),
-            Self::Unix(socket) => Pin::new(socket).poll_flush(cx),
-            Self::Posted(through) => Pin::new(through).poll_flush(cx),
-        }
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
     }
 
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tcp(socket) => Pin::new(socket).poll_shutdown(cx),
-            Self::Unix(socket) => Pin::new(socket).poll_shutdown(cx),
-            Self::Posted(through) => Pin::new(through).poll_shutdown(cx),
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut *self {
+            Self::Tcp(tcp) => Pin::new(tcp).poll_shutdown(cx),
+            Self::Unix(unix) => Pin::new(unix).poll_shutdown(cx),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::net::TcpListener;
+
+    /// Time, interval and probes that the kernel has.
+    async fn kept(keepalive: Option<TcpKeepalive>) -> Option<(Duration, Duration, u32)> {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = EndpointAddr::Tcp(listener.local_addr().unwrap());
+        let socket = Socket::open(&address, keepalive).await.unwrap();
+        let Socket::Tcp(tcp) = &socket else {
+            panic!("not TCP");
+        };
+        assert!(tcp.nodelay().unwrap());
+        let tcp = SockRef::from(tcp);
+        tcp.keepalive().unwrap().then(|| {
+            (
+                tcp.tcp_keepalive_time().unwrap(),
+                tcp.tcp_keepalive_interval().unwrap(),
+                tcp.tcp_keepalive_retries().unwrap(),
+            )
+        })
+    }
+
+    #[tokio::test]
+    async fn probes_are_sent_as_the_rules_say() {
+        let seconds = Duration::from_secs;
+        assert_eq!(kept(None).await, None);
+        let said = TcpKeepalive {
+            probes: Some(3),
+            time: Some(seconds(120)),
+            interval: Some(seconds(7)),
+        };
+        let want = (seconds(120), seconds(7), 3);
+        assert_eq!(kept(Some(said)).await, Some(want));
+    }
+
+    #[tokio::test]
+    async fn what_the_kernel_would_refuse_is_brought_within_its_limits() {
+        let extreme = TcpKeepalive {
+            probes: Some(1000),
+            time: Some(Duration::from_millis(1)),
+            interval: Some(Duration::from_secs(1_000_000)),
+        };
+        let want = (Duration::from_secs(1), Duration::from_secs(32_767), 127);
+        assert_eq!(kept(Some(extreme)).await, Some(want));
     }
 }

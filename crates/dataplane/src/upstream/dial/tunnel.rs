@@ -1,174 +1,152 @@
-//! A tunnel through a forward proxy.
+//! Tunnels through a forward proxy.
 //!
-//! Source: Istio `TunnelSettings`, RFC 9110, section 9.3.6.
+//! Source: Istio `TrafficPolicy.TunnelSettings`; RFC 9110, 9.3.6.
 
-use super::chunked::{Chunked, State};
-use super::error::DialError;
-use super::socket::Socket;
+use super::posted::{Framing, Posted};
+use super::transport::Transport;
+use super::{DialError, TunnelFailure};
+use bytes::{Bytes, BytesMut};
 use model::{TunnelProtocol, TunnelSettings};
-use std::fmt::Write as _;
-use std::sync::Arc;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use std::io;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-/// The longest head of an answer that is read.
-const MAX_HEAD: usize = 8 * 1024;
+/// The longest head of an answer that is read, whatever comes before it included.
+const LONGEST_HEAD: usize = 8 * 1024;
 
-/// A connection to the target through the proxy on the other side of `socket`.
-pub(super) async fn open(
-    mut socket: Socket,
-    settings: &TunnelSettings,
-) -> Result<Socket, DialError> {
-    let head = ask(&mut socket, settings).await?;
-    Ok(match settings.protocol {
-        TunnelProtocol::Connect => socket,
-        TunnelProtocol::Post if is_chunked(&head) => {
-            Socket::Posted(Chunked::new(socket, State::Size))
-        }
-        TunnelProtocol::Post => Socket::Posted(Chunked::new(socket, State::Plain)),
-    })
+/// What a forward proxy is asked for.
+#[derive(Clone, Debug)]
+pub(super) struct Tunnel {
+    request: Bytes,
+    protocol: TunnelProtocol,
 }
 
-/// Asks the proxy on the other side of `io` for the target. What comes after its answer is the target's.
-async fn ask<S>(io: &mut S, settings: &TunnelSettings) -> Result<Vec<u8>, DialError>
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
-    io.write_all(request(settings).as_bytes()).await?;
-    io.flush().await?;
-    let head = read_head(io).await?;
-    match status(&head) {
-        Some(200) => Ok(head),
-        Some(status) => Err(refused(format!("the proxy answered {status}"))),
-        None => Err(refused("the proxy's answer is not HTTP/1".to_owned())),
-    }
+/// What bytes are read from and written to once there is a tunnel, or where there is none.
+#[derive(Debug)]
+pub(super) enum Carrier {
+    /// As they are. What came right behind the proxy's answer is read first.
+    Direct(Transport, Bytes),
+    /// In the body of a request and of its answer.
+    Posted(Box<Posted>),
 }
 
-fn refused(why: String) -> DialError {
-    DialError::Tunnel(Arc::from(why))
-}
-
-fn request(settings: &TunnelSettings) -> String {
-    let target = target(settings);
-    let mut head = match settings.protocol {
-        TunnelProtocol::Connect => format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n"),
-        // As Envoy does: the target is the host, and the body both ways are the bytes.
-        TunnelProtocol::Post => {
-            format!("POST / HTTP/1.1\r\nHost: {target}\r\nTransfer-Encoding: chunked\r\n")
-        }
-    };
-    let _ = write!(head, "\r\n");
-    head
-}
-
-fn target(settings: &TunnelSettings) -> String {
-    let (host, port) = (&settings.target_host, settings.target_port);
-    match host.contains(':') {
-        true => format!("[{host}]:{port}"),
-        false => format!("{host}:{port}"),
-    }
-}
-
-/// Byte by byte, since what follows the head belongs to somebody else.
-async fn read_head<S: AsyncRead + Unpin>(io: &mut S) -> Result<Vec<u8>, DialError> {
-    let mut head = Vec::with_capacity(128);
-    while !head.ends_with(b"\r\n\r\n") {
-        if head.len() >= MAX_HEAD {
-            return Err(refused(format!(
-                "the proxy's answer is longer than {MAX_HEAD} bytes"
-            )));
-        }
-        match io.read_u8().await {
-            Ok(byte) => head.push(byte),
-            Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
-                return Err(refused("the proxy closed the connection".to_owned()));
+impl Tunnel {
+    pub(super) fn new(settings: &TunnelSettings) -> Self {
+        let (host, port) = (&settings.target_host, settings.target_port);
+        let target = match host.parse() {
+            Ok(std::net::IpAddr::V6(address)) => format!("[{address}]:{port}"),
+            _ => format!("{host}:{port}"),
+        };
+        let request = match settings.protocol {
+            TunnelProtocol::Connect => {
+                format!("CONNECT {target} HTTP/1.1\r\nhost: {target}\r\n\r\n")
             }
-            Err(error) => return Err(error.into()),
+            // As Envoy's: the proxy knows the target by the host alone.
+            TunnelProtocol::Post => {
+                format!("POST / HTTP/1.1\r\nhost: {target}\r\ntransfer-encoding: chunked\r\n\r\n")
+            }
+        };
+        Self {
+            request: request.into(),
+            protocol: settings.protocol,
         }
     }
-    Ok(head)
+
+    /// Asks for the tunnel and waits for the answer.
+    pub(super) async fn open(&self, mut transport: Transport) -> Result<Carrier, DialError> {
+        let head = self.ask(&mut transport).await.map_err(DialError::Tunnel)?;
+        if !(200..300).contains(&head.status) {
+            return Err(DialError::Tunnel(TunnelFailure::Status(head.status)));
+        }
+        Ok(match self.protocol {
+            // What the answer says of a body does not count (RFC 9110).
+            TunnelProtocol::Connect => Carrier::Direct(transport, head.rest),
+            TunnelProtocol::Post => {
+                let posted = Posted::new(transport, head.framing, head.rest);
+                Carrier::Posted(Box::new(posted))
+            }
+        })
+    }
+
+    async fn ask(&self, transport: &mut Transport) -> Result<Head, TunnelFailure> {
+        let asked = async {
+            transport.write_all(&self.request).await?;
+            transport.flush().await
+        };
+        asked.await.map_err(TunnelFailure::Io)?;
+        let mut bytes = BytesMut::with_capacity(512);
+        let mut read = 0;
+        loop {
+            while let Some(head) = take_head(&mut bytes)? {
+                // A provisional answer; the answer is yet to come.
+                if !(100..200).contains(&head.status) {
+                    return Ok(head);
+                }
+                bytes = BytesMut::from(&*head.rest);
+            }
+            let got = transport.read_buf(&mut bytes).await;
+            let got = got.map_err(TunnelFailure::Io)?;
+            read += got;
+            if got == 0 {
+                return Err(TunnelFailure::Io(io::ErrorKind::UnexpectedEof.into()));
+            }
+            if read > LONGEST_HEAD && end_of_head(&bytes).is_none_or(|end| end > LONGEST_HEAD) {
+                return Err(TunnelFailure::Malformed("too long"));
+            }
+        }
+    }
 }
 
-fn is_chunked(head: &[u8]) -> bool {
-    let text = String::from_utf8_lossy(head).to_ascii_lowercase();
-    let mut lines = text.lines();
-    lines.any(|line| line.starts_with("transfer-encoding:") && line.contains("chunked"))
+/// The head of an answer.
+struct Head {
+    status: u16,
+    /// How its body is delimited.
+    framing: Framing,
+    /// What came behind it.
+    rest: Bytes,
 }
 
-/// `HTTP/1.1 200 OK`
-fn status(head: &[u8]) -> Option<u16> {
-    let line = std::str::from_utf8(head.split(|byte| *byte == b'\r').next()?).ok()?;
+fn end_of_head(bytes: &[u8]) -> Option<usize> {
+    let end = bytes.windows(4).position(|four| four == b"\r\n\r\n")?;
+    Some(end + 4)
+}
+
+/// `None`: more bytes will tell.
+fn take_head(bytes: &mut BytesMut) -> Result<Option<Head>, TunnelFailure> {
+    let Some(end) = end_of_head(bytes) else {
+        return Ok(None);
+    };
+    let rest = bytes.split_off(end).freeze();
+    let text = std::str::from_utf8(bytes).map_err(|_| TunnelFailure::Malformed("not HTTP"))?;
+    let mut lines = text.trim_end().split("\r\n");
+    let status = lines.next().and_then(status_of);
+    let status = status.ok_or(TunnelFailure::Malformed("not HTTP/1"))?;
+    let mut framing = Framing::UntilEnd;
+    for (name, value) in lines.filter_map(|line| line.split_once(':')) {
+        let value = value.trim();
+        if name.eq_ignore_ascii_case("transfer-encoding") {
+            // Of what else it may be coded in nothing is asked for.
+            framing = Framing::Chunked;
+        } else if name.eq_ignore_ascii_case("content-length") && framing != Framing::Chunked {
+            let length = value.parse();
+            let length = length.map_err(|_| TunnelFailure::Malformed("of no valid length"))?;
+            framing = Framing::Length(length);
+        }
+    }
+    Ok(Some(Head {
+        status,
+        framing,
+        rest,
+    }))
+}
+
+/// 200 of `HTTP/1.1 200 OK`.
+fn status_of(line: &str) -> Option<u16> {
     let rest = line.strip_prefix("HTTP/1.")?;
-    rest.split(' ').nth(1)?.parse().ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use model::At;
-    use tokio::io::duplex;
-
-    fn settings(host: &str, protocol: TunnelProtocol) -> TunnelSettings {
-        TunnelSettings {
-            at: At::default(),
-            protocol,
-            target_host: host.to_owned(),
-            target_port: 443,
-        }
-    }
-
-    /// What becomes of an answer, and what is left to read after it.
-    async fn answered(answer: &[u8]) -> (Result<Vec<u8>, DialError>, Vec<u8>) {
-        let (mut near, mut far) = duplex(64 * 1024);
-        far.write_all(answer).await.unwrap();
-        let settings = settings("pay.test", TunnelProtocol::Connect);
-        let opened = ask(&mut near, &settings).await;
-        far.shutdown().await.unwrap();
-        let mut asked = vec![0; request(&settings).len()];
-        far.read_exact(&mut asked).await.unwrap();
-        let mut rest = Vec::new();
-        near.read_to_end(&mut rest).await.unwrap();
-        (opened, rest)
-    }
-
-    #[tokio::test]
-    async fn what_follows_the_answer_is_the_target_s() {
-        let (opened, rest) = answered(b"HTTP/1.1 200 OK\r\nVia: x\r\n\r\nhello").await;
-        assert!(opened.is_ok());
-        assert_eq!(rest, b"hello");
-    }
-
-    #[tokio::test]
-    async fn a_refusal_says_why() {
-        for (answer, why) in [
-            (
-                &b"HTTP/1.1 403 Forbidden\r\n\r\n"[..],
-                "the tunnel was refused: the proxy answered 403",
-            ),
-            (
-                b"SSH-2.0-x\r\n\r\n",
-                "the tunnel was refused: the proxy's answer is not HTTP/1",
-            ),
-        ] {
-            let (opened, _) = answered(answer).await;
-            assert_eq!(opened.unwrap_err().to_string(), why);
-        }
-    }
-
-    #[tokio::test]
-    async fn an_endless_answer_is_not_read_to_its_end() {
-        let (opened, _) = answered(&[b'x'; MAX_HEAD + 1]).await;
-        assert!(opened.unwrap_err().to_string().contains("longer than 8192"));
-    }
-
-    #[test]
-    fn a_target_is_named_as_a_host_is() {
-        assert_eq!(
-            request(&settings("2001:db8::1", TunnelProtocol::Connect)),
-            "CONNECT [2001:db8::1]:443 HTTP/1.1\r\nHost: [2001:db8::1]:443\r\n\r\n"
-        );
-        assert!(
-            request(&settings("pay.test", TunnelProtocol::Post))
-                .starts_with("POST / HTTP/1.1\r\nHost: pay.test:443\r\n")
-        );
-    }
+    let mut words = rest.split(' ');
+    let minor = words.next()?;
+    let status = words.next()?;
+    let is_number = status.len() == 3 && status.bytes().all(|byte| byte.is_ascii_digit());
+    (matches!(minor, "0" | "1") && is_number)
+        .then(|| status.parse().ok())
+        .flatten()
 }

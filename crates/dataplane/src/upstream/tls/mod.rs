@@ -1,12 +1,16 @@
-//! TLS that is begun with upstreams: from what a DestinationRule asks for to what rustls wants.
+//! TLS to endpoints: from what the rules say and the certificates that lie there to what handshakes are made with.
+//!
+//! All of it is built when it is published, so that a handshake only looks it up. Pingora takes no part in it: it
+//! cannot check names other than hosts', nor revocations, and resumes no session with a client's certificate.
 
-mod config;
+mod client;
 mod names;
-mod roots;
 mod store;
-#[cfg(test)]
-mod tests;
-mod verify;
+mod system;
+mod verifier;
 
-pub(crate) use config::{Alpn, ClientTls};
+#[cfg(test)]
+pub(crate) mod tests;
+
+pub(crate) use client::{Alpn, ClientTls};
 pub(crate) use store::ClientTlsStore;

@@ -1,140 +1,138 @@
-//! Whether a certificate has one of the names that are asked for.
+//! The names of which a server's certificate must have one.
 
 use crate::tls::certificate::SubjectAltName;
-use std::net::IpAddr;
+use rules::{ServerVerification, UpstreamTls};
 use std::sync::Arc;
 
-/// A name that a certificate may have.
-///
-/// Source: Istio `ClientTLSSettings.subject_alt_names`.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub(super) enum NameMatch {
-    Exact(Arc<str>),
-    /// What was written before a `*` at the end.
-    Prefix(Box<str>),
-    Address(IpAddr),
+/// What identities of the mesh begin with.
+const SPIFFE: &str = "spiffe://";
+
+/// Which names count.
+#[derive(Clone, Debug)]
+pub(super) enum Names {
+    /// The one that was sent, or the address where none was.
+    Sent,
+    /// Any identity: whom the mesh's authorities sign is in the mesh.
+    ///
+    /// Istio lists the service accounts of the service's pods here, which are not known to endpoints of a table.
+    AnyIdentity,
+    /// One of these.
+    Listed(Vec<Arc<str>>),
 }
 
-impl NameMatch {
-    pub(super) fn parse(text: &Arc<str>) -> Self {
-        if let Ok(address) = text.parse() {
-            return Self::Address(address);
-        }
-        match text.strip_suffix('*') {
-            Some(prefix) => Self::Prefix(prefix.into()),
-            None => Self::Exact(text.clone()),
-        }
-    }
-
-    pub(super) fn matches(&self, name: &SubjectAltName) -> bool {
-        match (self, name) {
-            (Self::Address(wanted), SubjectAltName::Address(address)) => wanted == address,
-            (Self::Exact(wanted), SubjectAltName::Dns(name)) => covers(name, wanted),
-            (Self::Exact(wanted), SubjectAltName::Uri(text) | SubjectAltName::Email(text)) => {
-                **wanted == **text
-            }
-            (Self::Prefix(prefix), SubjectAltName::Dns(name)) => name
-                .get(..prefix.len())
-                .is_some_and(|start| start.eq_ignore_ascii_case(prefix)),
-            (Self::Prefix(prefix), SubjectAltName::Uri(text) | SubjectAltName::Email(text)) => {
-                text.starts_with(&**prefix)
-            }
-            _ => false,
+impl Names {
+    pub(super) fn of(tls: &UpstreamTls) -> Self {
+        match &tls.verification {
+            ServerVerification::Verified {
+                subject_alt_names, ..
+            } if !subject_alt_names.is_empty() => Self::Listed(subject_alt_names.clone()),
+            _ if tls.mesh => Self::AnyIdentity,
+            _ => Self::Sent,
         }
     }
 }
 
-/// Whether a name in a certificate, which may begin with `*.`, stands for a host. Case does not count, and the
-/// wildcard is one label (RFC 6125).
-fn covers(name: &str, host: &str) -> bool {
-    if name.eq_ignore_ascii_case(host) {
+pub(super) fn is_identity(name: &SubjectAltName) -> bool {
+    matches!(name, SubjectAltName::Uri(uri) if uri.starts_with(SPIFFE))
+}
+
+/// Whether the certificate's name is what an entry asks for, whatever kind of name that is.
+pub(super) fn is_of(presented: &SubjectAltName, entry: &str) -> bool {
+    match presented {
+        SubjectAltName::Dns(name) => is_host(name, entry),
+        SubjectAltName::Address(address) => entry.parse() == Ok(*address),
+        SubjectAltName::Email(email) => email == entry,
+        SubjectAltName::Uri(uri) => is_uri(uri, entry),
+    }
+}
+
+/// Istio compares whole identities; a `*` at the end of one is an extension.
+fn is_uri(presented: &str, entry: &str) -> bool {
+    match entry.strip_suffix('*') {
+        // Of a list for hosts, `*` alone would be anybody.
+        Some(prefix) if prefix.contains("://") => presented.starts_with(prefix),
+        _ => presented == entry,
+    }
+}
+
+/// A wildcard of the certificate stands for the first label, as with Envoy; one for a part of it (`a*.test`), which
+/// Envoy still takes, stands for nothing.
+fn is_host(presented: &str, entry: &str) -> bool {
+    if presented.eq_ignore_ascii_case(entry) {
         return true;
     }
-    let (Some(parent), Some((label, rest))) = (name.strip_prefix("*."), host.split_once('.'))
-    else {
+    let Some(parent) = presented.strip_prefix("*.") else {
         return false;
     };
-    !label.is_empty() && rest.eq_ignore_ascii_case(parent)
+    let rest = entry.split_once('.').map(|(_, rest)| rest);
+    !parent.contains('*') && rest.is_some_and(|rest| rest.eq_ignore_ascii_case(parent))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn dns(name: &str) -> SubjectAltName {
-        SubjectAltName::Dns(name.to_owned())
-    }
-
-    fn uri(text: &str) -> SubjectAltName {
-        SubjectAltName::Uri(text.to_owned())
-    }
-
     #[track_caller]
-    fn check(wanted: &str, cases: &[(SubjectAltName, bool)]) {
-        let wanted = NameMatch::parse(&wanted.into());
-        for (name, want) in cases {
-            assert_eq!(wanted.matches(name), *want, "{wanted:?} on {name:?}");
+    fn check(presented: &SubjectAltName, cases: &[(&str, bool)]) {
+        for (entry, want) in cases {
+            assert_eq!(is_of(presented, entry), *want, "{presented:?} for {entry}");
         }
     }
 
     #[test]
-    fn a_host_is_matched_without_regard_to_case_and_by_one_label_of_a_wildcard() {
+    fn hosts_have_no_case_and_wildcards_stand_for_one_label() {
+        let exact = SubjectAltName::Dns("Shop.test".into());
         check(
-            "pay.shop.test",
+            &exact,
             &[
-                (dns("PAY.shop.test"), true),
-                (dns("*.shop.test"), true),
-                (dns("*.test"), false),
-                (dns("shop.test"), false),
-                (uri("pay.shop.test"), true),
-                (SubjectAltName::Address([127, 0, 0, 1].into()), false),
+                ("shop.test", true),
+                ("a.shop.test", false),
+                ("shop.*", false),
+                ("*", false),
+            ],
+        );
+        let wildcard = SubjectAltName::Dns("*.shop.test".into());
+        check(
+            &wildcard,
+            &[
+                ("A.shop.test", true),
+                ("*.shop.test", true),
+                ("shop.test", false),
+                ("a.b.shop.test", false),
+                ("a.other.test", false),
+            ],
+        );
+        let part = SubjectAltName::Dns("a*.shop.test".into());
+        check(&part, &[("ab.shop.test", false)]);
+        let nested = SubjectAltName::Dns("*.*.test".into());
+        check(&nested, &[("a.b.test", false), ("*.*.test", true)]);
+    }
+
+    #[test]
+    fn identities_are_compared_whole_or_to_the_star() {
+        let identity = SubjectAltName::Uri("spiffe://mesh/ns/shop/sa/web".into());
+        check(
+            &identity,
+            &[
+                ("spiffe://mesh/ns/shop/sa/web", true),
+                ("spiffe://mesh/ns/shop/sa/we", false),
+                ("spiffe://mesh/ns/shop/*", true),
+                ("spiffe://mesh/ns/shops/*", false),
+                ("SPIFFE://mesh/ns/shop/sa/web", false),
+                ("*", false),
             ],
         );
     }
 
     #[test]
-    fn an_identity_is_matched_to_the_letter() {
-        let identity = "spiffe://cluster.local/ns/shop/sa/pay";
+    fn addresses_are_compared_as_addresses() {
+        let address = SubjectAltName::Address("2001:db8::1".parse().unwrap());
         check(
-            identity,
+            &address,
             &[
-                (uri(identity), true),
-                (uri("spiffe://cluster.local/ns/shop/sa/PAY"), false),
-                (uri("spiffe://cluster.local/ns/shop/sa/pay2"), false),
-            ],
-        );
-    }
-
-    #[test]
-    fn a_star_at_the_end_stands_for_any_rest() {
-        check(
-            "spiffe://cluster.local/ns/shop/*",
-            &[
-                (uri("spiffe://cluster.local/ns/shop/sa/pay"), true),
-                (uri("spiffe://cluster.local/ns/other/sa/pay"), false),
-            ],
-        );
-        check(
-            "api.*",
-            &[
-                (dns("API.shop.test"), true),
-                (dns("ap"), false),
-                (dns("añi.x"), false),
-            ],
-        );
-    }
-
-    #[test]
-    fn an_address_is_matched_as_an_address() {
-        check(
-            "::1",
-            &[
-                (
-                    SubjectAltName::Address("0:0:0:0:0:0:0:1".parse().unwrap()),
-                    true,
-                ),
-                (SubjectAltName::Address([127, 0, 0, 1].into()), false),
-                (dns("::1"), false),
+                ("2001:db8::1", true),
+                ("2001:0db8:0::1", true),
+                ("2001:db8::2", false),
             ],
         );
     }

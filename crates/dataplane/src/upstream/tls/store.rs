@@ -1,78 +1,160 @@
-//! All that clusters want in TLS, built once for each difference.
+//! All ways in which the clusters of a table begin TLS: built when published, found when dialled.
 
-use super::config::{ClientTls, Materials};
+use super::ClientTls;
+use super::system;
+use super::verifier::{Revocations, Trust, revocations};
 use ahash::{HashMap, HashMapExt};
-use certificates::Credentials;
-use rules::{Table, UpstreamTls};
+use certificates::{Authorities, Credential, Credentials};
+use rules::{CredentialRef, ServerVerification, Table, UpstreamTls};
 use std::sync::Arc;
 
-/// What the clusters of a table want in TLS. What did not change is the same as before, with the sessions that it
-/// remembers.
+/// How TLS is begun, by what the rules say about it.
 #[derive(Debug, Default)]
-pub(crate) struct ClientTlsStore {
-    known: HashMap<Arc<UpstreamTls>, Known>,
-}
+pub(crate) struct ClientTlsStore(HashMap<Arc<UpstreamTls>, Built>);
 
 #[derive(Clone, Debug)]
-struct Known {
-    /// Absent: something is not there.
+struct Built {
+    /// Absent: some of them are missing.
     materials: Option<Materials>,
-    tls: Result<Arc<ClientTls>, Arc<str>>,
+    /// Or why it cannot be.
+    ready: Result<Arc<ClientTls>, Arc<str>>,
 }
 
+/// What the references of a cluster stand for.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Materials {
+    /// Absent: nothing is shown.
+    pub(super) certificate: Option<Arc<Credential>>,
+    /// Absent: the system's, or nothing is verified.
+    pub(super) authorities: Option<Arc<Authorities>>,
+}
+
+/// Lists may be long, and many clusters have the same.
+type Lists = HashMap<*const Authorities, Revocations>;
+
 impl ClientTlsStore {
-    /// What a table wants, with what is there of certificates and authorities.
+    /// What there is after this. Where neither the rules nor the materials are others it stays as it is, with its
+    /// sessions.
     pub(crate) fn next(&self, table: &Table, credentials: &Credentials) -> Self {
-        let mut known = HashMap::new();
-        for tls in table
-            .clusters
-            .values()
-            .filter_map(|cluster| cluster.tls.as_ref())
-        {
-            if !known.contains_key(tls) {
-                known.insert(tls.clone(), self.known(tls, credentials));
+        let mut next = HashMap::new();
+        let mut lists = Lists::new();
+        let clusters = table.clusters.values();
+        for tls in clusters.filter_map(|cluster| cluster.tls.as_ref()) {
+            if !next.contains_key(tls) {
+                next.insert(tls.clone(), self.one(tls, credentials, &mut lists));
             }
         }
-        Self { known }
+        Self(next)
     }
 
-    /// What stands for `tls`.
+    /// How TLS is begun with a cluster of the table.
     ///
     /// # Errors
-    ///
-    /// Why nothing does: whatever is sent there fails.
+    /// Why it cannot be: `credential "x" is not there`.
     pub(crate) fn of(&self, tls: &UpstreamTls) -> Result<Arc<ClientTls>, Arc<str>> {
-        let known = self.known.get(tls);
-        known.map_or_else(
-            || Err("TLS was not prepared".into()),
-            |known| known.tls.clone(),
-        )
+        match self.0.get(tls) {
+            Some(built) => built.ready.clone(),
+            None => Err("it was not published".into()),
+        }
     }
 
-    fn known(&self, tls: &UpstreamTls, credentials: &Credentials) -> Known {
+    fn one(&self, tls: &Arc<UpstreamTls>, credentials: &Credentials, lists: &mut Lists) -> Built {
         let materials = match Materials::of(tls, credentials) {
             Ok(materials) => materials,
-            Err(missing) => {
-                return Known {
+            Err(why) => {
+                return Built {
                     materials: None,
-                    tls: Err(missing),
+                    ready: Err(why.into()),
                 };
             }
         };
-        let is_same = |known: &&Known| {
-            known
-                .materials
-                .as_ref()
-                .is_some_and(|one| one.are(&materials))
-        };
-        if let Some(before) = self.known.get(tls).filter(is_same)
-            && before.tls.is_ok()
+        if let Some(before) = self.0.get(tls)
+            && before.is_of(&materials)
         {
             return before.clone();
         }
-        Known {
-            tls: ClientTls::build(tls, &materials).map(Arc::new),
+        let ready = ready(tls, &materials, lists).map(Arc::new);
+        Built {
             materials: Some(materials),
+            ready: ready.map_err(Into::into),
         }
     }
+}
+
+impl Built {
+    /// What failed is tried again: the system's authorities may be there now.
+    fn is_of(&self, materials: &Materials) -> bool {
+        let same = |own: &Materials| own.are(materials);
+        self.ready.is_ok() && self.materials.as_ref().is_some_and(same)
+    }
+}
+
+impl Materials {
+    fn of(tls: &UpstreamTls, credentials: &Credentials) -> Result<Self, String> {
+        let certificate = tls.certificate.as_ref();
+        let authorities = authorities(tls);
+        Ok(Self {
+            certificate: certificate
+                .map(|name| there(name, credentials.certificates.get(name)))
+                .transpose()?,
+            authorities: authorities
+                .map(|name| there(name, credentials.authorities.get(name)))
+                .transpose()?,
+        })
+    }
+
+    /// Whether these are the very same. Authorities are, too, that were read anew and say the same.
+    fn are(&self, other: &Self) -> bool {
+        let certificate = match (&self.certificate, &other.certificate) {
+            (None, None) => true,
+            (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+            _ => false,
+        };
+        let authorities = match (&self.authorities, &other.authorities) {
+            (None, None) => true,
+            (Some(one), Some(other)) => {
+                Arc::ptr_eq(one, other)
+                    || (one.certificates == other.certificates
+                        && one.revocations == other.revocations)
+            }
+            _ => false,
+        };
+        certificate && authorities
+    }
+}
+
+fn there<T>(name: &CredentialRef, found: Option<&Arc<T>>) -> Result<Arc<T>, String> {
+    found.cloned().ok_or_else(|| format!("{name} is not there"))
+}
+
+fn authorities(tls: &UpstreamTls) -> Option<&CredentialRef> {
+    match &tls.verification {
+        ServerVerification::Verified { authorities, .. } => authorities.as_ref(),
+        ServerVerification::Nothing => None,
+    }
+}
+
+fn ready(tls: &UpstreamTls, materials: &Materials, lists: &mut Lists) -> Result<ClientTls, String> {
+    let trust = match (&tls.verification, &materials.authorities) {
+        (ServerVerification::Nothing, _) => None,
+        (_, Some(authorities)) => Some(trust(authorities, lists)?),
+        (_, None) => Some(Trust {
+            roots: system::roots()?,
+            revocations: Arc::from([]),
+        }),
+    };
+    ClientTls::new(tls, materials, trust).map_err(|error| error.to_string())
+}
+
+fn trust(authorities: &Arc<Authorities>, lists: &mut Lists) -> Result<Trust, String> {
+    let key = Arc::as_ptr(authorities);
+    let revocations = match lists.get(&key) {
+        Some(known) => known.clone(),
+        None => revocations(authorities).map_err(|error| error.to_string())?,
+    };
+    lists.insert(key, revocations.clone());
+    Ok(Trust {
+        roots: authorities.roots.clone(),
+        revocations,
+    })
 }

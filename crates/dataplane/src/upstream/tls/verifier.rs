@@ -1,0 +1,195 @@
+//! Verifying the certificates of servers.
+
+use super::names::{Names, is_identity, is_of};
+use crate::tls::certificate::{Parsed, SubjectAltName};
+use certificates::Authorities;
+use rules::UpstreamTls;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{
+    CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature,
+};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{
+    CertificateError, DigitallySignedStruct, Error, OtherError, RootCertStore, SignatureScheme,
+};
+use std::fmt;
+use std::sync::Arc;
+use webpki::{CertRevocationList, EndEntityCert, KeyUsage, RevocationOptionsBuilder};
+
+/// Lists of revocations, read once.
+pub(super) type Revocations = Arc<[CertRevocationList<'static>]>;
+
+/// By whom a server must be signed.
+#[derive(Clone, Debug)]
+pub(super) struct Trust {
+    pub(super) roots: Arc<RootCertStore>,
+    /// As for clients, a list must be there for every authority of a chain, or for none.
+    pub(super) revocations: Revocations,
+}
+
+/// Chain, time and revocation by webpki, then the names. Without trust nothing of it, but signatures count even
+/// so: whoever answers has the key to what it shows.
+#[derive(Debug)]
+pub(super) struct Verifier {
+    trust: Option<Trust>,
+    names: Names,
+    algorithms: WebPkiSupportedAlgorithms,
+}
+
+/// None of the names is what was asked for.
+#[derive(thiserror::Error)]
+#[error("the server's certificate is for {}, and none of these is asked for", shown(.0))]
+struct OtherNames(Vec<SubjectAltName>);
+
+impl fmt::Debug for OtherNames {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Reads lists of revocations.
+///
+/// # Errors
+/// When one cannot be read, which was checked when it was read from its file.
+pub(super) fn revocations(authorities: &Authorities) -> Result<Revocations, webpki::Error> {
+    let lists = authorities.revocations.iter();
+    lists
+        .map(|list| webpki::OwnedCertRevocationList::from_der(list).map(Into::into))
+        .collect()
+}
+
+impl Verifier {
+    pub(super) fn new(tls: &UpstreamTls, trust: Option<Trust>, provider: &CryptoProvider) -> Self {
+        Self {
+            trust,
+            names: Names::of(tls),
+            algorithms: provider.signature_verification_algorithms,
+        }
+    }
+
+    fn check_chain(
+        &self,
+        trust: &Trust,
+        leaf: &EndEntityCert<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<(), webpki::Error> {
+        let lists: Vec<&CertRevocationList<'_>> = trust.revocations.iter().collect();
+        // No list at all is the only thing that it refuses.
+        let revocation = RevocationOptionsBuilder::new(&lists).ok();
+        leaf.verify_for_usage(
+            self.algorithms.all,
+            &trust.roots.roots,
+            intermediates,
+            now,
+            KeyUsage::server_auth(),
+            revocation.map(RevocationOptionsBuilder::build),
+            None,
+        )
+        .map(drop)
+    }
+
+    fn check_names(
+        &self,
+        leaf: &EndEntityCert<'_>,
+        der: &CertificateDer<'_>,
+        sent: &ServerName<'_>,
+    ) -> Result<(), Error> {
+        if matches!(self.names, Names::Sent) {
+            return leaf
+                .verify_is_valid_for_subject_name(sent)
+                .map_err(certificate_error);
+        }
+        let parsed = Parsed::new(der).ok_or(CertificateError::BadEncoding)?;
+        let names = parsed.names();
+        let is_known = match &self.names {
+            Names::Sent => false,
+            Names::AnyIdentity => names.iter().any(is_identity),
+            Names::Listed(entries) => names
+                .iter()
+                .any(|name| entries.iter().any(|entry| is_of(name, entry))),
+        };
+        if is_known {
+            return Ok(());
+        }
+        Err(CertificateError::Other(OtherError(Arc::new(OtherNames(names)))).into())
+    }
+}
+
+impl ServerCertVerifier for Verifier {
+    fn verify_server_cert(
+        &self,
+        der: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        sent: &ServerName<'_>,
+        _ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        if let Some(trust) = &self.trust {
+            let leaf = EndEntityCert::try_from(der).map_err(certificate_error)?;
+            self.check_chain(trust, &leaf, intermediates, now)
+                .map_err(certificate_error)?;
+            self.check_names(&leaf, der, sent)?;
+        }
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls12_signature(message, certificate, signed, &self.algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(message, certificate, signed, &self.algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
+}
+
+/// What the server is told depends on it: an alert for what has expired, one for unknown authorities.
+fn certificate_error(error: webpki::Error) -> Error {
+    use webpki::Error as Webpki;
+    let error = match error {
+        Webpki::CertExpired { time, not_after } => {
+            CertificateError::ExpiredContext { time, not_after }
+        }
+        Webpki::CertNotValidYet { time, not_before } => {
+            CertificateError::NotValidYetContext { time, not_before }
+        }
+        Webpki::UnknownIssuer => CertificateError::UnknownIssuer,
+        Webpki::CertRevoked => CertificateError::Revoked,
+        Webpki::UnknownRevocationStatus => CertificateError::UnknownRevocationStatus,
+        Webpki::CertNotValidForName(context) => CertificateError::NotValidForNameContext {
+            expected: context.expected,
+            presented: context.presented,
+        },
+        Webpki::InvalidSignatureForPublicKey => CertificateError::BadSignature,
+        Webpki::BadDer | Webpki::BadDerTime | Webpki::TrailingData(_) => {
+            CertificateError::BadEncoding
+        }
+        other => CertificateError::Other(OtherError(Arc::new(other))),
+    };
+    error.into()
+}
+
+/// Of names that somebody else chose, a few are enough.
+fn shown(names: &[SubjectAltName]) -> String {
+    const MOST: usize = 8;
+    if names.is_empty() {
+        return "nobody".to_owned();
+    }
+    let shown: Vec<String> = names.iter().take(MOST).map(ToString::to_string).collect();
+    let more = if names.len() > MOST { " and more" } else { "" };
+    format!("{}{more}", shown.join(", "))
+}
