@@ -2,7 +2,7 @@
 
 use crate::http::{MirrorPool, Refusals};
 use crate::upstream::{Snapshot, connector_conf};
-use crate::{Challenges, ConnectionInfo, Settings};
+use crate::{Challenges, ConnectionInfo, NotedHealth, Settings};
 use arc_swap::ArcSwap;
 use certificates::Credentials;
 use pingora_core::connectors::ConnectorOptions;
@@ -24,6 +24,8 @@ pub struct Shared {
     pub access_log: Arc<AccessLog>,
     /// What is answered to ACME servers, before any rule.
     pub challenges: Challenges,
+    /// What health checks found out about endpoints.
+    pub health: NotedHealth,
     pub(crate) refusals: Refusals,
     pub(crate) mirrors: MirrorPool,
     /// Dials the upstreams of tunnels, whose connections are never used twice.
@@ -43,6 +45,7 @@ impl Shared {
             metrics,
             access_log,
             challenges: Challenges::default(),
+            health: NotedHealth::default(),
         })
     }
 
