@@ -1,10 +1,12 @@
 //! The bootstrap file.
 
 mod acme;
+mod health;
 mod limits;
 mod tls;
 
 pub(crate) use acme::Acme;
+pub(crate) use health::HealthChecks;
 pub(crate) use limits::{Limits, Topology};
 pub(crate) use tls::Tls;
 
@@ -31,6 +33,7 @@ pub(crate) struct Bootstrap {
     pub(crate) topology: Topology,
     pub(crate) tls: Tls,
     pub(crate) acme: Option<Acme>,
+    pub(crate) health_checks: HealthChecks,
     pub(crate) admin: Admin,
     pub(crate) status: Status,
     pub(crate) metrics: MetricsServer,
@@ -466,6 +469,8 @@ mod tests {
             contact = ["mailto:ops@example.com"]
             storage = "../certs/acme"
             credentials = { httpbin-cert = ["httpbin.example.com"] }
+            [health-checks."*.shop.svc.cluster.local"]
+            protocol = "tcp"
             [admin]
             address = "127.0.0.1:1"
             [status]
@@ -491,6 +496,7 @@ mod tests {
         assert_eq!(bootstrap.tls.certificates, Path::new("c/../certificates"));
         assert_eq!(bootstrap.tls.identity, Path::new("/etc/certs"));
         assert_eq!(bootstrap.drain.timeout, Duration::from_millis(100));
+        assert!(!bootstrap.health_checks.is_empty());
         assert_eq!(
             bootstrap.mesh.outbound_traffic_policy,
             OutboundTrafficPolicy::AllowAny
