@@ -11,6 +11,7 @@ mod certificates;
 mod commands;
 mod faults;
 mod forwarding;
+mod health_checks;
 mod https;
 mod layers;
 mod lifecycle;
