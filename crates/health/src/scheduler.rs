@@ -223,3 +223,71 @@ fn log(key: &TargetKey, health: &Health, was_unhealthy: bool) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Address, Ask, Stream};
+    use async_trait::async_trait;
+    use std::io;
+    use std::num::NonZeroU32;
+    use std::sync::Mutex;
+    use std::time::Duration;
+
+    struct Nowhere;
+
+    #[async_trait]
+    impl Connect for Nowhere {
+        async fn connect(&self, _: &TargetKey, _: &Check) -> io::Result<Box<dyn Stream>> {
+            std::future::pending().await
+        }
+    }
+
+    struct Uncounted;
+
+    impl Counts for Uncounted {
+        fn checked(&self, _host: &str, _result: &'static str) {}
+        fn unhealthy(&self, _host: &str, _endpoints: usize) {}
+        fn forget(&self, _host: &str) {}
+    }
+
+    fn targets(interval: Duration) -> Targets {
+        let key = TargetKey {
+            host: "a.test".into(),
+            port: 80,
+            address: Address::Unix("/run/a".into()),
+        };
+        let check = Check {
+            ask: Ask::Tcp,
+            interval,
+            timeout: Duration::from_secs(1),
+            jitter: Duration::ZERO,
+            healthy_threshold: NonZeroU32::MIN,
+            unhealthy_threshold: NonZeroU32::MIN,
+        };
+        Targets::from([(key, Arc::new(check))])
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_result_that_was_overtaken_by_another_check_is_not_believed() {
+        let reported = Arc::new(Mutex::new(Vec::new()));
+        let reports = Arc::clone(&reported);
+        let report = move |_: &TargetKey, health: &Health| {
+            reports.lock().unwrap().push(health.clone());
+        };
+        let mut scheduler =
+            Scheduler::new(Arc::new(Nowhere), Arc::new(Uncounted), Box::new(report));
+        scheduler.adopt(&targets(Duration::from_secs(1)));
+        scheduler.ask_due();
+        let former = *scheduler.asked.keys().next().unwrap();
+        scheduler.adopt(&targets(Duration::from_secs(2)));
+        scheduler.ask_due();
+        let mut asked = scheduler.asked.keys().copied();
+        let newer = asked.find(|id| *id != former).unwrap();
+        scheduler.take_in(Ok((former, Err(Failure::Timeout))));
+        assert!(reported.lock().unwrap().is_empty());
+        scheduler.take_in(Ok((newer, Ok(()))));
+        assert_eq!(*reported.lock().unwrap(), [Health::Healthy]);
+        assert!(scheduler.asked.is_empty());
+    }
+}

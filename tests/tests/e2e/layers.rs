@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 /// Every crate with those of ours it may name.
-const LAYERS: [(&str, &[&str]); 10] = [
+const LAYERS: [(&str, &[&str]); 11] = [
     ("crates/model", &[]),
     ("crates/rules", &["model"]),
     ("crates/traffic", &[]),
     ("crates/telemetry", &[]),
+    ("crates/health", &[]),
     ("crates/certificates", &["rules"]),
     ("crates/config", &["model", "rules", "certificates"]),
     ("crates/source-file", &["model", "config"]),
@@ -22,6 +23,7 @@ const LAYERS: [(&str, &[&str]); 10] = [
         &[
             "config",
             "dataplane",
+            "health",
             "model",
             "rules",
             "source-acme",

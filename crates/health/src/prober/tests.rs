@@ -246,6 +246,32 @@ async fn a_probe_of_what_is_gone_is_given_up() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_gone_holds_no_place_among_the_probes() {
+    let mut setup = Setup::new();
+    let many = 1..=CONCURRENT_PROBES as u16;
+    many.clone()
+        .for_each(|port| setup.set(port, Endpoint::Hangs));
+    let timeout = Duration::from_secs(3600);
+    let patient = Check { timeout, ..check() };
+    setup.prober.follow(targets_of("a.test", many, patient));
+    setup.dials(CONCURRENT_PROBES).await;
+    setup.prober.follow(targets([100]));
+    assert_eq!(setup.dials(1).await, [(100, 0)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_comes_back_has_one_schedule() {
+    let mut setup = Setup::new();
+    setup.prober.follow(targets([1]));
+    setup.report().await;
+    setup.prober.follow(targets([]));
+    setup.report().await;
+    advance(Duration::from_secs(5)).await;
+    setup.prober.follow(targets([1]));
+    assert_eq!(setup.dials(4).await, [(1, 0), (1, 5), (1, 15), (1, 25)]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn another_check_begins_anew() {
     let mut setup = Setup::new();
     setup.set(1, Endpoint::Refuses);
