@@ -6,6 +6,7 @@ mod bootstrap;
 mod check;
 mod demo;
 mod explain;
+mod health;
 mod pages;
 mod render;
 mod resources;

@@ -3,6 +3,7 @@
 use crate::acme;
 use crate::args::{Format, LogArgs, RunArgs};
 use crate::bootstrap::Bootstrap;
+use crate::health;
 use crate::pages::{self, Control};
 use crate::resources::settings;
 use crate::serve::Serving;
@@ -64,6 +65,7 @@ async fn serve(bootstrap: &Bootstrap, file: &Path, log: LogHandle) -> anyhow::Re
     let metrics_server = bind("metrics", bootstrap.metrics.address)?;
     serve_pages("metrics", metrics_server, metrics_pages(&serving.metrics));
     acme::start(bootstrap, &serving);
+    health::start(bootstrap, &serving);
     let source = follow_files(bootstrap, &serving)?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), config = %file.display(), "started");
     if until_wished(&mut signals, &mut wishes, &source, &serving).await == pages::Wish::Drain {

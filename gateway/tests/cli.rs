@@ -146,6 +146,35 @@ fn a_mistake_in_the_bootstrap_file_is_told_with_its_place() {
 }
 
 #[test]
+fn a_bad_health_check_is_told_with_its_key_and_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let host = "[health-checks.\"shop.default.svc.cluster.local\"]";
+    for (keys, want) in [
+        (
+            "protocol = \"http\"\ntimeout = \"0s\"",
+            "g.toml:3:11: must be at least 10ms",
+        ),
+        (
+            "protocol = \"tcp\"\npath = \"/\"",
+            "g.toml:1:1: `path` is of no use with protocol \"tcp\"",
+        ),
+        ("path = \"/\"", "g.toml:1:1: missing field `protocol`"),
+    ] {
+        fs::write(folder.path().join("g.toml"), format!("{host}\n{keys}\n")).unwrap();
+        for command in ["run", "explain"] {
+            let url = (command == "explain").then_some("http://a/");
+            let words: Vec<_> = [command, "--config", "g.toml"]
+                .into_iter()
+                .chain(url)
+                .collect();
+            let output = gateway(folder.path(), &words);
+            check_exit(&output, 1);
+            assert!(stderr(&output).contains(want), "{}", stderr(&output));
+        }
+    }
+}
+
+#[test]
 fn what_comes_with_the_gateway_is_clean() {
     let folder = examples().parent().unwrap();
     for words in [

@@ -6,6 +6,7 @@
 
 mod challenges;
 mod connection;
+mod health;
 mod http;
 pub mod net;
 mod settings;
@@ -16,6 +17,7 @@ pub mod upstream;
 
 pub use challenges::{ChallengeGuard, Challenges};
 pub use connection::ConnectionInfo;
+pub use health::{NotedHealth, Spoken};
 pub use http::GatewayApp;
 pub use settings::{ForwardClientCert, Misdirected, Settings};
 pub use shared::Shared;

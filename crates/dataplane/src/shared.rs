@@ -2,11 +2,11 @@
 
 use crate::http::{MirrorPool, Refusals};
 use crate::upstream::{self, Snapshot, Surroundings, UpstreamConnector, connector_conf};
-use crate::{Challenges, ConnectionInfo, Settings};
+use crate::{Challenges, ConnectionInfo, NotedHealth, Settings};
 use arc_swap::ArcSwap;
 use certificates::Credentials;
 use pingora_core::connectors::http::Connector;
-use rules::{Endpoints, Serves, Table};
+use rules::{Endpoints, Serves, ServicePort, Table};
 use std::sync::{Arc, Mutex, PoisonError};
 use telemetry::{AccessLog, Metrics};
 
@@ -23,6 +23,8 @@ pub struct Shared {
     pub access_log: Arc<AccessLog>,
     /// What is answered to ACME servers, before any rule.
     pub challenges: Challenges,
+    /// What health checks found out about endpoints.
+    pub health: NotedHealth,
     pub(crate) refusals: Refusals,
     pub(crate) mirrors: MirrorPool,
     /// Dials the upstreams of tunnels, whose connections are never used twice.
@@ -42,6 +44,7 @@ impl Shared {
             metrics,
             access_log,
             challenges: Challenges::default(),
+            health: NotedHealth::default(),
         });
         upstream::look_after(&shared);
         shared
@@ -57,7 +60,13 @@ impl Shared {
             .unwrap_or_else(PoisonError::into_inner);
         let around = Surroundings {
             metrics: self.metrics.own(),
-            is_unhealthy: &|_, _| false,
+            is_unhealthy: &|cluster, address| {
+                let service = ServicePort {
+                    host: cluster.key.host.clone(),
+                    port: cluster.key.port,
+                };
+                self.health.of(&service, address) == Some(false)
+            },
             now: tokio::time::Instant::now().into_std(),
         };
         let before = self.snapshot.load();

@@ -2,11 +2,13 @@
 
 mod acme;
 mod dns;
+mod health;
 mod limits;
 mod tls;
 
 pub(crate) use acme::Acme;
 pub(crate) use dns::Dns;
+pub(crate) use health::HealthChecks;
 pub(crate) use limits::{Limits, Topology};
 pub(crate) use tls::Tls;
 
@@ -34,6 +36,7 @@ pub(crate) struct Bootstrap {
     pub(crate) tls: Tls,
     pub(crate) dns: Dns,
     pub(crate) acme: Option<Acme>,
+    pub(crate) health_checks: HealthChecks,
     pub(crate) admin: Admin,
     pub(crate) status: Status,
     pub(crate) metrics: MetricsServer,
@@ -471,6 +474,8 @@ mod tests {
             credentials = { httpbin-cert = ["httpbin.example.com"] }
             [dns]
             servers = ["127.0.0.1:53"]
+            [health-checks."*.shop.svc.cluster.local"]
+            protocol = "tcp"
             [admin]
             address = "127.0.0.1:1"
             [status]
@@ -497,6 +502,7 @@ mod tests {
         assert_eq!(bootstrap.tls.identity, Path::new("/etc/certs"));
         assert_eq!(bootstrap.dns.0.servers[0].to_string(), "127.0.0.1:53");
         assert_eq!(bootstrap.drain.timeout, Duration::from_millis(100));
+        assert!(!bootstrap.health_checks.is_empty());
         assert_eq!(
             bootstrap.mesh.outbound_traffic_policy,
             OutboundTrafficPolicy::AllowAny

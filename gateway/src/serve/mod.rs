@@ -9,7 +9,7 @@ use anyhow::Context;
 use config::{Publications, Published};
 use dataplane::net::{Addresses, ListenerStatus, RETRY_EVERY};
 use dataplane::{Settings, Shared};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use telemetry::metrics::Workload;
 use telemetry::receipts::ReloadResult;
@@ -27,9 +27,8 @@ pub(crate) struct Serving {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) receipts: Receipts,
     pub(crate) readiness: Readiness,
-    published: Mutex<Option<Arc<Published>>>,
-    /// Whether a configuration was put in force.
-    live: watch::Sender<bool>,
+    /// The configuration in force, once there is one.
+    published: watch::Sender<Option<Arc<Published>>>,
 }
 
 impl Serving {
@@ -61,8 +60,7 @@ impl Serving {
             receipts: Receipts::new(Arc::clone(&metrics)),
             metrics,
             readiness: Readiness::new(),
-            published: Mutex::default(),
-            live: watch::Sender::new(false),
+            published: watch::Sender::new(None),
         }))
     }
 
@@ -108,10 +106,12 @@ impl Serving {
 
     /// The configuration in force.
     pub(crate) fn published(&self) -> Option<Arc<Published>> {
-        self.published
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.published.borrow().clone()
+    }
+
+    /// Every configuration that is put in force, after it is.
+    pub(crate) fn subscribe(&self) -> watch::Receiver<Option<Arc<Published>>> {
+        self.published.subscribe()
     }
 
     fn is_new(&self, newest: &Arc<Published>) -> bool {
@@ -127,20 +127,16 @@ impl Serving {
             Arc::clone(&newest.credentials),
         );
         let listeners = self.listeners.apply(&newest.table);
-        *self
-            .published
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(newest));
+        self.published.send_replace(Some(Arc::clone(newest)));
         self.tell_expiries(newest);
         self.receipts.record(receipt(&newest.receipt, &listeners));
         self.tell_readiness();
-        self.live.send_replace(true);
     }
 
     /// Waits until a configuration is in force, and its listeners are open.
     pub(crate) async fn until_live(&self) {
         // Fails only when the sender is gone, which is ours.
-        let _ = self.live.subscribe().wait_for(|is_live| *is_live).await;
+        let _ = self.subscribe().wait_for(Option::is_some).await;
     }
 
     /// When each certificate that is served expires.

@@ -4,11 +4,13 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 /// Every crate with those of ours it may name.
-const LAYERS: [(&str, &[&str]); 11] = [
+const LAYERS: [(&str, &[&str]); 13] = [
     ("crates/model", &[]),
     ("crates/rules", &["model"]),
     ("crates/traffic", &[]),
     ("crates/telemetry", &[]),
+    ("crates/custom-proxy", &[]),
+    ("crates/health", &[]),
     ("crates/certificates", &["rules"]),
     ("crates/config", &["model", "rules", "certificates"]),
     ("crates/source-file", &["model", "config"]),
@@ -16,13 +18,21 @@ const LAYERS: [(&str, &[&str]); 11] = [
     ("crates/source-dns", &["model", "config"]),
     (
         "crates/dataplane",
-        &["model", "rules", "certificates", "traffic", "telemetry"],
+        &[
+            "model",
+            "rules",
+            "certificates",
+            "custom-proxy",
+            "traffic",
+            "telemetry",
+        ],
     ),
     (
         "gateway",
         &[
             "config",
             "dataplane",
+            "health",
             "model",
             "rules",
             "source-acme",

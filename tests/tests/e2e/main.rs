@@ -17,6 +17,7 @@ mod ejection;
 mod faults;
 mod forwarding;
 mod health;
+mod health_checks;
 mod https;
 mod layers;
 mod lifecycle;

@@ -3,9 +3,10 @@
 use super::KeepAlive;
 use super::connections::{Connection, Connections, Open};
 use super::connector::alpn;
-use super::dial::{DialError, Dialer, UpstreamIo};
+use super::dial::{Dial, DialError, Dialer, UpstreamIo};
 use super::tls::{Alpn, ClientTlsStore};
 use super::way::{Occasion, Way};
+use crate::health::Spoken;
 use pingora_core::upstreams::peer::HttpPeer;
 use rules::{EndpointAddr, UpstreamProtocol};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -181,6 +182,26 @@ impl Upstream {
             ..Way::clone(&self.way)
         };
         way.dial(Alpn::None, self.connect_timeout).await
+    }
+
+    /// A connection for a health check. It does not count: nobody's requests are on it.
+    pub(crate) async fn connect_for_check(
+        &self,
+        spoken: Spoken,
+        timeout: Duration,
+    ) -> Result<UpstreamIo, DialError> {
+        let (dialer, alpn) = match spoken {
+            Spoken::Nothing => (self.of_bytes.as_it_is(), Alpn::None),
+            Spoken::Http1 => (Dialer::clone(&self.way.dialer), Alpn::Http1),
+            Spoken::Http2 => (Dialer::clone(&self.way.dialer), Alpn::Http2),
+        };
+        let dial = Dial {
+            sni: None,
+            alpn,
+            downstream: None,
+            timeout,
+        };
+        dialer.connect(dial).await
     }
 
     /// Gives up an HTTP/2 connection, which cannot be told to close after a request: new requests go to another.

@@ -2,6 +2,7 @@
 
 use super::{Cluster, Upstream};
 use crate::Shared;
+use rules::EndpointAddr;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 use tokio::time::MissedTickBehavior;
@@ -54,6 +55,18 @@ impl Cluster {
             if let Some(cluster) = snapshot.clusters.get(&self.definition.key) {
                 cluster.eject(&member.state, cause);
             }
+        }
+    }
+
+    /// Active checks have found out something about an endpoint.
+    pub(crate) fn note_health(&self, address: &EndpointAddr, healthy: bool) {
+        let mut members = self.endpoints.members().iter();
+        let Some(member) = members.find(|member| member.value.address == *address) else {
+            return;
+        };
+        if member.state.set_unhealthy(!healthy) {
+            let now = tokio::time::Instant::now().into_std();
+            self.endpoints.refresh(now);
         }
     }
 

@@ -23,6 +23,8 @@ pub struct Own {
     tls_failures: IntCounterVec,
     mirrors: IntCounterVec,
     acme_orders: IntCounterVec,
+    health_checks: IntCounterVec,
+    unhealthy_endpoints: IntGaugeVec,
     upstream: UpstreamMetrics,
     clusters: ClusterVectors,
     access_log_dropped: IntCounter,
@@ -133,6 +135,16 @@ impl Own {
                 "Certificates ordered from an ACME server, by what came of it.",
                 &["credential", "result"],
             ),
+            health_checks: new.counters(
+                "tidegate_health_checks_total",
+                "Probes of endpoints, by what came of them.",
+                &["host", "result"],
+            ),
+            unhealthy_endpoints: new.gauges(
+                "tidegate_unhealthy_endpoints",
+                "Endpoints that their health check found unhealthy.",
+                &["host"],
+            ),
             upstream: UpstreamMetrics::register(&new),
             clusters: ClusterVectors::register(&new),
             access_log_dropped: new.counter(
@@ -180,16 +192,7 @@ impl Own {
     }
 
     fn forget_refusals(&self, listener: &str) {
-        let reasons: Vec<String> = (self.connections_refused.collect().iter())
-            .flat_map(|family| family.get_metric())
-            .filter(|metric| label(metric, "listener") == Some(listener))
-            .filter_map(|metric| label(metric, "reason").map(str::to_owned))
-            .collect();
-        for reason in reasons {
-            let _ = self
-                .connections_refused
-                .remove_label_values(&[listener, &reason]);
-        }
+        forget_all_of(&self.connections_refused, ("listener", listener), "reason");
     }
 
     /// `tidegate_requests_refused_total`: requests refused by a limit or for a broken protocol.
@@ -214,6 +217,23 @@ impl Own {
     /// `tidegate_acme_orders_total`: orders of a configured credential, by a fixed word: `success`, `failure`.
     pub fn acme_orders(&self, credential: &str, result: &'static str) -> IntCounter {
         self.acme_orders.with_label_values(&[credential, result])
+    }
+
+    /// `tidegate_health_checks_total`: probes of a configured host's endpoints, by a fixed word: `success`, `timeout`.
+    pub fn health_checks(&self, host: &str, result: &'static str) -> IntCounter {
+        self.health_checks.with_label_values(&[host, result])
+    }
+
+    /// `tidegate_unhealthy_endpoints`: endpoints of a configured host that are unhealthy.
+    pub fn unhealthy_endpoints(&self, host: &str) -> IntGauge {
+        self.unhealthy_endpoints.with_label_values(&[host])
+    }
+
+    /// Takes the metrics of a host whose endpoints are not checked any more out of the next scrape.
+    pub fn forget_health_of(&self, host: &str) {
+        // Fails only where there is nothing to remove.
+        let _ = self.unhealthy_endpoints.remove_label_values(&[host]);
+        forget_all_of(&self.health_checks, ("host", host), "result");
     }
 
     /// Counters of the way upstream.
@@ -260,6 +280,18 @@ impl Own {
 
 fn count(number: impl TryInto<i64>) -> i64 {
     number.try_into().unwrap_or(i64::MAX)
+}
+
+/// Removes every series of a first label's value, whatever the second one's.
+fn forget_all_of(counters: &IntCounterVec, (name, value): (&str, &str), second: &str) {
+    let others: Vec<String> = (counters.collect().iter())
+        .flat_map(|family| family.get_metric())
+        .filter(|metric| label(metric, name) == Some(value))
+        .filter_map(|metric| label(metric, second).map(str::to_owned))
+        .collect();
+    for other in others {
+        let _ = counters.remove_label_values(&[value, &other]);
+    }
 }
 
 fn label<'m>(metric: &'m prometheus::proto::Metric, name: &str) -> Option<&'m str> {

@@ -357,6 +357,28 @@ fn a_listener_that_is_gone_is_gone_from_the_scrape() {
 }
 
 #[test]
+fn a_host_that_is_not_checked_any_more_is_gone_from_the_scrape() {
+    let metrics = Metrics::new("0.1.0");
+    let own = metrics.own();
+    for host in ["a.test", "b.test"] {
+        own.health_checks(host, "success").inc();
+        own.health_checks(host, "timeout").inc();
+        own.unhealthy_endpoints(host).set(2);
+    }
+    own.forget_health_of("a.test");
+    own.forget_health_of("c.test");
+    let text = metrics.text();
+    assert!(!text.contains("a.test"), "{text}");
+    for line in [
+        "tidegate_health_checks_total{host=\"b.test\",result=\"success\"} 1\n",
+        "tidegate_health_checks_total{host=\"b.test\",result=\"timeout\"} 1\n",
+        "tidegate_unhealthy_endpoints{host=\"b.test\"} 2\n",
+    ] {
+        assert!(text.contains(line), "{line} in {text}");
+    }
+}
+
+#[test]
 fn exactly_the_certificates_that_are_served_are_told_with_their_expiry() {
     let metrics = Metrics::new("0.1.0");
     let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);

@@ -25,7 +25,7 @@ pub(crate) fn bridge(io: UpstreamIo) -> io::Result<Stream> {
         Err(io) => io,
     };
     let (near, far) = UnixStream::pair()?;
-    tokio::spawn(carry(near, io));
+    tokio::spawn(carry(near, *io));
     Ok(Stream::from(far))
 }
 

@@ -79,14 +79,14 @@ impl UpstreamIo {
     ///
     /// # Errors
     /// The connection as it was, when there is.
-    pub(super) fn into_socket(self) -> Result<Socket, Self> {
+    pub(super) fn into_socket(self) -> Result<Socket, Box<Self>> {
         match self.carrier {
             Carrier::Direct(Transport::Plain(socket), left)
                 if left.is_empty() && self.gathered.is_empty() =>
             {
                 Ok(socket)
             }
-            carrier => Err(Self { carrier, ..self }),
+            carrier => Err(Box::new(Self { carrier, ..self })),
         }
     }
 
