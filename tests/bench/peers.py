@@ -27,7 +27,7 @@ ANYBODY = ssl.create_default_context()
 ANYBODY.check_hostname, ANYBODY.verify_mode = False, ssl.CERT_NONE
 
 PROXY_CORE, CLIENT_CORE = "0", "1"
-NAMES = ["gateway", "bare-pingora", "envoy", "nginx", "haproxy"]
+NAMES = ["gateway", "gateway-policies", "bare-pingora", "envoy", "nginx", "haproxy"]
 
 
 def fail(message):
@@ -202,9 +202,10 @@ def start_proxy(name, folder, backend, certificate, binary=None):
     """Starts one of NAMES; `binary` instead of building it."""
     listen, listen_tls, admin, status, metrics = free_ports(5)
     values = {"LISTEN": listen, "LISTEN_TLS": listen_tls, "BACKEND": backend.port, **certificate}
-    if name == "gateway":
-        command, configs = [binary or gateway(), "run", "--config", "gateway.toml"], ["gateway.toml", "resources.yaml"]
-        values |= {"ADMIN": admin, "STATUS": status, "METRICS": metrics}
+    if name in ("gateway", "gateway-policies"):
+        resources = ["resources.yaml"] if name == "gateway" else ["resources.yaml", "policies.yaml"]
+        command, configs = [binary or gateway(), "run", "--config", "gateway.toml"], ["gateway.toml", *resources]
+        values |= {"ADMIN": admin, "STATUS": status, "METRICS": metrics, "RESOURCES": resources}
     elif name == "bare-pingora":
         addresses = [f"127.0.0.1:{port}" for port in (backend.port, listen, listen_tls)]
         command, configs = [example("bare-pingora"), *addresses, certificate["CERTIFICATE"], certificate["KEY"]], []
