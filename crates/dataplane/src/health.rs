@@ -66,8 +66,9 @@ impl Shared {
         self.apply_health(&service, &address, true);
     }
 
-    /// Clusters that are published at the same time look at what was noted by themselves.
+    /// Nothing is published meanwhile, so that what is noted is noted of the clusters in force.
     fn apply_health(&self, service: &ServicePort, address: &EndpointAddr, healthy: bool) {
+        let _in_force = self.hold();
         for cluster in self.clusters_of(service) {
             cluster.note_health(address, healthy);
         }

@@ -7,7 +7,7 @@ use arc_swap::ArcSwap;
 use certificates::Credentials;
 use pingora_core::connectors::http::Connector;
 use rules::{Endpoints, Serves, ServicePort, Table};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use telemetry::{AccessLog, Metrics};
 
 /// The configuration in force, and where requests are counted and logged. One for a process.
@@ -54,10 +54,7 @@ impl Shared {
     ///
     /// Meant for a control thread: its cost grows with the number of clusters and endpoints that changed.
     pub fn publish(&self, table: Arc<Table>, endpoints: &Endpoints, credentials: Arc<Credentials>) {
-        let _one = self
-            .publishing
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let _one = self.hold();
         let around = Surroundings {
             metrics: self.metrics.own(),
             is_unhealthy: &|cluster, address| {
@@ -71,7 +68,16 @@ impl Shared {
         };
         let before = self.snapshot.load();
         let next = before.next(table, endpoints, credentials, &around);
-        self.snapshot.store(Arc::new(next));
+        let next = Arc::new(next);
+        self.snapshot.store(next.clone());
+        next.catch_up(around.now);
+    }
+
+    /// What is in force stays in force as long as this exists.
+    pub(crate) fn hold(&self) -> MutexGuard<'_, ()> {
+        self.publishing
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What the connections of a listener begin with. Those of a listener that is gone are told over HTTP.

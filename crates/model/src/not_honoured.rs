@@ -70,6 +70,11 @@ const DESTINATION_RULE: &[Note] = &[
         "PASSTHROUGH is not honoured yet: least request is used",
     ),
     note(
+        "BLOCKS.connectionPool.http.http2KeepAlive.timeout",
+        There,
+        "the timeout of http2KeepAlive is not honoured: a ping has 5 s to be answered",
+    ),
+    note(
         "BLOCKS.loadBalancer.zoneAwareLbSetting",
         There,
         "zoneAwareLbSetting is not honoured yet: with outlierDetection nearer endpoints come first, otherwise all are alike",

@@ -104,10 +104,7 @@ impl Balancing {
                 return Some(drawn);
             }
         }
-        let is_free = |index: &usize| rotation.takes_part[*index] && !choice.tried.contains(index);
-        (0..members.len())
-            .find(is_free)
-            .or_else(|| draw.anywhere(dice))
+        draw.untried(choice.tried).or_else(|| draw.anywhere(dice))
     }
 
     fn is_by_hash(&self) -> bool {
@@ -116,6 +113,12 @@ impl Balancing {
             Algorithm::RingHash { .. } | Algorithm::Maglev { .. }
         )
     }
+}
+
+/// Those whose share is not zero.
+fn loaded<'l, T>(all: &'l [T], shares: &'l Shares) -> impl Iterator<Item = &'l T> {
+    let with_share = move |(index, one)| (shares.share(index) > 0).then_some(one);
+    all.iter().enumerate().filter_map(with_share)
 }
 
 /// The nearest priority of which nobody was tried, once somebody was.
@@ -144,6 +147,14 @@ struct Draw<'d, T> {
 }
 
 impl<T> Draw<'_, T> {
+    /// Somebody who was not tried, of the priorities and parts that get anything.
+    fn untried(&self, tried: &[usize]) -> Option<usize> {
+        let levels = loaded(&self.rotation.levels, &self.rotation.loads);
+        let groups = levels.flat_map(|level| loaded(&level.groups, &level.shares));
+        let members = groups.flat_map(|group| loaded(&group.members, &group.shares));
+        members.copied().find(|member| !tried.contains(member))
+    }
+
     fn anywhere(&self, dice: &mut impl FnMut(u32) -> u32) -> Option<usize> {
         let levels = &self.rotation.levels;
         let level = match levels.len() {

@@ -8,7 +8,7 @@ use super::forwarding::{
     ATTEMPT_COUNT, EXPECTED_TIMEOUT, ORIGINAL_HOST, ORIGINAL_PATH, UPSTREAM_TIMEOUT, insert,
 };
 use super::{admission, deadline};
-use crate::upstream::{Attempt, Kept};
+use crate::upstream::{Attempt, Kept, Turn};
 use http::HeaderValue;
 use http::header::{ACCEPT, CONNECTION, HOST};
 use pingora_core::upstreams::peer::HttpPeer;
@@ -46,7 +46,25 @@ pub(super) async fn begin(
             select(ctx)?;
         }
     }
+    if !fresh {
+        ctx.attempts.turn = turn(session, ctx).await?;
+    }
     dial(session, ctx, fresh)
+}
+
+/// Waits until a connection that is being made to the endpoint can be shared, where there may be so many only.
+async fn turn(session: &Session, ctx: &RequestCtx) -> Result<Option<Turn>, Failure> {
+    let plan = ctx.plan.as_ref().ok_or(Failure::Internal)?;
+    let upstream = ctx.upstream().ok_or(Failure::NoEndpoint)?;
+    if ctx.is_upgrade() || !upstream.speaks_http2(session.is_http2()) {
+        return Ok(None);
+    }
+    let turn = upstream.turn(&plan.cluster.definition);
+    let bound = plan.cluster.definition.pool.connect_timeout;
+    let left = plan.left(Instant::now());
+    let bound = left.map_or(bound, |left| left.min(bound));
+    // Who has waited for so long finds out for itself what is wrong.
+    Ok(tokio::time::timeout(bound, turn).await.unwrap_or_default())
 }
 
 fn dial(
@@ -151,7 +169,8 @@ pub(super) fn received_all(ctx: &mut RequestCtx) {
 }
 
 /// Retries wait; the first attempt does not.
-async fn back_off(ctx: &RequestCtx) -> Result<(), Failure> {
+async fn back_off(ctx: &mut RequestCtx) -> Result<(), Failure> {
+    let asked_for = ctx.attempts.pause.take().unwrap_or_default();
     let (Some(plan), Some(policy)) = (&ctx.plan, ctx.policy()) else {
         return Err(Failure::Internal);
     };
@@ -159,7 +178,7 @@ async fn back_off(ctx: &RequestCtx) -> Result<(), Failure> {
         return Ok(());
     }
     let pause = policy.backoff_before(ctx.attempts.retries, &mut chance::roll);
-    let pause = pause.max(ctx.attempts.pause.unwrap_or_default());
+    let pause = pause.max(asked_for);
     let left = plan.left(Instant::now());
     tokio::time::sleep(left.map_or(pause, |left| left.min(pause))).await;
     match plan.left(Instant::now()) {

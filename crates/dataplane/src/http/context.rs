@@ -3,7 +3,7 @@
 use super::affinity::Affinity;
 use super::failure::Failure;
 use super::mirror::Copies;
-use crate::upstream::{Cluster, Snapshot, Use};
+use crate::upstream::{Cluster, Snapshot, Turn, Use};
 use crate::{ConnectionInfo, Shared};
 use bytes::Bytes;
 use http::uri::PathAndQuery;
@@ -107,10 +107,12 @@ pub(super) struct Attempts {
     pub(super) endpoint: Option<usize>,
     /// Counts the attempt at its endpoint.
     pub(super) active: Option<ActiveRequest>,
+    /// Counts the attempt on its connection. Goes before the permits: who gets a slot finds a connection to use.
+    pub(super) using: Option<Use>,
+    /// It makes a connection that others wait for.
+    pub(super) turn: Option<Turn>,
     /// What the cluster's limits have let through.
     pub(super) permits: Permits,
-    /// Counts the attempt on its connection.
-    pub(super) using: Option<Use>,
     /// How long the answer that is retried asks to be left alone.
     pub(super) pause: Option<Duration>,
     /// How long the present attempt may wait. Absent: as long as it takes.

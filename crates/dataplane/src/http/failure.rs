@@ -221,8 +221,10 @@ impl Failure {
     }
 
     fn of_upstream(error: &Error, bound_by_try: bool) -> Self {
-        if let Some(dialling) = error.root_cause().downcast_ref::<DialError>() {
-            return Self::Connect(Connect::of(dialling));
+        match DialError::of(error) {
+            Some(DialError::NotAdmitted) => return Self::Overflow(Overflow::Pending),
+            Some(dialling) => return Self::Connect(Connect::of(dialling)),
+            None => {}
         }
         match error.etype() {
             ErrorType::ConnectTimedout | ErrorType::TLSHandshakeTimedout => {

@@ -334,6 +334,7 @@ impl RequestCtx {
             self.shared.metrics.own().upstream().connections.inc();
         }
         self.attempts.using = connection_of(digest).map(|connection| connection.begin(reused));
+        self.attempts.turn = None;
         self.observe(Observed::Connected);
         let socket = digest.and_then(|digest| digest.socket_digest.as_ref());
         let local = socket.and_then(|socket| socket.local_addr());

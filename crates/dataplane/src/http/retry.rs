@@ -2,6 +2,7 @@
 
 use super::context::RequestCtx;
 use super::failure::{Connect, Failure, Overflow, Reset};
+use crate::upstream::DialError;
 use http::StatusCode;
 use pingora_error::{Error, ErrorSource, ErrorType, RetryType};
 use pingora_http::ResponseHeader;
@@ -20,7 +21,22 @@ pub(super) fn after_connect_failure(
     ctx: &mut RequestCtx,
     error: &Error,
 ) -> bool {
-    finish_attempt(ctx, Some(observed(&Failure::of(error, false))));
+    match DialError::of(error) {
+        Some(DialError::NotAdmitted) => {
+            finish_attempt(ctx, None);
+            if let Some(plan) = &ctx.plan {
+                let metrics = &plan.cluster.kept.metrics;
+                metrics.overflow(Overflow::Pending.as_str()).inc();
+            }
+            return false;
+        }
+        // No other endpoint is spoken to in another way.
+        Some(DialError::NotReady(_)) => {
+            finish_attempt(ctx, None);
+            return false;
+        }
+        _ => finish_attempt(ctx, Some(observed(&Failure::of(error, false)))),
+    }
     ctx.shared.metrics.own().upstream().connect_failures.inc();
     let failure = AttemptFailure::Connect;
     // Nothing of this attempt was sent. What an earlier one took of the body must still be there.
@@ -200,6 +216,7 @@ fn is_within_limits(ctx: &mut RequestCtx) -> bool {
 fn finish_attempt(ctx: &mut RequestCtx, observed: Option<Observed>) {
     let answered = ctx.outcome.upstream_time.is_some();
     ctx.attempts.using = None;
+    ctx.attempts.turn = None;
     ctx.attempts.permits.slot = None;
     if let Some(active) = ctx.attempts.active.take()
         && let Some(observed) = observed

@@ -73,10 +73,13 @@ async fn open(session: &mut Session, ctx: &mut RequestCtx) -> Result<HttpSession
         hop_by_hop::keep_handshake(&mut request);
         attempt::dress(session, &mut request, ctx)?;
         let asked = ask(&mut upstream, request);
-        within(ctx, asked)
-            .await
-            .map_err(|error| failure_of(error, ctx))?;
-        return Ok(upstream);
+        let Err(mut error) = within(ctx, asked).await else {
+            return Ok(upstream);
+        };
+        error.as_up();
+        if !retry::after_error(session, ctx, &error, false) {
+            return Err(failure_of(error, ctx));
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use super::connection::TcpConnection;
 use super::failure::Failure;
 use crate::http::roll;
-use crate::upstream::{Cluster, Open, UpstreamIo, Wrap};
+use crate::upstream::{Cluster, DialError, Open, UpstreamIo, Wrap};
 use smallvec::SmallVec;
 use std::sync::Arc;
 use traffic::{ActiveRequest, Choice, Entry, Observed, Slot};
@@ -61,9 +61,15 @@ impl TcpConnection {
                     return Ok((upstream, Held { active, open, slot }));
                 }
                 Err(error) => {
+                    if let DialError::NotAdmitted = error {
+                        cluster.kept.metrics.overflow("pending").inc();
+                        return Err(Failure::Overflow);
+                    }
                     metrics.connect_failures.inc();
                     member.state.record_failure();
-                    cluster.observe(&shared, index, Observed::ConnectFailure);
+                    if error.is_of_endpoint() {
+                        cluster.observe(&shared, index, Observed::ConnectFailure);
+                    }
                     failure = Failure::Connect(error);
                 }
             }

@@ -2,8 +2,9 @@
 
 use atomic_waker::AtomicWaker;
 use rules::EndpointAddr;
-use std::collections::BTreeMap;
-use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
+use socket2::Socket;
+use std::collections::{BTreeMap, HashSet};
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, SeqCst};
 use std::sync::atomic::{AtomicBool, AtomicU32};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::Waker;
@@ -19,14 +20,23 @@ pub(crate) struct Connections {
     limit: AtomicU32,
     /// By age.
     all: Mutex<All>,
-    /// Told whenever one ends.
-    ended: Notify,
+    changes: Arc<Changes>,
+}
+
+/// Told when a connection ended, has nobody on it any more, was just made, or was taken up although it shall go.
+#[derive(Debug, Default)]
+struct Changes {
+    told: Notify,
+    /// How many wait. Requests that come and go tell nobody while there is nobody.
+    waiting: AtomicU32,
 }
 
 #[derive(Debug, Default)]
 struct All {
     open: BTreeMap<u64, Weak<Connection>>,
     next: u64,
+    /// Where a connection is being made to that others wait for.
+    expected: HashSet<EndpointAddr>,
 }
 
 /// What is known of one connection by those who use it.
@@ -45,6 +55,9 @@ pub(crate) struct Connection {
     leaving: AtomicBool,
     /// Whoever waits for it to end while it is idle.
     watcher: AtomicWaker,
+    /// Its socket, where nobody waits for it so: Pingora reads from it whatever happens, and sees its end then.
+    socket: Mutex<Option<Socket>>,
+    changes: Arc<Changes>,
 }
 
 /// Counts a connection as open for as long as it exists.
@@ -59,20 +72,27 @@ pub(crate) struct Open {
 #[derive(Debug)]
 pub(crate) struct Use(Arc<Connection>);
 
+/// Makes a connection to an endpoint, for which others wait as long as it exists.
+#[derive(Debug)]
+pub(crate) struct Turn {
+    home: Arc<Connections>,
+    address: EndpointAddr,
+}
+
 impl Connections {
     /// None yet. `limit`: how many there may be at one time, or [`UNLIMITED`].
     pub(crate) fn new(limit: u32) -> Self {
         Self {
             limit: AtomicU32::new(limit),
             all: Mutex::default(),
-            ended: Notify::new(),
+            changes: Arc::default(),
         }
     }
 
     /// Another limit. Connections beyond it are not cut.
     pub(crate) fn set_limit(&self, limit: u32) {
         self.limit.store(limit, Relaxed);
-        self.ended.notify_waiters();
+        self.changes.told.notify_waiters();
     }
 
     /// How many there are.
@@ -82,35 +102,73 @@ impl Connections {
 
     /// Waits until there may be one more, and has one that nobody uses closed for it. Whoever comes here has been
     /// told that there may be as many requests as connections, so that one of them is idle or about to end.
+    ///
+    /// `is_shared`: it is for many requests at a time. Nobody may be about to end then, so that an endpoint that has no
+    /// connection gets its first one whatever the limit says, as from Envoy.
     pub(crate) async fn admit(
         self: &Arc<Self>,
         address: &EndpointAddr,
         lifetime: Option<Duration>,
+        is_shared: bool,
     ) -> Open {
-        loop {
-            // From here on no end goes unnoticed.
-            let ended = self.ended.notified();
-            tokio::pin!(ended);
-            ended.as_mut().enable();
-            if let Some(open) = self.try_admit(address, lifetime) {
-                return open;
+        let try_admit = || {
+            let open = self.try_admit(address, lifetime, is_shared);
+            if open.is_none() {
+                self.dismiss_one();
             }
-            self.dismiss_one();
-            ended.await;
+            open
+        };
+        self.changes.until(try_admit).await
+    }
+
+    /// For requests that share connections: whether one is to be made. Waits while somebody else makes it. `None`: there
+    /// is one with less than `streams` requests, or there may be any number of them.
+    pub(crate) async fn turn(
+        self: &Arc<Self>,
+        address: &EndpointAddr,
+        streams: u32,
+    ) -> Option<Turn> {
+        if self.limit.load(Relaxed) == UNLIMITED {
+            return None;
         }
+        let try_turn = || self.try_turn(address, streams);
+        self.changes.until(try_turn).await
+    }
+
+    /// The outer `None`: somebody else makes it.
+    fn try_turn(self: &Arc<Self>, address: &EndpointAddr, streams: u32) -> Option<Option<Turn>> {
+        let mut all = self.all();
+        let has_room = |connection: Arc<Connection>| {
+            connection.leads_to(address) && connection.has_room(streams)
+        };
+        if all.connections().any(has_room) {
+            return Some(None);
+        }
+        if !all.expected.insert(address.clone()) {
+            return None;
+        }
+        Some(Some(Turn {
+            home: self.clone(),
+            address: address.clone(),
+        }))
     }
 
     fn try_admit(
         self: &Arc<Self>,
         address: &EndpointAddr,
         lifetime: Option<Duration>,
+        is_shared: bool,
     ) -> Option<Open> {
         let mut all = self.all();
         let limit = self.limit.load(Relaxed);
         if limit != UNLIMITED && all.open.len() >= limit as usize {
-            return None;
+            let leads_there = |connection: Arc<Connection>| connection.leads_to(address);
+            if !is_shared || all.connections().any(leads_there) {
+                return None;
+            }
         }
-        let connection = Arc::new(Connection::new(address.clone(), lifetime));
+        let changes = self.changes.clone();
+        let connection = Arc::new(Connection::new(address.clone(), lifetime, changes));
         let number = all.next;
         all.next += 1;
         all.open.insert(number, Arc::downgrade(&connection));
@@ -124,8 +182,9 @@ impl Connections {
     /// Has the oldest one closed that nobody uses.
     fn dismiss_one(&self) {
         let all = self.all();
-        let mut open = all.open.values().filter_map(Weak::upgrade);
-        let idle = open.find(|connection| connection.is_idle() && !connection.is_leaving());
+        let idle = all
+            .connections()
+            .find(|connection| connection.is_idle() && !connection.is_leaving());
         drop(all);
         if let Some(idle) = idle {
             idle.leave();
@@ -134,7 +193,7 @@ impl Connections {
 
     /// Has those closed, as soon as nobody uses them, that lead to an address for which this holds.
     pub(crate) fn dismiss(&self, leads_nowhere: impl Fn(&EndpointAddr) -> bool) {
-        let open: Vec<_> = self.all().open.values().filter_map(Weak::upgrade).collect();
+        let open: Vec<_> = self.all().connections().collect();
         for connection in open {
             if leads_nowhere(&connection.address) {
                 connection.leave();
@@ -147,22 +206,86 @@ impl Connections {
     }
 }
 
+impl All {
+    fn connections(&self) -> impl Iterator<Item = Arc<Connection>> {
+        self.open.values().filter_map(Weak::upgrade)
+    }
+}
+
+impl Changes {
+    /// Tries again after each change.
+    async fn until<T>(&self, mut attempt: impl FnMut() -> Option<T>) -> T {
+        self.waiting.fetch_add(1, SeqCst);
+        let _waits = Waits(&self.waiting);
+        loop {
+            // From here on no change goes unnoticed.
+            let told = self.told.notified();
+            tokio::pin!(told);
+            told.as_mut().enable();
+            if let Some(made) = attempt() {
+                return made;
+            }
+            told.await;
+        }
+    }
+
+    fn tell(&self) {
+        if self.waiting.load(SeqCst) > 0 {
+            self.told.notify_waiters();
+        }
+    }
+}
+
+/// Counts one who waits.
+struct Waits<'c>(&'c AtomicU32);
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, SeqCst);
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.home.all().expected.remove(&self.address);
+        self.home.changes.tell();
+    }
+}
+
 impl Open {
     /// What it stands for.
     pub(crate) fn connection(&self) -> &Arc<Connection> {
         &self.connection
     }
+
+    /// Has its socket ended when nobody uses it and it shall go, since nobody asks whether it [shall
+    /// end](Connection::shall_end).
+    pub(super) fn end_by_itself(&self, socket: Socket) {
+        *self.connection.socket() = Some(socket);
+        let Some(at) = self.connection.expires_at() else {
+            return;
+        };
+        let connection = Arc::downgrade(&self.connection);
+        tokio::spawn(async move {
+            tokio::time::sleep_until(at.into()).await;
+            if let Some(connection) = connection.upgrade() {
+                connection.end_if_due();
+            }
+        });
+    }
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
+        // The socket is closed with its other owner.
+        drop(self.connection.socket().take());
         self.home.all().open.remove(&self.number);
-        self.home.ended.notify_waiters();
+        self.home.changes.tell();
     }
 }
 
 impl Connection {
-    fn new(address: EndpointAddr, lifetime: Option<Duration>) -> Self {
+    fn new(address: EndpointAddr, lifetime: Option<Duration>, changes: Arc<Changes>) -> Self {
         Self {
             address,
             born: Instant::now(),
@@ -171,7 +294,23 @@ impl Connection {
             served: AtomicU32::new(0),
             leaving: AtomicBool::new(false),
             watcher: AtomicWaker::new(),
+            socket: Mutex::default(),
+            changes,
         }
+    }
+
+    /// Whether it leads to an endpoint, and will go on to.
+    fn leads_to(&self, address: &EndpointAddr) -> bool {
+        self.address == *address && !self.is_leaving()
+    }
+
+    /// Whether it was made, and one more request has room on it.
+    fn has_room(&self, streams: u32) -> bool {
+        self.served.load(Acquire) > 0 && self.uses.load(Acquire) < streams && !self.is_expired()
+    }
+
+    fn socket(&self) -> MutexGuard<'_, Option<Socket>> {
+        self.socket.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Counts a request on it. `reused`: it was not made for this request.
@@ -179,7 +318,10 @@ impl Connection {
         if reused {
             self.uses.fetch_add(1, AcqRel);
         }
-        self.served.fetch_add(1, Relaxed);
+        self.served.fetch_add(1, AcqRel);
+        if !reused || self.is_leaving() {
+            self.changes.tell();
+        }
         Use(self.clone())
     }
 
@@ -221,7 +363,19 @@ impl Connection {
     pub(crate) fn leave(&self) -> bool {
         let is_news = !self.leaving.swap(true, AcqRel);
         self.watcher.wake();
+        self.end_if_due();
         is_news
+    }
+
+    /// Ends the socket, if that is ours to do.
+    fn end_if_due(&self) {
+        if !self.is_idle() || !(self.is_leaving() || self.is_expired()) {
+            return;
+        }
+        if let Some(socket) = self.socket().take() {
+            // One that has ended already is no matter.
+            let _ = socket.shutdown(std::net::Shutdown::Both);
+        }
     }
 }
 
@@ -234,10 +388,14 @@ impl Use {
 
 impl Drop for Use {
     fn drop(&mut self) {
-        self.0.uses.fetch_sub(1, AcqRel);
+        let was_last = self.0.uses.fetch_sub(1, SeqCst) == 1;
         // It may wait in the pool already, and be wanted gone.
         if self.0.is_leaving() || self.0.is_expired() {
             self.0.watcher.wake();
+            self.0.end_if_due();
+        }
+        if was_last {
+            self.0.changes.tell();
         }
     }
 }
@@ -265,8 +423,8 @@ mod tests {
     async fn one_more_than_the_limit_waits_for_an_end() {
         let all = connections(1);
         let address = address();
-        let first = all.admit(&address, None).await;
-        let mut second = pin!(all.admit(&address, None));
+        let first = all.admit(&address, None, false).await;
+        let mut second = pin!(all.admit(&address, None, false));
         assert!(poll(second.as_mut()).is_pending());
         drop(first);
         assert!(poll(second.as_mut()).is_ready());
@@ -277,13 +435,13 @@ mod tests {
     async fn an_idle_one_is_asked_to_go_and_a_busy_one_is_not() {
         let all = connections(1);
         let address = address();
-        let first = all.admit(&address, None).await;
+        let first = all.admit(&address, None, false).await;
         let in_use = first.connection().begin(false);
-        let mut second = pin!(all.admit(&address, None));
+        let mut second = pin!(all.admit(&address, None, false));
         assert!(poll(second.as_mut()).is_pending());
         assert!(!first.connection().shall_end(Waker::noop()));
         drop(in_use);
-        let mut third = pin!(all.admit(&address, None));
+        let mut third = pin!(all.admit(&address, None, false));
         assert!(poll(third.as_mut()).is_pending());
         assert!(first.connection().shall_end(Waker::noop()));
     }
@@ -291,7 +449,7 @@ mod tests {
     #[tokio::test]
     async fn a_connection_that_is_taken_up_again_does_not_end_under_its_request() {
         let all = connections(1);
-        let first = all.admit(&address(), None).await;
+        let first = all.admit(&address(), None, false).await;
         drop(first.connection().begin(false));
         let again = first.connection().begin(true);
         all.dismiss(|_| true);
@@ -304,7 +462,7 @@ mod tests {
     #[tokio::test]
     async fn a_connection_is_spent_after_so_many_requests() {
         let all = connections(UNLIMITED);
-        let open = all.admit(&address(), None).await;
+        let open = all.admit(&address(), None, false).await;
         drop(open.connection().begin(false));
         assert!(!open.connection().is_spent(Some(2)));
         drop(open.connection().begin(true));
@@ -315,7 +473,7 @@ mod tests {
     #[tokio::test]
     async fn a_connection_is_spent_when_its_time_is_over() {
         let all = connections(UNLIMITED);
-        let open = all.admit(&address(), Some(Duration::ZERO)).await;
+        let open = all.admit(&address(), Some(Duration::ZERO), false).await;
         drop(open.connection().begin(false));
         assert!(open.connection().is_spent(None));
         assert!(open.connection().shall_end(Waker::noop()));

@@ -20,7 +20,7 @@ use pingora_core::server::configuration::ServerConf;
 
 pub(crate) use cluster::Surroundings;
 pub use cluster::{Cluster, Usage};
-pub(crate) use connections::{Open, Use};
+pub(crate) use connections::{Open, Turn, Use};
 pub(crate) use connector::UpstreamConnector;
 pub(crate) use dial::{DialError, UpstreamIo};
 pub use keep_alive::KeepAlive;

@@ -1,7 +1,7 @@
 //! An endpoint as Pingora dials it.
 
 use super::KeepAlive;
-use super::connections::{Connection, Connections, Open};
+use super::connections::{Connection, Connections, Open, Turn};
 use super::connector::alpn;
 use super::dial::{Dial, DialError, Dialer, UpstreamIo};
 use super::tls::{Alpn, ClientTlsStore};
@@ -202,6 +202,15 @@ impl Upstream {
             timeout,
         };
         dialer.connect(dial).await
+    }
+
+    /// Whether requests in HTTP/2 have to make a connection, for which others wait then. `None`: there is one that they
+    /// can share, or there may be any number.
+    pub(crate) async fn turn(&self, cluster: &rules::Cluster) -> Option<Turn> {
+        self.way
+            .connections
+            .turn(&self.address, http2_streams(cluster))
+            .await
     }
 
     /// Gives up an HTTP/2 connection, which cannot be told to close after a request: new requests go to another.

@@ -8,6 +8,7 @@ use ahash::HashMap;
 use certificates::Credentials;
 use rules::{ClusterKey, Endpoints, ServicePort, Table};
 use std::sync::Arc;
+use std::time::Instant;
 
 /// What a request is served by, from its first byte to its last.
 #[derive(Debug, Default)]
@@ -60,6 +61,13 @@ impl Snapshot {
             credentials,
             terminations,
             client_tls,
+        }
+    }
+
+    /// Has rotations follow what happened to endpoints after they were computed, when those in force were others.
+    pub(crate) fn catch_up(&self, now: Instant) {
+        for cluster in self.clusters.values() {
+            cluster.endpoints.refresh(now);
         }
     }
 

@@ -34,9 +34,8 @@ impl Cluster {
             let member = &self.endpoints.members()[returned.index];
             tracing::info!(cluster = %self.name, endpoint = %member.value.address, "back in rotation");
         }
-        if self.endpoints.is_warming() {
-            self.endpoints.refresh(now);
-        }
+        // Not only while endpoints warm up: one may have been ejected from the endpoints that were in force before.
+        self.endpoints.refresh(now);
         let metric = self.kept.metrics.ejected();
         metric.set(i64::try_from(self.ejected()).unwrap_or(i64::MAX));
     }

@@ -16,6 +16,7 @@ use rules::EndpointAddr;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// How connections to one endpoint are made, and where they are counted.
 #[derive(Clone, Debug)]
@@ -46,15 +47,19 @@ impl Way {
         alpn: Alpn,
         timeout: Duration,
     ) -> Result<(UpstreamIo, Open), DialError> {
-        let admitted = self.connections.admit(&self.address, self.lifetime);
+        let began = Instant::now();
+        let is_shared = alpn == Alpn::Http2;
+        let admitted = self
+            .connections
+            .admit(&self.address, self.lifetime, is_shared);
         let Ok(open) = tokio::time::timeout(timeout, admitted).await else {
-            return Err(DialError::Timeout);
+            return Err(DialError::NotAdmitted);
         };
         let dial = Dial {
             sni: self.occasion.sni.as_deref(),
             alpn,
             downstream: self.occasion.downstream,
-            timeout,
+            timeout: timeout.saturating_sub(began.elapsed()),
         };
         Ok((self.dialer.connect(dial).await?, open))
     }
@@ -87,8 +92,9 @@ impl L4Connect for Way {
     async fn connect(&self, _address: &L4Address) -> Result<L4Stream> {
         let dialled = self.dial(Alpn::Http2, self.connect_timeout).await;
         let (io, open) = dialled.map_err(of_pingora)?;
+        let (mut stream, socket) = bridge(io).map_err(internal)?;
+        open.end_by_itself(socket);
         let known = digest(open).map_err(internal)?;
-        let mut stream = bridge(io).map_err(internal)?;
         stream.set_proxy_digest(known);
         Ok(stream)
     }

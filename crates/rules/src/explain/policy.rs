@@ -221,8 +221,8 @@ fn proxy_protocol(version: ProxyProtocolVersion) -> String {
 fn limits(pool: &ConnectionPool) -> impl Iterator<Item = (&'static str, String)> {
     let count = |limit: Option<u32>| limit.map(|limit| limit.to_string());
     let h2_pings = pool.http2_keep_alive.map(|pings| {
-        let (interval, timeout) = (pings.interval, pings.timeout);
-        format!("every {interval:?}, answered within {timeout:?}")
+        // Pingora's, whatever the rule says.
+        format!("every {:?}, answered within 5s", pings.interval)
     });
     let own = ConnectionPool::default();
     let idle = (pool.idle_timeout != own.idle_timeout).then(|| time(pool.idle_timeout));

@@ -75,15 +75,15 @@ pub struct Returned {
 #[derive(Debug)]
 pub struct Outlier {
     policy: ArcSwap<OutlierPolicy>,
-    /// When the next sweep is due. Who ejects or lets in holds it, so that the greatest share is never exceeded.
-    next_sweep: Mutex<Instant>,
+    /// When the last sweep was. Who ejects or lets in holds it, so that the greatest share is never exceeded.
+    last_sweep: Mutex<Instant>,
 }
 
 impl Outlier {
     /// Nobody has failed yet.
     pub fn new(policy: OutlierPolicy, now: Instant) -> Self {
         Self {
-            next_sweep: Mutex::new(now + policy.interval),
+            last_sweep: Mutex::new(now),
             policy: ArcSwap::from_pointee(policy),
         }
     }
@@ -137,11 +137,11 @@ impl Outlier {
     /// Lets those back in whose time is over. Does nothing until an interval has passed since the last time.
     pub fn sweep<T>(&self, set: &EndpointSet<T>, now: Instant) -> Vec<Returned> {
         let policy = self.policy.load();
-        let mut next = self.lock();
-        if now < *next && !policy.is_off() {
+        let mut last = self.lock();
+        if now.saturating_duration_since(*last) < policy.interval && !policy.is_off() {
             return Vec::new();
         }
-        *next = now + policy.interval;
+        *last = now;
         let members = set.members().iter().enumerate();
         let returned: Vec<_> = members
             .filter(|(_, member)| returns(&member.state, now, &policy))
@@ -154,7 +154,7 @@ impl Outlier {
     }
 
     fn lock(&self) -> MutexGuard<'_, Instant> {
-        self.next_sweep
+        self.last_sweep
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }

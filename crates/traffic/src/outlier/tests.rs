@@ -216,6 +216,19 @@ fn without_a_policy_who_is_ejected_comes_back_at_once() {
 }
 
 #[test]
+fn a_shorter_interval_counts_from_the_last_sweep() {
+    let hourly = OutlierPolicy {
+        interval: Duration::from_secs(3600),
+        ..policy()
+    };
+    let mut cluster = Cluster::new(2, hourly);
+    cluster.fail(0, 3);
+    assert_eq!(cluster.pass(100), []);
+    cluster.outlier.set_policy(policy());
+    assert_eq!(cluster.pass(0), [0]);
+}
+
+#[test]
 fn ejections_outlive_a_change_of_the_endpoints() {
     let cluster = Cluster::new(2, policy());
     cluster.fail(0, 3);

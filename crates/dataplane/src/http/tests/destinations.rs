@@ -3,7 +3,7 @@
 use super::client::{Message, get};
 use super::eventually;
 use super::gateway::{Gateway, Rules, prefix, retries};
-use super::origin::{Origin, ok, respond};
+use super::origin::{Act, Origin, ok, respond};
 use http::HeaderName;
 use model::{HashAlgorithm, HashCookie, OutlierDetection, RetryBudget};
 use rules::{Cluster, ConnectionPool, HashKey, LoadBalancing, Predicate, UpstreamProtocol};
@@ -213,6 +213,35 @@ fn outliers(failures: u32, base: Duration) -> OutlierDetection {
 }
 
 const LONG: Duration = Duration::from_secs(600);
+
+#[tokio::test]
+async fn a_websocket_that_gets_no_answer_counts_against_its_endpoint() {
+    let closing = Origin::answering(Act::Close).await;
+    let gateway = gateway(&[closing.address], |cluster| {
+        cluster.outlier_detection = Some(outliers(1, LONG));
+    })
+    .await;
+    let handshake = "GET /ws HTTP/1.1\r\nHost: shop.test\r\nConnection: Upgrade\r\n\
+        Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+        Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    assert_eq!(gateway.ask(handshake).await.status(), 503);
+    assert_eq!(gateway.cluster().ejected(), 1);
+    assert_eq!(gateway.cluster().endpoints.members()[0].state.failed(), 1);
+}
+
+/// As when an endpoint is ejected while the next configuration is put in force.
+#[tokio::test]
+async fn an_ejection_that_the_endpoints_in_force_missed_is_made_up_for() {
+    let origin = Origin::answering(ok("")).await;
+    let gateway = gateway(&[origin.address], |cluster| {
+        cluster.outlier_detection = Some(outliers(1, LONG));
+    })
+    .await;
+    let cluster = gateway.cluster();
+    cluster.endpoints.members()[0].state.set_unhealthy(true);
+    assert!(cluster.endpoints.in_rotation(0));
+    eventually("it is out", || !cluster.endpoints.in_rotation(0)).await;
+}
 
 #[tokio::test]
 async fn an_endpoint_that_fails_gets_nothing_more() {

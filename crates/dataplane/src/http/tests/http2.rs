@@ -1,13 +1,15 @@
 //! HTTP/2 with prior knowledge, and gRPC on it.
 
+use super::eventually;
 use super::gateway::{Gateway, Rules};
 use super::origin::{Origin, ok};
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response};
-use rules::{Predicate, UpstreamProtocol};
+use rules::{ConnectionPool, Predicate, UpstreamProtocol};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 
 /// An upstream that echoes bodies and ends with trailers; it refuses as many streams as it is told first.
@@ -253,4 +255,86 @@ async fn an_upstream_that_resets_within_the_body_resets_the_stream() {
         "the stream must not end as if it were whole"
     );
     gateway.logs(" 200 UC ").await;
+}
+
+async fn limited(origins: &[&Http2Origin], change: impl FnOnce(&mut ConnectionPool)) -> Gateway {
+    let endpoints: Vec<_> = origins.iter().map(|origin| origin.address).collect();
+    let mut rules = Rules::default();
+    let cluster = rules.cluster_with("grpc", UpstreamProtocol::Http2, &endpoints, |cluster| {
+        change(&mut cluster.pool);
+    });
+    rules.route(Predicate::default(), cluster, |_| {});
+    rules.start().await
+}
+
+/// So many requests at the same time, which are all served.
+async fn all_at_once(sender: &Sender, requests: usize) {
+    let mut asked = tokio::task::JoinSet::new();
+    for _ in 0..requests {
+        let sender = sender.clone();
+        asked.spawn(async move { ask(&sender, Method::POST, "/", "m").await });
+    }
+    for answer in asked.join_all().await {
+        assert_eq!(answer.body, b"m");
+    }
+}
+
+fn open(gateway: &Gateway) -> usize {
+    gateway.cluster().kept.connections.open()
+}
+
+#[tokio::test]
+async fn a_connection_that_has_served_its_requests_makes_room_for_the_next() {
+    let origin = Http2Origin::start(0).await;
+    let gateway = limited(&[&origin], |pool| {
+        pool.max_connections = Some(1);
+        pool.max_requests_per_connection = Some(2);
+    })
+    .await;
+    let sender = connect(&gateway).await;
+    for _ in 0..8 {
+        assert_eq!(ask(&sender, Method::POST, "/", "m").await.body, b"m");
+    }
+    assert_eq!(origin.connections.load(SeqCst), 4);
+}
+
+#[tokio::test]
+async fn first_requests_that_come_together_share_the_only_connection() {
+    let origin = Http2Origin::start(0).await;
+    let gateway = limited(&[&origin], |pool| pool.max_connections = Some(1)).await;
+    let sender = connect(&gateway).await;
+    all_at_once(&sender, 10).await;
+    assert_eq!(origin.connections.load(SeqCst), 1);
+}
+
+/// As from Envoy: an endpoint without a connection gets one although others have all that there may be.
+#[tokio::test]
+async fn the_limit_of_connections_starves_no_endpoint() {
+    let origins = [Http2Origin::start(0).await, Http2Origin::start(0).await];
+    let gateway = limited(&[&origins[0], &origins[1]], |pool| {
+        pool.max_connections = Some(1);
+    })
+    .await;
+    let sender = connect(&gateway).await;
+    all_at_once(&sender, 20).await;
+}
+
+#[tokio::test]
+async fn an_idle_connection_ends_with_its_time_or_its_endpoint() {
+    let origin = Http2Origin::start(0).await;
+    let mut gateway = limited(&[&origin], |_| {}).await;
+    let sender = connect(&gateway).await;
+    ask(&sender, Method::POST, "/", "m").await;
+    assert_eq!(open(&gateway), 1);
+    let before = gateway.cluster();
+    gateway.replace_endpoints(&[]);
+    eventually("it ends", || before.kept.connections.open() == 0).await;
+
+    let gateway = limited(&[&origin], |pool| {
+        pool.max_connection_duration = Some(Duration::from_millis(50));
+    })
+    .await;
+    let sender = connect(&gateway).await;
+    ask(&sender, Method::POST, "/", "m").await;
+    eventually("it ends", || open(&gateway) == 0).await;
 }

@@ -4,6 +4,7 @@ use super::UpstreamIo;
 use crate::net::{BothWays, Silence};
 use bytes::Bytes;
 use pingora_core::protocols::l4::stream::Stream;
+use socket2::{SockRef, Socket};
 use std::future::poll_fn;
 use std::io;
 use std::time::Duration;
@@ -15,18 +16,22 @@ const HALF: Duration = Duration::from_secs(10);
 
 /// A socket that is the connection, or where that is more than a socket, stands for it. A task carries bytes between
 /// the two then, and holds no more of them than a copy loop does; it ends when both sides have, or one broke, or it is
-/// left alone with one.
+/// left alone with one. The second value is the same socket once more.
 ///
 /// # Errors
 /// When the process has no file descriptors left.
-pub(crate) fn bridge(io: UpstreamIo) -> io::Result<Stream> {
+pub(crate) fn bridge(io: UpstreamIo) -> io::Result<(Stream, Socket)> {
     let io = match io.into_socket() {
-        Ok(socket) => return Ok(socket.into()),
+        Ok(socket) => {
+            let same = socket.as_ref().try_clone()?;
+            return Ok((socket.into(), same));
+        }
         Err(io) => io,
     };
     let (near, far) = UnixStream::pair()?;
+    let same = SockRef::from(&far).try_clone()?;
     tokio::spawn(carry(near, *io));
-    Ok(Stream::from(far))
+    Ok((Stream::from(far), same))
 }
 
 async fn carry(mut near: UnixStream, mut io: UpstreamIo) {

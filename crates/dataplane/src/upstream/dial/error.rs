@@ -7,6 +7,9 @@ use std::sync::Arc;
 /// Why an endpoint could not be connected to. Nothing of a request was sent.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DialError {
+    /// The cluster has as many connections as it may have, and none of them ended in time.
+    #[error("the cluster has all the connections that it may have")]
+    NotAdmitted,
     /// All of it took too long.
     #[error("it took too long to connect")]
     Timeout,
@@ -59,9 +62,20 @@ pub(crate) enum TunnelFailure {
 }
 
 impl DialError {
+    /// What is behind an error of Pingora, if it is of ours.
+    pub(crate) fn of(error: &pingora_error::Error) -> Option<&Self> {
+        error.root_cause().downcast_ref()
+    }
+
+    /// Whether it tells anything about the endpoint.
+    pub(crate) fn is_of_endpoint(&self) -> bool {
+        !matches!(self, Self::NotAdmitted | Self::NotReady(_))
+    }
+
     /// Stable, for access logs and counters.
     pub(crate) fn reason(&self) -> &'static str {
         match self {
+            Self::NotAdmitted => "max_connections",
             Self::Timeout => "connect_timeout",
             Self::Refused | Self::Unreachable(_) | Self::Io(_) => "connect_failure",
             Self::Tls(TlsFailure::Certificate(_)) => "certificate_invalid",

@@ -55,6 +55,13 @@ impl Socket {
         Ok(socket)
     }
 
+    pub(super) fn as_ref(&self) -> SockRef<'_> {
+        match self {
+            Self::Tcp(socket) => socket.into(),
+            Self::Unix(socket) => socket.into(),
+        }
+    }
+
     /// Its own address. Absent: it has none, as a Unix socket.
     pub(super) fn local_address(&self) -> Option<SocketAddr> {
         match self {

@@ -21,7 +21,7 @@ async fn bridged() -> (
         let (socket, _) = listener.accept().await.unwrap();
         acceptor.accept(socket).await.unwrap()
     });
-    (bridge(io.unwrap()).unwrap(), server)
+    (bridge(io.unwrap()).unwrap().0, server)
 }
 
 #[tokio::test]

@@ -64,7 +64,8 @@ impl CustomConnector for Dials {
 impl Connect for Dials {
     async fn connect(&self, _: &PeerAddress) -> pingora_error::Result<Stream> {
         let io = Self::connect(self, Alpn::Http2).await?;
-        bridge(io).map_err(|error| Error::because(ErrorType::ConnectError, "", error))
+        let bridged = bridge(io).map(|(stream, _)| stream);
+        bridged.map_err(|error| Error::because(ErrorType::ConnectError, "", error))
     }
 }
 
