@@ -65,11 +65,6 @@ const CLAIMS: &str = "claims of a JWT are not honoured yet, since no token is va
 
 const DESTINATION_RULE: &[Note] = &[
     note(
-        "BLOCKS.loadBalancer.simple",
-        Is(&["PASSTHROUGH"]),
-        "PASSTHROUGH is not honoured yet: least request is used",
-    ),
-    note(
         "BLOCKS.connectionPool.http.http2KeepAlive.timeout",
         There,
         "the timeout of http2KeepAlive is not honoured: a ping has 5 s to be answered",

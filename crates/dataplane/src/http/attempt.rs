@@ -200,10 +200,11 @@ fn select(ctx: &mut RequestCtx) -> Result<(), Failure> {
         },
         leave_priority,
     };
-    let index = plan
-        .cluster
-        .select(choice, &mut chance::roll)
-        .ok_or(Failure::NoEndpoint)?;
+    let chosen = plan.cluster.select(choice, &mut chance::roll);
+    let index = chosen.ok_or_else(|| match plan.cluster.endpoints.members() {
+        [] => Failure::NoEndpoint,
+        _ => Failure::NoHealthyEndpoint,
+    })?;
     ctx.attempts.endpoint = Some(index);
     if !ctx.attempts.tried.contains(&index) {
         ctx.attempts.tried.push(index);

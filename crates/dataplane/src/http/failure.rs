@@ -22,6 +22,8 @@ pub(super) enum Failure {
     NoCluster(ClusterKey, Arc<str>),
     /// The cluster has no endpoint.
     NoEndpoint,
+    /// It has some, and all of them are ejected or unhealthy.
+    NoHealthyEndpoint,
     /// A limit of the cluster's connection pool holds it back.
     Overflow(Overflow),
     /// No connection to the endpoint.
@@ -152,13 +154,8 @@ impl Failure {
                     "cluster_not_found",
                 )
             },
-            Self::NoEndpoint => plain(
-                503,
-                "no healthy upstream",
-                ResponseFlags::UH,
-                "no_healthy_upstream",
-                "no_endpoint",
-            ),
+            Self::NoEndpoint => no_endpoint("no_endpoint"),
+            Self::NoHealthyEndpoint => no_endpoint("no_healthy_endpoint"),
             Self::Overflow(limit) => {
                 let flags = ResponseFlags::UO;
                 before_headers(503, "overflow", "", flags, limit.reason(), retried)
@@ -206,6 +203,7 @@ impl Failure {
                 | Self::Misdirected
                 | Self::NoCluster(..)
                 | Self::NoEndpoint
+                | Self::NoHealthyEndpoint
                 | Self::Overflow(_)
                 | Self::Refused(Refusal::InvalidPath)
         )
@@ -347,14 +345,22 @@ impl Connect {
             Self::Unusable(reason, _) => *reason,
             _ => "connect_failure",
         };
-        before_headers(
+        let report = before_headers(
             503,
             "remote connection failure",
             &refused,
             flags,
             reason,
             retried,
-        )
+        );
+        match self {
+            // Names of files and of other servers are for the log alone.
+            Self::Unusable(reason, cause) => Report {
+                body: report.body.replace(&**cause, reason).into(),
+                ..report
+            },
+            _ => report,
+        }
     }
 }
 
@@ -440,6 +446,16 @@ fn timeout(details: &'static str, reason: &'static str) -> Report {
     plain(504, TIMEOUT_BODY, ResponseFlags::UT, details, reason)
 }
 
+fn no_endpoint(reason: &'static str) -> Report {
+    plain(
+        503,
+        "no healthy upstream",
+        ResponseFlags::UH,
+        "no_healthy_upstream",
+        reason,
+    )
+}
+
 fn before_headers(
     status: u16,
     reset: &'static str,
@@ -492,6 +508,19 @@ mod tests {
             report.reason, "",
             "promise 1: every answer of our own has a reason"
         );
+    }
+
+    #[test]
+    fn clients_are_not_told_what_is_missing_here() {
+        let why = "TLS cannot be begun, /etc/certs/ca.crt is not there";
+        let failure = Failure::Connect(Connect::Unusable("tls_not_ready", why.into()));
+        let report = failure.report(false);
+        assert!(
+            report.body.ends_with("reason: tls_not_ready"),
+            "{}",
+            report.body
+        );
+        assert_eq!(report.transport_failure, why);
     }
 
     #[test]

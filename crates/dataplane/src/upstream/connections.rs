@@ -89,9 +89,17 @@ impl Connections {
         }
     }
 
-    /// Another limit. Connections beyond it are not cut.
+    /// Another limit. Connections beyond it end as soon as nobody uses them, idle ones first.
     pub(crate) fn set_limit(&self, limit: u32) {
-        self.limit.store(limit, Relaxed);
+        if self.limit.swap(limit, Relaxed) > limit {
+            let mut staying: Vec<_> = self.all().connections().collect();
+            staying.retain(|connection| !connection.is_leaving());
+            staying.sort_by_key(|connection| !connection.is_idle());
+            let beyond = staying.len().saturating_sub(limit as usize);
+            for connection in &staying[..beyond] {
+                connection.leave();
+            }
+        }
         self.changes.told.notify_waiters();
     }
 
@@ -444,6 +452,18 @@ mod tests {
         let mut third = pin!(all.admit(&address, None, false));
         assert!(poll(third.as_mut()).is_pending());
         assert!(first.connection().shall_end(Waker::noop()));
+    }
+
+    #[tokio::test]
+    async fn connections_beyond_a_lower_limit_end_idle_ones_first() {
+        let all = connections(UNLIMITED);
+        let busy = all.admit(&address(), None, false).await;
+        let _in_use = busy.connection().begin(false);
+        let idle = all.admit(&address(), None, false).await;
+        drop(idle.connection().begin(false));
+        all.set_limit(1);
+        assert!(idle.connection().shall_end(Waker::noop()));
+        assert!(!busy.connection().is_spent(None));
     }
 
     #[tokio::test]
