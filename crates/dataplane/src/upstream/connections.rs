@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
+use tokio::task::AbortHandle;
 
 /// No limit.
 pub(crate) const UNLIMITED: u32 = u32::MAX;
@@ -66,6 +67,8 @@ pub(crate) struct Open {
     connection: Arc<Connection>,
     home: Arc<Connections>,
     number: u64,
+    /// Ends it when its time is over, where nobody else does.
+    timer: Option<AbortHandle>,
 }
 
 /// Counts a request on a connection for as long as it exists.
@@ -94,7 +97,8 @@ impl Connections {
         if self.limit.swap(limit, Relaxed) > limit {
             let mut staying: Vec<_> = self.all().connections().collect();
             staying.retain(|connection| !connection.is_leaving());
-            staying.sort_by_key(|connection| !connection.is_idle());
+            // Each is looked at once: who is idle changes meanwhile, and an order that does would make sorting panic.
+            staying.sort_by_cached_key(|connection| !connection.is_idle());
             let beyond = staying.len().saturating_sub(limit as usize);
             for connection in &staying[..beyond] {
                 connection.leave();
@@ -184,6 +188,7 @@ impl Connections {
             connection,
             home: self.clone(),
             number,
+            timer: None,
         })
     }
 
@@ -268,23 +273,27 @@ impl Open {
 
     /// Has its socket ended when nobody uses it and it shall go, since nobody asks whether it [shall
     /// end](Connection::shall_end).
-    pub(super) fn end_by_itself(&self, socket: Socket) {
+    pub(super) fn end_by_itself(&mut self, socket: Socket) {
         *self.connection.socket() = Some(socket);
         let Some(at) = self.connection.expires_at() else {
             return;
         };
         let connection = Arc::downgrade(&self.connection);
-        tokio::spawn(async move {
+        let timer = tokio::spawn(async move {
             tokio::time::sleep_until(at.into()).await;
             if let Some(connection) = connection.upgrade() {
                 connection.end_if_due();
             }
         });
+        self.timer = Some(timer.abort_handle());
     }
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
+        if let Some(timer) = &self.timer {
+            timer.abort();
+        }
         // The socket is closed with its other owner.
         drop(self.connection.socket().take());
         self.home.all().open.remove(&self.number);

@@ -91,7 +91,7 @@ impl Way {
 impl L4Connect for Way {
     async fn connect(&self, _address: &L4Address) -> Result<L4Stream> {
         let dialled = self.dial(Alpn::Http2, self.connect_timeout).await;
-        let (io, open) = dialled.map_err(of_pingora)?;
+        let (io, mut open) = dialled.map_err(of_pingora)?;
         let (mut stream, socket) = bridge(io).map_err(internal)?;
         open.end_by_itself(socket);
         let known = digest(open).map_err(internal)?;
