@@ -3,31 +3,47 @@
 use super::chance;
 use super::context::{Plan, RequestCtx};
 use super::facts::{RequestFacts, RequestTarget};
-use super::failure::{Failure, Overflow};
+use super::failure::Failure;
 use super::forwarding::{
     ATTEMPT_COUNT, EXPECTED_TIMEOUT, ORIGINAL_HOST, ORIGINAL_PATH, UPSTREAM_TIMEOUT, insert,
 };
 use super::{admission, deadline};
-use crate::upstream::{Attempt, Kept, Turn};
+use crate::upstream::{Admission, Attempt, Kept, Overflow, Side, Stream};
 use http::HeaderValue;
 use http::header::{ACCEPT, CONNECTION, HOST};
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_http::RequestHeader;
 use pingora_proxy::Session;
 use std::time::{Duration, Instant};
-use traffic::{Choice, Entry, Slot, Waiting};
+use traffic::{Choice, Entry, Slot};
 
 /// How much later than its deadline a request is cut that could still be answered properly: reading
 /// is timed from when there is a connection, and the answer has to be made.
 pub(super) const LATEST_CUT: Duration = Duration::from_millis(1250);
 
-/// Waits until the cluster's limits let the next attempt through, then chooses its endpoint.
+/// Waits until the cluster's limits let the next attempt through, and chooses its endpoint.
 ///
 /// For the first attempt this is done before Pingora is asked for an upstream: it closes the client's connection
 /// after whatever fails from then on.
 pub(super) async fn prepare(session: &mut Session, ctx: &mut RequestCtx) -> Result<(), Failure> {
-    admission(session, ctx).await?;
-    select(ctx)
+    request(ctx)?;
+    if !shares_connections(session, ctx) {
+        ctx.attempts.permits.slot = Some(slot(session, ctx).await?);
+        return select(ctx);
+    }
+    select(ctx)?;
+    ctx.attempts.stream = Some(stream(session, ctx).await?);
+    Ok(())
+}
+
+/// The attempt before was not one, and is made once more at the same endpoint.
+async fn prepare_again(session: &mut Session, ctx: &mut RequestCtx) -> Result<(), Failure> {
+    if shares_connections(session, ctx) {
+        ctx.attempts.stream = Some(stream(session, ctx).await?);
+    } else {
+        ctx.attempts.permits.slot = Some(slot(session, ctx).await?);
+    }
+    Ok(())
 }
 
 /// Waits for its turn, unless it is prepared, then dials.
@@ -35,36 +51,18 @@ pub(super) async fn begin(
     session: &mut Session,
     ctx: &mut RequestCtx,
 ) -> Result<Box<HttpPeer>, Failure> {
-    let fresh = std::mem::take(&mut ctx.attempts.repeat_fresh);
-    if !fresh {
+    let again = std::mem::take(&mut ctx.attempts.again);
+    if !again {
         back_off(ctx).await?;
         ctx.attempts.made += 1;
     }
-    if ctx.attempts.permits.slot.is_none() {
-        admission(session, ctx).await?;
-        if !fresh {
-            select(ctx)?;
-        }
+    let is_prepared = ctx.attempts.permits.slot.is_some() || ctx.attempts.stream.is_some();
+    match (is_prepared, again) {
+        (true, _) => {}
+        (false, true) => prepare_again(session, ctx).await?,
+        (false, false) => prepare(session, ctx).await?,
     }
-    if !fresh {
-        ctx.attempts.turn = turn(session, ctx).await?;
-    }
-    dial(session, ctx, fresh)
-}
-
-/// Waits until a connection that is being made to the endpoint can be shared, where there may be so many only.
-async fn turn(session: &Session, ctx: &RequestCtx) -> Result<Option<Turn>, Failure> {
-    let plan = ctx.plan.as_ref().ok_or(Failure::Internal)?;
-    let upstream = ctx.upstream().ok_or(Failure::NoEndpoint)?;
-    if ctx.is_upgrade() || !upstream.speaks_http2(session.is_http2()) {
-        return Ok(None);
-    }
-    let turn = upstream.turn(&plan.cluster.definition);
-    let bound = plan.cluster.definition.pool.connect_timeout;
-    let left = plan.left(Instant::now());
-    let bound = left.map_or(bound, |left| left.min(bound));
-    // Who has waited for so long finds out for itself what is wrong.
-    Ok(tokio::time::timeout(bound, turn).await.unwrap_or_default())
+    dial(session, ctx, again)
 }
 
 fn dial(
@@ -77,7 +75,7 @@ fn dial(
     let index = ctx.attempts.endpoint.ok_or(Failure::NoEndpoint)?;
     let members = plan.cluster.endpoints.members();
     let member = members.get(index).ok_or(Failure::NoEndpoint)?;
-    let peer = member.value.peer(how(session, ctx, fresh));
+    let peer = member.value.peer(how(ctx, fresh));
     let active = member.state.begin();
     if session.is_body_done() {
         ctx.outcome.received_all = true;
@@ -90,9 +88,14 @@ fn dial(
     Ok(peer)
 }
 
-/// Takes what the limits of the cluster leave: one of the requests, and one of the connections, for which it may
-/// have to wait.
-async fn admission(session: &mut Session, ctx: &mut RequestCtx) -> Result<(), Failure> {
+/// Whether the request goes on a connection that others use at the same time.
+fn shares_connections(session: &Session, ctx: &RequestCtx) -> bool {
+    let plan = ctx.plan.as_ref();
+    !ctx.is_upgrade() && plan.is_some_and(|plan| plan.cluster.speaks_http2(session.is_http2()))
+}
+
+/// Takes one of the requests that the cluster may have.
+fn request(ctx: &mut RequestCtx) -> Result<(), Failure> {
     let plan = ctx.plan.as_ref().ok_or(Failure::Internal)?;
     let kept = &plan.cluster.kept;
     let permits = &mut ctx.attempts.permits;
@@ -100,25 +103,54 @@ async fn admission(session: &mut Session, ctx: &mut RequestCtx) -> Result<(), Fa
         let permit = kept.limits.request(ctx.started);
         permits.request = Some(permit.ok_or_else(|| overflow(kept, Overflow::Requests))?);
     }
-    permits.slot = Some(match kept.limits.enter() {
-        Entry::Slot(slot) => slot,
-        Entry::Wait(waiting) => Box::pin(wait(session, waiting, plan.deadline)).await?,
-        Entry::Overflow => return Err(overflow(kept, Overflow::Pending)),
-    });
     Ok(())
 }
 
+/// Takes one of the connections that the cluster may have, for which it may have to wait.
+async fn slot(session: &mut Session, ctx: &RequestCtx) -> Result<Slot, Failure> {
+    let plan = ctx.plan.as_ref().ok_or(Failure::Internal)?;
+    let kept = &plan.cluster.kept;
+    match kept.limits.enter() {
+        Entry::Slot(slot) => Ok(slot),
+        Entry::Wait(waiting) => Box::pin(patiently(session, waiting, plan.deadline)).await,
+        Entry::Overflow => Err(overflow(kept, Overflow::Pending)),
+    }
+}
+
+/// Takes a place on a connection to the chosen endpoint, for which it may have to wait.
+async fn stream(session: &mut Session, ctx: &RequestCtx) -> Result<Stream, Failure> {
+    let plan = ctx.plan.as_ref().ok_or(Failure::Internal)?;
+    let upstream = ctx.upstream().ok_or(Failure::NoEndpoint)?;
+    let how = how(ctx, false);
+    let key = upstream.stream_key(how.host, how.downstream, Side::Clients);
+    loop {
+        let mut stream = match plan.cluster.stream(key.clone()) {
+            Admission::Stream(stream) => stream,
+            Admission::Wait(wait) => {
+                Box::pin(patiently(session, wait.stream(), plan.deadline)).await?
+            }
+            Admission::Overflow => return Err(overflow(&plan.cluster.kept, Overflow::Pending)),
+        };
+        if !stream.try_turn() {
+            Box::pin(patiently(session, stream.turn(), plan.deadline)).await?;
+        }
+        if !stream.is_lost() {
+            return Ok(stream);
+        }
+    }
+}
+
 fn overflow(kept: &Kept, limit: Overflow) -> Failure {
-    kept.metrics.overflow(limit.as_str()).inc();
+    kept.overflow(limit);
     Failure::Overflow(limit)
 }
 
-/// Waits in the queue for a connection, until the whole exchange has taken too long or the client has gone.
-async fn wait(
+/// Waits for a connection, until the whole exchange has taken too long or the client has gone.
+async fn patiently<T>(
     session: &mut Session,
-    waiting: Waiting,
+    wait: impl Future<Output = T>,
     deadline: Option<Instant>,
-) -> Result<Slot, Failure> {
+) -> Result<T, Failure> {
     // Only who has sent everything can be heard leaving.
     let is_whole = session.is_body_empty() || session.is_body_done();
     let leaves = async {
@@ -135,7 +167,7 @@ async fn wait(
     };
     tokio::select! {
         biased;
-        slot = waiting => Ok(slot),
+        done = wait => Ok(done),
         () = overdue => Err(Failure::Timeout),
         () = leaves => Err(Failure::ClientGone),
     }
@@ -233,14 +265,13 @@ fn bound(session: &Session, ctx: &mut RequestCtx) -> Result<(), Failure> {
     Ok(())
 }
 
-pub(super) fn how<'c>(session: &Session, ctx: &'c RequestCtx, fresh: bool) -> Attempt<'c> {
+pub(super) fn how(ctx: &RequestCtx, fresh: bool) -> Attempt<'_> {
     let upgrade = ctx.is_upgrade();
     let head = ctx.head.as_deref();
     let authority = head.and_then(|head| head.authority.to_str().ok());
     let connection = head.map(|head| &head.connection);
     Attempt {
-        upgrade,
-        client_http2: session.is_http2(),
+        stream: ctx.attempts.stream.as_ref(),
         fresh,
         timeout: ctx.attempts.bound.filter(|_| !upgrade),
         connect_timeout: ctx.attempts.bound,
@@ -254,21 +285,14 @@ fn wants_events(session: &Session) -> bool {
     accept.is_some_and(|accept| accept.as_bytes().starts_with(b"text/event-stream"))
 }
 
-/// Has the connection closed after this request, when it has served as many as it may, or long enough.
-pub(super) fn spend(session: &Session, request: &mut RequestHeader, ctx: &RequestCtx) {
+/// Has the connection closed after this request, when it has served as many as it may, or long enough. In HTTP/2 it
+/// gets no more requests then.
+pub(super) fn spend(request: &mut RequestHeader, ctx: &RequestCtx) {
     let (Some(plan), Some(using)) = (&ctx.plan, &ctx.attempts.using) else {
         return;
     };
     let limit = plan.cluster.definition.pool.max_requests_per_connection;
-    if ctx.is_upgrade() || !using.connection().is_spent(limit) {
-        return;
-    }
-    let Some(upstream) = ctx.upstream() else {
-        return;
-    };
-    if upstream.speaks_http2(session.is_http2()) {
-        upstream.retire(using.connection());
-    } else {
+    if !ctx.is_upgrade() && using.connection().is_spent(limit) {
         // A well-formed name and value are never refused.
         let _ = request.insert_header(CONNECTION, HeaderValue::from_static("close"));
     }

@@ -3,7 +3,7 @@
 use super::affinity::Affinity;
 use super::failure::Failure;
 use super::mirror::Copies;
-use crate::upstream::{Cluster, Snapshot, Turn, Use};
+use crate::upstream::{Cluster, Snapshot, Stream, Use};
 use crate::{ConnectionInfo, Shared};
 use bytes::Bytes;
 use http::uri::PathAndQuery;
@@ -107,10 +107,11 @@ pub(super) struct Attempts {
     pub(super) endpoint: Option<usize>,
     /// Counts the attempt at its endpoint.
     pub(super) active: Option<ActiveRequest>,
-    /// Counts the attempt on its connection. Goes before the permits: who gets a slot finds a connection to use.
+    /// In HTTP/1, counts the attempt on its connection. Goes before the permits: who gets a slot finds a connection
+    /// to use.
     pub(super) using: Option<Use>,
-    /// It makes a connection that others wait for.
-    pub(super) turn: Option<Turn>,
+    /// In HTTP/2, its place on a connection.
+    pub(super) stream: Option<Stream>,
     /// What the cluster's limits have let through.
     pub(super) permits: Permits,
     /// How long the answer that is retried asks to be left alone.
@@ -121,7 +122,10 @@ pub(super) struct Attempts {
     pub(super) bound_by_try: bool,
     /// The request died on a connection that had been idle: it is repeated on a fresh one, once.
     pub(super) repeated: bool,
-    pub(super) repeat_fresh: bool,
+    /// The next attempt is the present one once more.
+    pub(super) again: bool,
+    /// Connections that the attempt was to share, and that were gone when it looked for them.
+    pub(super) lost: u32,
     /// The present attempt's answer is to be retried.
     pub(super) retry_answer: bool,
     pub(super) began: Option<Instant>,
@@ -135,7 +139,7 @@ pub(super) struct Attempts {
 pub(super) struct Permits {
     /// The request, from its first attempt to its end.
     pub(super) request: Option<RequestPermit>,
-    /// A connection, for one attempt.
+    /// A connection, for one attempt in HTTP/1.
     pub(super) slot: Option<Slot>,
     /// A retry.
     pub(super) retry: Option<RetryPermit>,

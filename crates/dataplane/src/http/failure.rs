@@ -1,6 +1,6 @@
 //! What can go wrong with a request, and what the client and the log are told: one table.
 
-use crate::upstream::DialError;
+use crate::upstream::{DialError, Overflow};
 use pingora_error::{Error, ErrorSource, ErrorType};
 use rules::ClusterKey;
 use std::borrow::Cow;
@@ -60,36 +60,6 @@ pub(super) enum Refusal {
     Nomination,
     /// Not HTTP at all; Pingora tells no more.
     Malformed,
-}
-
-/// The limit of a connection pool that held something back.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Overflow {
-    /// `http1MaxPendingRequests`, while there are `maxConnections`.
-    Pending,
-    /// `http2MaxRequests`.
-    Requests,
-    /// `maxRetries`, or the retry budget.
-    Retries,
-}
-
-impl Overflow {
-    /// As metrics call it.
-    pub(super) fn as_str(self) -> &'static str {
-        match self {
-            Self::Pending => "pending",
-            Self::Requests => "requests",
-            Self::Retries => "retries",
-        }
-    }
-
-    fn reason(self) -> &'static str {
-        match self {
-            Self::Pending => "max_pending_requests",
-            Self::Requests => "max_requests",
-            Self::Retries => "max_retries",
-        }
-    }
 }
 
 /// Why there is no connection.

@@ -8,7 +8,8 @@ use super::context::RequestCtx;
 use super::forwarding;
 use crate::Settings;
 use crate::upstream::{
-    Attempt, Cluster, KeepAlive, UpstreamConnector, Use, connection_of, connector_conf,
+    Admission, Attempt, Cluster, KeepAlive, Overflow, Side, Stream, Upstream, UpstreamConnector,
+    Use, connection_of, connector_conf,
 };
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING, UPGRADE};
@@ -177,7 +178,7 @@ fn start(
     let (connector, counters, timeout) =
         (pool.connector.clone(), pool.counters.clone(), pool.timeout);
     tokio::spawn(async move {
-        let sending = send(&connector, &way, head, body);
+        let sending = send(&connector, way, head, body);
         if !matches!(tokio::time::timeout(timeout, sending).await, Ok(Ok(()))) {
             (counters.failed)();
         }
@@ -190,6 +191,8 @@ fn start(
 struct Way {
     peer: Box<HttpPeer>,
     keep_alive: Arc<KeepAlive>,
+    /// In HTTP/2, its place on a connection.
+    stream: Option<Stream>,
     /// Requests after which a connection is closed.
     spent_after: Option<u32>,
 }
@@ -199,7 +202,7 @@ struct Way {
 struct Held {
     active: ActiveRequest,
     request: RequestPermit,
-    slot: Slot,
+    slot: Option<Slot>,
 }
 
 type Prepared = (Way, Box<RequestHeader>, Held);
@@ -211,18 +214,27 @@ fn prepare(
     session: &mut Session,
 ) -> Option<Prepared> {
     let limits = &cluster.kept.limits;
-    let Entry::Slot(slot) = limits.enter() else {
-        return None;
+    let request = limits.request(ctx.started).or_else(|| {
+        cluster.kept.overflow(Overflow::Requests);
+        None
+    })?;
+    let http2 = cluster.speaks_http2(session.is_http2());
+    let slot = match http2 {
+        true => None,
+        false => Some(slot(cluster)?),
     };
-    let request = limits.request(ctx.started)?;
     let index = cluster.select(Choice::default(), &mut chance::roll)?;
     let member = cluster.endpoints.members().get(index)?;
+    let how = super::attempt::how(ctx, false);
+    let stream = match http2 {
+        true => Some(stream(cluster, &member.value, &how)?),
+        false => None,
+    };
     let peer = member.value.peer(Attempt {
         timeout: Some(ctx.shared.mirrors.timeout),
-        upgrade: false,
-        ..super::attempt::how(session, ctx, false)
+        stream: stream.as_ref(),
+        ..how
     });
-    let http2 = member.value.speaks_http2(session.is_http2());
     let mut head = copy_of(
         original,
         http2,
@@ -235,6 +247,7 @@ fn prepare(
     let way = Way {
         peer,
         keep_alive,
+        stream,
         spent_after: cluster.definition.pool.max_requests_per_connection,
     };
     let held = Held {
@@ -243,6 +256,24 @@ fn prepare(
         slot,
     };
     Some((way, Box::new(head), held))
+}
+
+/// A copy waits for no connection.
+fn slot(cluster: &Cluster) -> Option<Slot> {
+    if let Entry::Slot(slot) = cluster.kept.limits.enter() {
+        return Some(slot);
+    }
+    cluster.kept.overflow(Overflow::Connections);
+    None
+}
+
+fn stream(cluster: &Cluster, upstream: &Upstream, how: &Attempt<'_>) -> Option<Stream> {
+    let key = upstream.stream_key(how.host, how.downstream, Side::Mirrors);
+    if let Admission::Stream(stream) = cluster.stream(key) {
+        return Some(stream);
+    }
+    cluster.kept.overflow(Overflow::Connections);
+    None
 }
 
 /// The head, in the form that the mirror's protocol wants.
@@ -292,13 +323,22 @@ fn host_of(request: &RequestHeader, shadow: bool) -> Option<HeaderValue> {
 
 async fn send(
     connector: &Connector<UpstreamConnector>,
-    way: &Way,
+    mut way: Way,
     mut head: Box<RequestHeader>,
     mut body: mpsc::Receiver<Piece>,
 ) -> Result<()> {
     let peer = &*way.peer;
+    if let Some(stream) = &mut way.stream {
+        stream.turn().await;
+    }
     let (mut session, reused) = connector.get_http_session(peer).await?;
-    let using = connection_of(session.digest()).map(|connection| connection.begin(reused));
+    let using = match &mut way.stream {
+        Some(stream) => {
+            stream.begin();
+            None
+        }
+        None => connection_of(session.digest()).map(|connection| connection.begin(reused)),
+    };
     let is_spent = |using: &Use| using.connection().is_spent(way.spent_after);
     if using.as_ref().is_some_and(is_spent) && head.version == Version::HTTP_11 {
         head.insert_header(CONNECTION, "close")?;

@@ -146,7 +146,7 @@ impl ProxyHttp for Gateway {
         ctx: &mut RequestCtx,
     ) -> Result<()> {
         attempt::dress(session, request, ctx).map_err(|failure| ours(ctx, failure))?;
-        attempt::spend(session, request, ctx);
+        attempt::spend(request, ctx);
         mirror::begin(session, request, ctx);
         Ok(())
     }
@@ -333,8 +333,13 @@ impl RequestCtx {
         if !reused {
             self.shared.metrics.own().upstream().connections.inc();
         }
-        self.attempts.using = connection_of(digest).map(|connection| connection.begin(reused));
-        self.attempts.turn = None;
+        match &mut self.attempts.stream {
+            Some(stream) => stream.begin(),
+            None => {
+                let connection = connection_of(digest);
+                self.attempts.using = connection.map(|connection| connection.begin(reused));
+            }
+        }
         self.observe(Observed::Connected);
         let socket = digest.and_then(|digest| digest.socket_digest.as_ref());
         let local = socket.and_then(|socket| socket.local_addr());

@@ -1,8 +1,8 @@
 //! Whether a failed attempt is made again.
 
 use super::context::RequestCtx;
-use super::failure::{Connect, Failure, Overflow, Reset};
-use crate::upstream::DialError;
+use super::failure::{Connect, Failure, Reset};
+use crate::upstream::{DialError, Overflow, Stream};
 use http::StatusCode;
 use pingora_error::{Error, ErrorSource, ErrorType, RetryType};
 use pingora_http::ResponseHeader;
@@ -15,6 +15,9 @@ use traffic::Observed;
 /// The longest that an answer can ask a retry to wait, when the route has no timeout that is shorter.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
+/// Connections gone before a request could be sent on them, after which it is given up.
+const MOST_LOST: u32 = 8;
+
 /// Whether the connection could not be made and shall be tried again.
 pub(super) fn after_connect_failure(
     session: &Session,
@@ -22,11 +25,15 @@ pub(super) fn after_connect_failure(
     error: &Error,
 ) -> bool {
     match DialError::of(error) {
+        Some(DialError::Missing) => return look_again(ctx),
+        // What was there has broken before anything could be sent on it.
+        None if ctx.attempts.stream.as_ref().is_some_and(Stream::is_joining) => {
+            return look_again(ctx);
+        }
         Some(DialError::NotAdmitted) => {
             finish_attempt(ctx, None);
             if let Some(plan) = &ctx.plan {
-                let metrics = &plan.cluster.kept.metrics;
-                metrics.overflow(Overflow::Pending.as_str()).inc();
+                plan.cluster.kept.overflow(Overflow::Pending);
             }
             return false;
         }
@@ -41,6 +48,18 @@ pub(super) fn after_connect_failure(
     let failure = AttemptFailure::Connect;
     // Nothing of this attempt was sent. What an earlier one took of the body must still be there.
     !session.as_ref().retry_buffer_truncated() && grant(ctx, &failure, session, false)
+}
+
+/// The connection that the attempt was to share is not there any more. Nothing was sent, so that this is no retry: it
+/// looks once more, or takes another.
+fn look_again(ctx: &mut RequestCtx) -> bool {
+    let keeps_looking = ctx.attempts.stream.as_mut().is_some_and(Stream::missed);
+    if !keeps_looking {
+        finish_attempt(ctx, None);
+        ctx.attempts.lost += 1;
+    }
+    ctx.attempts.again = ctx.attempts.lost < MOST_LOST;
+    ctx.attempts.again
 }
 
 /// Whether an attempt that died after it had a connection is made again.
@@ -159,7 +178,7 @@ fn repeat(ctx: &mut RequestCtx, session: &Session) -> bool {
         return false;
     }
     ctx.attempts.repeated = true;
-    ctx.attempts.repeat_fresh = true;
+    ctx.attempts.again = true;
     true
 }
 
@@ -206,7 +225,7 @@ fn is_within_limits(ctx: &mut RequestCtx) -> bool {
     ctx.attempts.permits.retry = None;
     ctx.attempts.permits.retry = kept.limits.retry(Instant::now());
     if ctx.attempts.permits.retry.is_none() {
-        kept.metrics.overflow(Overflow::Retries.as_str()).inc();
+        kept.overflow(Overflow::Retries);
     }
     ctx.attempts.permits.retry.is_some()
 }
@@ -216,7 +235,7 @@ fn is_within_limits(ctx: &mut RequestCtx) -> bool {
 fn finish_attempt(ctx: &mut RequestCtx, observed: Option<Observed>) {
     let answered = ctx.outcome.upstream_time.is_some();
     ctx.attempts.using = None;
-    ctx.attempts.turn = None;
+    ctx.attempts.stream = None;
     ctx.attempts.permits.slot = None;
     if let Some(active) = ctx.attempts.active.take()
         && let Some(observed) = observed

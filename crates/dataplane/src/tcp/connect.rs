@@ -3,7 +3,7 @@
 use super::connection::TcpConnection;
 use super::failure::Failure;
 use crate::http::roll;
-use crate::upstream::{Cluster, DialError, Open, UpstreamIo, Wrap};
+use crate::upstream::{Cluster, DialError, Open, Overflow, UpstreamIo, Wrap};
 use smallvec::SmallVec;
 use std::sync::Arc;
 use traffic::{ActiveRequest, Choice, Entry, Observed, Slot};
@@ -62,7 +62,7 @@ impl TcpConnection {
                 }
                 Err(error) => {
                     if let DialError::NotAdmitted = error {
-                        cluster.kept.metrics.overflow("pending").inc();
+                        cluster.kept.overflow(Overflow::Connections);
                         return Err(Failure::Overflow);
                     }
                     metrics.connect_failures.inc();
@@ -100,7 +100,7 @@ fn slot(cluster: &Cluster) -> Result<Slot, Failure> {
     match cluster.kept.limits.enter() {
         Entry::Slot(slot) => Ok(slot),
         Entry::Wait(_) | Entry::Overflow => {
-            cluster.kept.metrics.overflow("connections").inc();
+            cluster.kept.overflow(Overflow::Connections);
             Err(Failure::Overflow)
         }
     }

@@ -1,6 +1,6 @@
 //! Why a connection is closed without having been forwarded, and what the log is told.
 
-use crate::upstream::DialError;
+use crate::upstream::{DialError, Overflow};
 use rules::ClusterKey;
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -49,7 +49,10 @@ impl Failure {
                 transport_failure: Cow::Owned(format!("{key}: {why}")),
                 ..report(ResponseFlags::NC, "cluster_not_found", "cluster_not_found")
             },
-            Self::Overflow => report(ResponseFlags::UO, "upstream_overflow", "max_connections"),
+            Self::Overflow => {
+                let reason = Overflow::Connections.reason();
+                report(ResponseFlags::UO, "upstream_overflow", reason)
+            }
             Self::NoEndpoint => report(ResponseFlags::UH, "no_healthy_upstream", "no_endpoint"),
             Self::Connect(error) => {
                 let flags = ResponseFlags::UF | ResponseFlags::URX;

@@ -1,12 +1,13 @@
 //! A cluster with its endpoints and what is counted about them.
 
 use super::kept::Kept;
-use super::peer::Common;
+use super::peer::{Common, terms};
+use super::streams::{Admission, StreamKey};
 use super::tls::ClientTlsStore;
 use super::{KeepAlive, Upstream};
 use ahash::{HashMap, HashSet};
 use model::HashAlgorithm;
-use rules::{Endpoint, EndpointAddr, LoadBalancing, Rank};
+use rules::{Endpoint, EndpointAddr, LoadBalancing, Rank, UpstreamProtocol};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
@@ -132,6 +133,20 @@ impl Cluster {
     /// Selects an endpoint by the cluster's policy.
     pub fn select(&self, choice: Choice<'_>, dice: &mut impl FnMut(u32) -> u32) -> Option<usize> {
         self.endpoints.select(choice, dice)
+    }
+
+    /// Whether requests of such a client are sent in HTTP/2.
+    pub(crate) fn speaks_http2(&self, client_http2: bool) -> bool {
+        match self.definition.protocol {
+            UpstreamProtocol::Http2 => true,
+            UpstreamProtocol::AsClient => client_http2,
+            UpstreamProtocol::Http1 | UpstreamProtocol::Tcp => false,
+        }
+    }
+
+    /// Asks for a stream on a connection in HTTP/2.
+    pub(crate) fn stream(&self, key: StreamKey) -> Admission {
+        self.kept.streams.enter(key, terms(&self.definition))
     }
 
     /// Whether somebody has to look after it as time goes by: endpoints may come back, or become warm.

@@ -1,12 +1,46 @@
 //! What outlives changes of a cluster: whose turn it is, limits, ejections, connections.
 
 use super::connections::{Connections, UNLIMITED};
-use super::peer::http2_streams;
-use rules::UpstreamProtocol;
+use super::streams::Streams;
 use std::sync::Arc;
 use std::time::Instant;
 use telemetry::metrics::ClusterMetrics;
 use traffic::{Limits, LimitsPolicy, Outlier, OutlierPolicy, RetryBudget, Turn};
+
+/// The limit of a connection pool that held something back.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Overflow {
+    /// `maxConnections`, where nothing waits for one.
+    Connections,
+    /// `http1MaxPendingRequests`, while there are `maxConnections`.
+    Pending,
+    /// `http2MaxRequests`.
+    Requests,
+    /// `maxRetries`, or the retry budget.
+    Retries,
+}
+
+impl Overflow {
+    /// As metrics call it.
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Connections => "connections",
+            Self::Pending => "pending",
+            Self::Requests => "requests",
+            Self::Retries => "retries",
+        }
+    }
+
+    /// As answers and logs call it.
+    pub(crate) fn reason(self) -> &'static str {
+        match self {
+            Self::Connections => "max_connections",
+            Self::Pending => "max_pending_requests",
+            Self::Requests => "max_requests",
+            Self::Retries => "max_retries",
+        }
+    }
+}
 
 /// What outlives changes of a cluster. The cluster before and the one after share it.
 #[derive(Debug)]
@@ -14,16 +48,20 @@ pub(crate) struct Kept {
     pub(crate) turn: Arc<Turn>,
     pub(crate) limits: Arc<Limits>,
     pub(crate) connections: Arc<Connections>,
+    pub(crate) streams: Arc<Streams>,
     pub(crate) outlier: Outlier,
     pub(crate) metrics: ClusterMetrics,
 }
 
 impl Kept {
     pub(super) fn new(cluster: &rules::Cluster, metrics: ClusterMetrics, now: Instant) -> Self {
+        let limits = Arc::new(Limits::new(limits(cluster)));
+        let connections = Arc::new(Connections::new(connections(cluster)));
         Self {
             turn: Arc::new(Turn::starting_at(crate::http::roll(u32::MAX))),
-            limits: Arc::new(Limits::new(limits(cluster))),
-            connections: Arc::new(Connections::new(connections(cluster))),
+            streams: Arc::new(Streams::new(limits.clone(), connections.clone())),
+            limits,
+            connections,
             outlier: Outlier::new(outliers(cluster), now),
             metrics,
         }
@@ -34,6 +72,11 @@ impl Kept {
         self.limits.set(limits(cluster));
         self.connections.set_limit(connections(cluster));
         self.outlier.set_policy(outliers(cluster));
+    }
+
+    /// A limit has held something back.
+    pub(crate) fn overflow(&self, limit: Overflow) {
+        self.metrics.overflow(limit.as_str()).inc();
     }
 }
 
@@ -49,21 +92,11 @@ fn limits(cluster: &rules::Cluster) -> LimitsPolicy {
         interval: budget.budget_interval,
     });
     LimitsPolicy {
-        max_connections: pool
-            .max_connections
-            .map_or(UNLIMITED, |limit| limit.saturating_mul(shared_by(cluster))),
+        max_connections: pool.max_connections.unwrap_or(UNLIMITED),
         max_pending: pool.max_pending_requests.unwrap_or(UNLIMITED),
         max_requests: pool.max_requests.unwrap_or(UNLIMITED),
         max_retries: pool.max_retries.unwrap_or(UNLIMITED),
         retry_budget: budget,
-    }
-}
-
-/// How many requests one connection carries at a time.
-fn shared_by(cluster: &rules::Cluster) -> u32 {
-    match cluster.protocol {
-        UpstreamProtocol::Http2 => http2_streams(cluster),
-        UpstreamProtocol::Http1 | UpstreamProtocol::AsClient | UpstreamProtocol::Tcp => 1,
     }
 }
 

@@ -1,6 +1,7 @@
 //! The way upstream: clusters with their endpoints, and what is remembered about them.
 
 mod cluster;
+mod connection;
 mod connections;
 mod connector;
 pub(crate) mod dial;
@@ -8,6 +9,7 @@ mod keep_alive;
 mod kept;
 mod peer;
 mod snapshot;
+mod streams;
 mod sweep;
 pub(crate) mod tls;
 mod tracked;
@@ -20,14 +22,15 @@ use pingora_core::server::configuration::ServerConf;
 
 pub(crate) use cluster::Surroundings;
 pub use cluster::{Cluster, Usage};
-pub(crate) use connections::{Open, Turn, Use};
+pub(crate) use connection::{Open, Use};
 pub(crate) use connector::UpstreamConnector;
 pub(crate) use dial::{DialError, UpstreamIo};
 pub use keep_alive::KeepAlive;
-pub(crate) use kept::Kept;
+pub(crate) use kept::{Kept, Overflow};
 pub(crate) use peer::Wrap;
 pub use peer::{Attempt, Upstream};
 pub use snapshot::Snapshot;
+pub(crate) use streams::{Admission, Side, Stream};
 pub(crate) use sweep::start as look_after;
 pub(crate) use tracked::connection_of;
 

@@ -1,14 +1,16 @@
 //! An endpoint as Pingora dials it.
 
 use super::KeepAlive;
-use super::connections::{Connection, Connections, Open, Turn};
+use super::connection::Open;
+use super::connections::Connections;
 use super::connector::alpn;
 use super::dial::{Dial, DialError, Dialer, UpstreamIo};
+use super::streams::{Side, Stream, StreamKey, Terms};
 use super::tls::{Alpn, ClientTlsStore};
 use super::way::{Occasion, Way};
 use crate::health::Spoken;
 use pingora_core::upstreams::peer::HttpPeer;
-use rules::{EndpointAddr, UpstreamProtocol};
+use rules::EndpointAddr;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -17,13 +19,15 @@ use std::time::Duration;
 
 /// Requests on one upstream HTTP/2 connection at a time, unless a rule says otherwise. Pingora's default of 1 makes
 /// a connection for each.
-pub(super) const HTTP2_STREAMS: u32 = 100;
+const HTTP2_STREAMS: u32 = 100;
 /// Response bytes a slow client may leave waiting here, for one stream.
 const HTTP2_STREAM_WINDOW: u32 = 256 * 1024;
 /// Response bytes all streams of an upstream connection may leave waiting here.
 const HTTP2_CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
 /// Marks the pool's keys that each serve one attempt.
 const FRESH: u64 = 1 << 63;
+/// Marks the pool's keys of connections in HTTP/2, each of which has its own.
+const HTTP2: u64 = 1;
 
 /// One endpoint of a cluster: its address, and how it is dialled.
 #[derive(Debug)]
@@ -40,13 +44,12 @@ pub struct Upstream {
     of_bytes: Arc<Dialer>,
     http1: HttpPeer,
     http2: HttpPeer,
-    protocol: UpstreamProtocol,
     tells: Tells,
     idle_timeout: Duration,
     connect_timeout: Duration,
     keeps_none: bool,
-    /// Counts the HTTP/2 connections that were given up: who has a number shares none with those before.
-    retired: AtomicU64,
+    /// Whom connections may serve, as far as the cluster decides that.
+    group: u64,
 }
 
 /// What of a request its connection tells the endpoint, so that no other may use it that would tell something else.
@@ -70,11 +73,9 @@ pub(crate) enum Wrap {
 /// How one attempt dials.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Attempt<'a> {
-    /// HTTP/1.1 whatever the cluster speaks, since HTTP/2 cannot carry an upgrade here.
-    pub upgrade: bool,
-    /// The client speaks HTTP/2, which matters to clusters that speak as their clients do.
-    pub client_http2: bool,
-    /// Not on a connection that was idle.
+    /// In HTTP/2, and where. Absent: HTTP/1.1.
+    pub(crate) stream: Option<&'a Stream>,
+    /// In HTTP/1.1, not on a connection that was idle.
     pub fresh: bool,
     /// Bounds the connection, and each read of the response. Absent: only the cluster's connect timeout holds.
     pub timeout: Option<Duration>,
@@ -108,37 +109,30 @@ impl Upstream {
             host: way.dialer.asks_for_host(),
             client: way.dialer.tells_client(),
         };
-        let template = template(&endpoint.address, common)?;
+        let group = group_key(common);
+        let template = template(&endpoint.address, group)?;
         Some(Self {
             address: endpoint.address.clone(),
             locality: endpoint.locality.clone(),
             keep_alive,
             http1: http1(template.clone(), &way),
-            http2: http2(template, &way, common),
+            http2: http2(template, cluster),
             way,
             of_bytes: Arc::new(of_bytes),
-            protocol: cluster.protocol,
             tells,
             idle_timeout: cluster.pool.idle_timeout,
             connect_timeout: cluster.pool.connect_timeout,
             keeps_none: cluster.pool.max_requests_per_connection == Some(1),
-            retired: AtomicU64::new(0),
+            group,
         })
     }
 
     /// What Pingora needs to make this attempt.
     pub fn peer(&self, attempt: Attempt<'_>) -> Box<HttpPeer> {
-        let http2 = !attempt.upgrade && self.speaks_http2(attempt.client_http2);
-        let mut peer = Box::new(match http2 {
-            true => self.http2.clone(),
-            false => self.http1.clone(),
-        });
-        if http2 {
-            peer.group_key ^= self.retired.load(Relaxed) << 1 & !FRESH;
-        }
-        if self.tells.host || self.tells.client {
-            self.tell(&mut peer, &attempt, http2);
-        }
+        let mut peer = match attempt.stream {
+            Some(stream) => self.http2_peer(stream),
+            None => self.http1_peer(&attempt),
+        };
         let options = &mut peer.options;
         let bound = attempt.timeout.or(attempt.connect_timeout);
         let connect = bound.map_or(self.connect_timeout, |bound| {
@@ -146,20 +140,50 @@ impl Upstream {
         });
         options.total_connection_timeout = Some(connect);
         options.read_timeout = attempt.timeout;
-        options.idle_timeout = Some(self.keep_alive.idle_timeout(self.idle_timeout));
+        peer
+    }
+
+    fn http1_peer(&self, attempt: &Attempt<'_>) -> Box<HttpPeer> {
+        let mut peer = Box::new(self.http1.clone());
+        if self.tells.host || self.tells.client {
+            let occasion = self.occasion(attempt.host, attempt.downstream);
+            let mut hasher = DefaultHasher::new();
+            (self.group, &occasion).hash(&mut hasher);
+            peer.group_key = hasher.finish() & !(FRESH | HTTP2);
+            peer.options.proxy_digest_user_data_hook = Some(self.way_on(occasion).carried());
+        }
+        peer.options.idle_timeout = Some(self.keep_alive.idle_timeout(self.idle_timeout));
         if attempt.fresh || self.keeps_none {
-            options.idle_timeout = Some(Duration::ZERO);
+            peer.options.idle_timeout = Some(Duration::ZERO);
             peer.group_key = unused_key();
         }
         peer
     }
 
-    /// Whether requests of such a client are sent in HTTP/2.
-    pub fn speaks_http2(&self, client_http2: bool) -> bool {
-        match self.protocol {
-            UpstreamProtocol::Http2 => true,
-            UpstreamProtocol::AsClient => client_http2,
-            UpstreamProtocol::Http1 | UpstreamProtocol::Tcp => false,
+    fn http2_peer(&self, stream: &Stream) -> Box<HttpPeer> {
+        let mut peer = Box::new(self.http2.clone());
+        peer.group_key = stream.number() << 1 & !FRESH | HTTP2;
+        let way = match stream.occasion() {
+            occasion if *occasion == Occasion::default() => self.way.clone(),
+            occasion => self.way_on(occasion.clone()),
+        };
+        peer.options.custom_l4 = Some(stream.connector(&way));
+        peer.options.idle_timeout = Some(self.keep_alive.idle_timeout(self.idle_timeout));
+        peer
+    }
+
+    /// With which requests one shares a connection in HTTP/2. `host` and `downstream` as in [`Attempt`].
+    pub(crate) fn stream_key(
+        &self,
+        host: &str,
+        downstream: Option<(SocketAddr, SocketAddr)>,
+        side: Side,
+    ) -> StreamKey {
+        StreamKey {
+            address: self.address.clone(),
+            group: self.group,
+            occasion: self.occasion(host, downstream),
+            side,
         }
     }
 
@@ -204,40 +228,20 @@ impl Upstream {
         dialer.connect(dial).await
     }
 
-    /// Whether requests in HTTP/2 have to make a connection, for which others wait then. `None`: there is one that they
-    /// can share, or there may be any number.
-    pub(crate) async fn turn(&self, cluster: &rules::Cluster) -> Option<Turn> {
-        self.way
-            .connections
-            .turn(&self.address, http2_streams(cluster))
-            .await
-    }
-
-    /// Gives up an HTTP/2 connection, which cannot be told to close after a request: new requests go to another.
-    pub(crate) fn retire(&self, connection: &Connection) {
-        if connection.leave() {
-            self.retired.fetch_add(1, Relaxed);
+    /// What of a request its connection tells the endpoint, so that requests of which it would tell something else
+    /// cannot use it.
+    fn occasion(&self, host: &str, downstream: Option<(SocketAddr, SocketAddr)>) -> Occasion {
+        Occasion {
+            sni: self.tells.host.then(|| host.into()),
+            downstream: downstream.filter(|_| self.tells.client),
         }
     }
 
-    /// Has the connection tell the endpoint about the request, and keeps it from requests about which it would
-    /// tell something else.
-    fn tell(&self, peer: &mut HttpPeer, attempt: &Attempt<'_>, http2: bool) {
-        let occasion = Occasion {
-            sni: self.tells.host.then(|| attempt.host.into()),
-            downstream: attempt.downstream.filter(|_| self.tells.client),
-        };
-        let mut hasher = DefaultHasher::new();
-        (peer.group_key, &occasion.sni, occasion.downstream).hash(&mut hasher);
-        peer.group_key = hasher.finish() & !FRESH;
-        let way = Arc::new(Way {
+    fn way_on(&self, occasion: Occasion) -> Arc<Way> {
+        Arc::new(Way {
             occasion,
             ..Way::clone(&self.way)
-        });
-        match http2 {
-            true => peer.options.custom_l4 = Some(way),
-            false => peer.options.proxy_digest_user_data_hook = Some(way.carried()),
-        }
+        })
     }
 }
 
@@ -253,12 +257,12 @@ fn way(address: &EndpointAddr, of_bytes: &Dialer, common: &Common<'_>) -> Way {
     }
 }
 
-fn template(address: &EndpointAddr, common: &Common<'_>) -> Option<HttpPeer> {
+fn template(address: &EndpointAddr, group: u64) -> Option<HttpPeer> {
     let mut template = match address {
         EndpointAddr::Tcp(address) => HttpPeer::new(*address, false, String::new()),
         EndpointAddr::Unix(path) => HttpPeer::new_uds(path, false, String::new()).ok()?,
     };
-    template.group_key = group_key(common);
+    template.group_key = group;
     Some(template)
 }
 
@@ -268,31 +272,34 @@ fn http1(mut peer: HttpPeer, way: &Arc<Way>) -> HttpPeer {
     peer
 }
 
-fn http2(mut peer: HttpPeer, way: &Arc<Way>, common: &Common<'_>) -> HttpPeer {
-    let cluster = common.cluster;
+fn http2(mut peer: HttpPeer, cluster: &rules::Cluster) -> HttpPeer {
     if cluster.tls.is_some() {
         // What Pingora holds then is not the endpoint's socket, which it would look for in its pool. Whose it is
-        // stands in the key.
+        // follows from the key.
         let nowhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
-        let mut hasher = DefaultHasher::new();
-        (peer.group_key, &way.address).hash(&mut hasher);
         peer = HttpPeer::new(nowhere, false, String::new());
-        peer.group_key = hasher.finish() & !(FRESH | 1);
     }
     let options = &mut peer.options;
     options.set_http_version(2, 2);
-    options.custom_l4 = Some(way.clone());
     options.max_h2_streams = http2_streams(cluster) as usize;
     options.h2_stream_window_size = Some(HTTP2_STREAM_WINDOW);
     options.h2_connection_window_size = Some(HTTP2_CONNECTION_WINDOW);
     options.h2_ping_interval = cluster.pool.http2_keep_alive.map(|alive| alive.interval);
-    peer.group_key ^= 1;
     peer
 }
 
 /// Requests at one time on one connection.
-pub(super) fn http2_streams(cluster: &rules::Cluster) -> u32 {
+fn http2_streams(cluster: &rules::Cluster) -> u32 {
     cluster.pool.max_concurrent_streams.unwrap_or(HTTP2_STREAMS)
+}
+
+/// What the rules say of connections in HTTP/2.
+pub(super) fn terms(cluster: &rules::Cluster) -> Terms {
+    Terms {
+        streams: http2_streams(cluster),
+        requests: cluster.pool.max_requests_per_connection,
+        lifetime: cluster.pool.max_connection_duration,
+    }
 }
 
 /// Whom a pooled connection may serve: Pingora's own key leaves out most of what tells connections apart. What is
@@ -304,8 +311,7 @@ fn group_key(common: &Common<'_>) -> u64 {
     let tls = cluster.tls.as_ref();
     let tls = tls.map(|settings| common.tls.of(settings).ok().map(|tls| tls.id));
     (tls, cluster.proxy_protocol.map(|version| version as u8)).hash(&mut hasher);
-    // The last bit tells HTTP/2 from HTTP/1.
-    hasher.finish() & !(FRESH | 1)
+    hasher.finish() & !(FRESH | HTTP2)
 }
 
 /// A key that no connection was ever pooled under. The pool forgets keys without connections, so that

@@ -1,7 +1,7 @@
 //! A connection to an endpoint as HTTP uses it: counted as long as it is open, and closed when it is idle and
 //! shall go.
 
-use super::connections::{Connection, Open};
+use super::connection::{Connection, Open};
 use super::dial::UpstreamIo;
 use async_trait::async_trait;
 use pingora_core::protocols::raw_connect::ProxyDigest;

@@ -1,13 +1,11 @@
 //! How connections to one endpoint of a cluster are made.
 
-use super::connections::{Connections, Open};
+use super::connection::{Connection, Open};
+use super::connections::Connections;
 use super::dial::{Dial, DialError, Dialer, UpstreamIo, bridge};
 use super::tls::Alpn;
 use super::tracked::{Tracked, digest};
-use async_trait::async_trait;
-use pingora_core::connectors::L4Connect;
 use pingora_core::protocols::GetProxyDigest;
-use pingora_core::protocols::l4::socket::SocketAddr as L4Address;
 use pingora_core::protocols::l4::stream::Stream as L4Stream;
 use pingora_core::upstreams::peer::{Peer, ProxyDigestUserDataHook};
 use pingora_error::{Error, ErrorType, Result};
@@ -32,7 +30,7 @@ pub(crate) struct Way {
 }
 
 /// What of a request shapes the connection that is made for it.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
 pub(crate) struct Occasion {
     /// The name that is sent where the rule names none: the request's host.
     pub(crate) sni: Option<Arc<str>>,
@@ -47,11 +45,30 @@ impl Way {
         alpn: Alpn,
         timeout: Duration,
     ) -> Result<(UpstreamIo, Open), DialError> {
+        let connection = self.connections.prepare(&self.address, self.lifetime);
+        self.dial_as(&connection, alpn, timeout).await
+    }
+
+    /// A connection that requests in HTTP/2 will share, on a socket, which is all that Pingora takes there.
+    pub(super) async fn dial_shared(
+        &self,
+        connection: &Arc<Connection>,
+    ) -> Result<(L4Stream, Open), DialError> {
+        let dialled = self.dial_as(connection, Alpn::Http2, self.connect_timeout);
+        let (io, mut open) = dialled.await?;
+        let (stream, socket) = bridge(io).map_err(DialError::Io)?;
+        open.end_by_itself(socket);
+        Ok((stream, open))
+    }
+
+    async fn dial_as(
+        &self,
+        connection: &Arc<Connection>,
+        alpn: Alpn,
+        timeout: Duration,
+    ) -> Result<(UpstreamIo, Open), DialError> {
         let began = Instant::now();
-        let is_shared = alpn == Alpn::Http2;
-        let admitted = self
-            .connections
-            .admit(&self.address, self.lifetime, is_shared);
+        let admitted = self.connections.admit(connection, alpn == Alpn::Http2);
         let Ok(open) = tokio::time::timeout(timeout, admitted).await else {
             return Err(DialError::NotAdmitted);
         };
@@ -86,18 +103,10 @@ impl Way {
     }
 }
 
-/// Connections for requests in HTTP/2, which Pingora makes by itself but for what is below.
-#[async_trait]
-impl L4Connect for Way {
-    async fn connect(&self, _address: &L4Address) -> Result<L4Stream> {
-        let dialled = self.dial(Alpn::Http2, self.connect_timeout).await;
-        let (io, mut open) = dialled.map_err(of_pingora)?;
-        let (mut stream, socket) = bridge(io).map_err(internal)?;
-        open.end_by_itself(socket);
-        let known = digest(open).map_err(internal)?;
-        stream.set_proxy_digest(known);
-        Ok(stream)
-    }
+/// Has a connection count as open for as long as Pingora has it.
+pub(super) fn carry(stream: &mut L4Stream, open: Open) -> Result<()> {
+    stream.set_proxy_digest(digest(open).map_err(internal)?);
+    Ok(())
 }
 
 fn internal(error: std::io::Error) -> Box<Error> {
@@ -105,8 +114,8 @@ fn internal(error: std::io::Error) -> Box<Error> {
 }
 
 /// The error with what Pingora calls it; the dialer's own is its cause.
-fn of_pingora(error: DialError) -> Box<Error> {
-    let kind = match &error {
+pub(super) fn of_pingora(error: DialError) -> Box<Error> {
+    let kind = match error.root() {
         DialError::Timeout => ErrorType::ConnectTimedout,
         DialError::Refused => ErrorType::ConnectRefused,
         DialError::Unreachable(_) => ErrorType::ConnectNoRoute,

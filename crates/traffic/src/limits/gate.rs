@@ -156,6 +156,12 @@ pub(super) fn enter(limits: &Arc<Limits>) -> Entry {
     })
 }
 
+/// Takes a connection, beyond the limit too.
+pub(super) fn enter_anyway(limits: &Arc<Limits>) -> Slot {
+    limits.gate.active.fetch_add(1, SeqCst);
+    Slot(limits.clone())
+}
+
 impl Waiting {
     /// Takes a slot when there is one and nobody has waited longer.
     ///

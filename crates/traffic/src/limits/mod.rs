@@ -106,6 +106,11 @@ impl Limits {
         gate::enter(self)
     }
 
+    /// A connection whatever the limit says, and before those who wait: for one that is open already.
+    pub fn enter_anyway(self: &Arc<Self>) -> Slot {
+        gate::enter_anyway(self)
+    }
+
     /// Lets a request through. `None`: there are as many as there may be.
     pub fn request(self: &Arc<Self>, now: Instant) -> Option<RequestPermit> {
         let limit = self.max_requests.load(Relaxed);

@@ -155,12 +155,7 @@ async fn streams_share_a_connection_upstream() {
         asking.spawn(async move { ask(&sender, Method::POST, "/", "x").await.body });
     }
     assert!(asking.join_all().await.iter().all(|body| body == b"x"));
-    // A few more may be opened while one is taken out of the pool to start a stream.
-    assert!(
-        origin.connections.load(SeqCst) <= 4,
-        "{}",
-        origin.connections.load(SeqCst)
-    );
+    assert_eq!(origin.connections.load(SeqCst), 1);
 }
 
 #[tokio::test]
@@ -258,9 +253,17 @@ async fn an_upstream_that_resets_within_the_body_resets_the_stream() {
 }
 
 async fn limited(origins: &[&Http2Origin], change: impl FnOnce(&mut ConnectionPool)) -> Gateway {
+    limited_as(UpstreamProtocol::Http2, origins, change).await
+}
+
+async fn limited_as(
+    protocol: UpstreamProtocol,
+    origins: &[&Http2Origin],
+    change: impl FnOnce(&mut ConnectionPool),
+) -> Gateway {
     let endpoints: Vec<_> = origins.iter().map(|origin| origin.address).collect();
     let mut rules = Rules::default();
-    let cluster = rules.cluster_with("grpc", UpstreamProtocol::Http2, &endpoints, |cluster| {
+    let cluster = rules.cluster_with("grpc", protocol, &endpoints, |cluster| {
         change(&mut cluster.pool);
     });
     rules.route(Predicate::default(), cluster, |_| {});
@@ -305,6 +308,70 @@ async fn first_requests_that_come_together_share_the_only_connection() {
     let sender = connect(&gateway).await;
     all_at_once(&sender, 10).await;
     assert_eq!(origin.connections.load(SeqCst), 1);
+}
+
+/// Under load too, when requests look for the connection all the time.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn the_only_connection_is_found_whoever_else_looks_for_it() {
+    let origin = Http2Origin::start(0).await;
+    let gateway = limited(&[&origin], |pool| {
+        pool.max_connections = Some(1);
+        pool.connect_timeout = Duration::from_millis(200);
+    })
+    .await;
+    let mut clients = tokio::task::JoinSet::new();
+    for _ in 0..16 {
+        let sender = connect(&gateway).await;
+        clients.spawn(async move {
+            for _ in 0..50 {
+                assert_eq!(ask(&sender, Method::POST, "/", "m").await.body, b"m");
+            }
+        });
+    }
+    clients.join_all().await;
+    assert_eq!(origin.connections.load(SeqCst), 1);
+}
+
+#[tokio::test]
+async fn a_cluster_that_speaks_as_its_client_counts_connections_and_not_requests() {
+    let origin = Http2Origin::start(0).await;
+    let gateway = limited_as(UpstreamProtocol::AsClient, &[&origin], |pool| {
+        pool.max_connections = Some(1);
+        pool.max_pending_requests = Some(1);
+    })
+    .await;
+    let sender = connect(&gateway).await;
+    all_at_once(&sender, 20).await;
+    assert_eq!(origin.connections.load(SeqCst), 1);
+}
+
+#[tokio::test]
+async fn requests_beyond_all_streams_wait_or_overflow_and_their_clients_may_leave() {
+    let origin = Http2Origin::start(0).await;
+    let gateway = limited(&[&origin], |pool| {
+        pool.max_connections = Some(1);
+        pool.max_pending_requests = Some(1);
+        pool.max_concurrent_streams = Some(1);
+    })
+    .await;
+    let sender = connect(&gateway).await;
+    let (_first, _open_body) = begin(&sender, false).await;
+    eventually("it is on its way", || open(&gateway) == 1).await;
+    let (waiting, _) = begin(&sender, true).await;
+    let pending = || gateway.cluster().usage().pending;
+    eventually("one waits", || pending() == 1).await;
+    let refused = ask(&sender, Method::GET, "/", "").await;
+    assert_eq!(refused.head.headers()["x-envoy-overloaded"], "true");
+    drop(waiting);
+    eventually("nobody waits", || pending() == 0).await;
+}
+
+/// A request that is not waited for. `ends`: it has no body.
+async fn begin(sender: &Sender, ends: bool) -> (h2::client::ResponseFuture, h2::SendStream<Bytes>) {
+    let mut sender = sender.clone().ready().await.unwrap();
+    let request = Request::builder().method(Method::POST);
+    let request = request.uri("http://shop.test/").body(()).unwrap();
+    sender.send_request(request, ends).unwrap()
 }
 
 /// As from Envoy: an endpoint without a connection gets one although others have all that there may be.

@@ -10,6 +10,12 @@ pub(crate) enum DialError {
     /// The cluster has as many connections as it may have, and none of them ended in time.
     #[error("the cluster has all the connections that it may have")]
     NotAdmitted,
+    /// The connection that the request was to share is not to be found.
+    #[error("the connection was closed")]
+    Missing,
+    /// The connection that the request was to share could not be made.
+    #[error("{0}")]
+    Shared(Arc<Self>),
     /// All of it took too long.
     #[error("it took too long to connect")]
     Timeout,
@@ -64,20 +70,34 @@ pub(crate) enum TunnelFailure {
 impl DialError {
     /// What is behind an error of Pingora, if it is of ours.
     pub(crate) fn of(error: &pingora_error::Error) -> Option<&Self> {
-        error.root_cause().downcast_ref()
+        let error: &Self = error.root_cause().downcast_ref()?;
+        Some(error.root())
+    }
+
+    /// What went wrong, for whomever it was to be done.
+    pub(crate) fn root(&self) -> &Self {
+        match self {
+            Self::Shared(error) => error.root(),
+            error => error,
+        }
     }
 
     /// Whether it tells anything about the endpoint.
     pub(crate) fn is_of_endpoint(&self) -> bool {
-        !matches!(self, Self::NotAdmitted | Self::NotReady(_))
+        let error = self.root();
+        !matches!(error, Self::NotAdmitted | Self::NotReady(_) | Self::Missing)
     }
 
     /// Stable, for access logs and counters.
     pub(crate) fn reason(&self) -> &'static str {
-        match self {
+        match self.root() {
             Self::NotAdmitted => "max_connections",
             Self::Timeout => "connect_timeout",
-            Self::Refused | Self::Unreachable(_) | Self::Io(_) => "connect_failure",
+            Self::Refused
+            | Self::Unreachable(_)
+            | Self::Io(_)
+            | Self::Missing
+            | Self::Shared(_) => "connect_failure",
             Self::Tls(TlsFailure::Certificate(_)) => "certificate_invalid",
             Self::Tls(_) => "tls_failure",
             Self::Tunnel(_) => "tunnel_refused",
