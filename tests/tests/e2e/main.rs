@@ -16,7 +16,6 @@ mod dns;
 mod ejection;
 mod faults;
 mod forwarding;
-mod health;
 mod health_checks;
 mod https;
 mod layers;
