@@ -7,6 +7,7 @@
 //! Ports are reserved across processes ([`Port`]), everything started is stopped on drop, and
 //! whatever is waited for is polled with a deadline ([`eventually`]).
 
+mod async_server;
 mod authority;
 mod census;
 mod client;
