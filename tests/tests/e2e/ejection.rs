@@ -25,6 +25,13 @@ fn lasting(detection: &str) -> String {
     policy(&format!("baseEjectionTime: 300s, {detection}"))
 }
 
+/// Two origins, in turn: one is well, the other answers with this status.
+fn beside_a_good_one(status: u16, policy: &str) -> (Switch, Switch, Gateway) {
+    let (good, bad) = (Switch::new("good"), Switch::answering("bad", status));
+    let gateway = shop_with(policy, &[good.port(), bad.port()]).start();
+    (good, bad, gateway)
+}
+
 /// Sends requests until one more has reached this origin.
 #[track_caller]
 fn until_hit(gateway: &Gateway, origin: &Switch) -> Vec<u16> {
@@ -63,9 +70,8 @@ fn statuses(gateway: &Gateway, count: usize) -> BTreeSet<u16> {
 
 #[test]
 fn who_fails_in_a_row_gets_nothing_for_the_base_time_and_then_returns() {
-    let (good, bad) = (Switch::new("good"), Switch::answering("bad", 500));
     let policy = policy("consecutive5xxErrors: 3, baseEjectionTime: 500ms");
-    let gateway = shop_with(&policy, &[good.port(), bad.port()]).start();
+    let (_good, bad, gateway) = beside_a_good_one(500, &policy);
     let first = Instant::now();
     (0..3).for_each(|_| drop(until_hit(&gateway, &bad)));
     bad.set(200);
@@ -80,9 +86,8 @@ fn who_fails_in_a_row_gets_nothing_for_the_base_time_and_then_returns() {
 
 #[test]
 fn the_second_time_lasts_longer() {
-    let (good, bad) = (Switch::new("good"), Switch::answering("bad", 503));
     let policy = policy("consecutive5xxErrors: 1, baseEjectionTime: 500ms");
-    let gateway = shop_with(&policy, &[good.port(), bad.port()]).start();
+    let (_good, bad, gateway) = beside_a_good_one(503, &policy);
     until_hit(&gateway, &bad);
     // It comes back, fails at once, and is out for twice the time.
     until_hit(&gateway, &bad);
@@ -226,9 +231,8 @@ fn connections_that_cannot_be_made_are_counted_apart_when_asked_for() {
 
 #[test]
 fn gateway_errors_are_502_503_and_504() {
-    let (good, bad) = (Switch::new("good"), Switch::answering("bad", 500));
     let policy = lasting("consecutiveGatewayErrors: 2, consecutive5xxErrors: 0");
-    let gateway = shop_with(&policy, &[good.port(), bad.port()]).start();
+    let (_good, bad, gateway) = beside_a_good_one(500, &policy);
     (0..10).for_each(|_| drop(until_hit(&gateway, &bad)));
     assert_eq!(ejected(&gateway), 0.0, "500 is none");
     bad.set(504);
@@ -240,9 +244,8 @@ fn gateway_errors_are_502_503_and_504() {
 
 #[test]
 fn other_statuses_can_be_errors() {
-    let (good, bad) = (Switch::new("good"), Switch::answering("bad", 500));
     let policy = lasting("consecutive5xxErrors: 2, outlierDetectionHttpErrorCodes: [429]");
-    let gateway = shop_with(&policy, &[good.port(), bad.port()]).start();
+    let (_good, bad, gateway) = beside_a_good_one(500, &policy);
     (0..10).for_each(|_| drop(until_hit(&gateway, &bad)));
     assert_eq!(ejected(&gateway), 0.0, "500 is none now");
     bad.set(429);
@@ -262,9 +265,8 @@ fn in_a_panic_all_are_used() {
 
 #[test]
 fn without_outlier_detection_nobody_is_ejected() {
-    let (good, bad) = (Switch::new("good"), Switch::answering("bad", 500));
     let policy = "trafficPolicy: {loadBalancer: {simple: ROUND_ROBIN}}\n";
-    let gateway = shop_with(policy, &[good.port(), bad.port()]).start();
+    let (_good, bad, gateway) = beside_a_good_one(500, policy);
     statuses(&gateway, 40);
     assert!((15..=25).contains(&bad.hits()), "{} of 40", bad.hits());
     assert_eq!(ejected(&gateway), 0.0);
@@ -273,10 +275,9 @@ fn without_outlier_detection_nobody_is_ejected() {
 /// Who is ejected is kept apart from what is configured.
 #[test]
 fn a_change_of_rules_and_endpoints_lets_nobody_back_in() {
-    let (good, bad) = (Switch::new("good"), Switch::answering("bad", 500));
-    let late = Switch::new("late");
     let policy = lasting("consecutive5xxErrors: 2");
-    let gateway = shop_with(&policy, &[good.port(), bad.port()]).start();
+    let (good, bad, gateway) = beside_a_good_one(500, &policy);
+    let late = Switch::new("late");
     until_ejected(&gateway, 1);
     let rules = format!("{TO_SHOP}  headers: {{response: {{set: {{x-revision: '2'}}}}}}\n");
     gateway.write("shop.yaml", virtual_service("shop", SHOP, &rules));
@@ -298,9 +299,8 @@ fn a_change_of_rules_and_endpoints_lets_nobody_back_in() {
 
 #[test]
 fn the_clusters_page_tells_who_is_out() {
-    let (good, bad) = (Switch::new("good"), Switch::answering("bad", 500));
     let policy = lasting("consecutive5xxErrors: 2");
-    let gateway = shop_with(&policy, &[good.port(), bad.port()]).start();
+    let (good, bad, gateway) = beside_a_good_one(500, &policy);
     until_ejected(&gateway, 1);
     let cluster = gateway.cluster(CLUSTER);
     let endpoints = cluster["endpoints"].as_array().expect("a list");

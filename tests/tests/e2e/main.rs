@@ -86,6 +86,11 @@ fn shop_with(policy: &str, endpoints: &[u16]) -> Setup {
     shop(TO_SHOP, &[("shop", endpoints)]).file("policy.yaml", destination_rule("shop", policy))
 }
 
+/// [`plain_tcp`] with a DestinationRule for its service: the fields of its `spec`.
+fn tcp_with(policy: &str, endpoints: &[u16]) -> Setup {
+    plain_tcp(endpoints).file("policy.yaml", destination_rule("shop", policy))
+}
+
 /// A TCP server on port 9000, all of it to the service `shop` with these endpoints, on port 7000.
 fn plain_tcp(endpoints: &[u16]) -> Setup {
     let rules = "- route: [{destination: {host: shop, port: {number: 7000}}}]\n";

@@ -392,12 +392,8 @@ fn tcp_goes_out_in_tls() {
     let gateway = setup.file("policy.yaml", policy(&tls)).start();
     let mut connection = Connection::open(gateway.bound(9000));
     for text in ["in clear", "and back"] {
-        connection
-            .write(text.as_bytes())
-            .expect("the bytes are sent");
-        let mut back = vec![0; text.len()];
-        connection.read_exact(&mut back).expect("an echo");
-        assert_eq!(back, text.as_bytes());
+        let back = connection.echo(text.as_bytes());
+        assert_eq!(back.expect("an echo"), text.as_bytes());
     }
 
     // And to nobody who is not the one.
