@@ -2,7 +2,7 @@
 
 use crate::{SHOP, TO_SHOP, shop, shop_with, tcp_with};
 use e2e::{
-    Connection, Gate, Gateway, Load, Origin, Place, Request, Response, Setup, TcpOrigin,
+    Connection, Gate, Gateway, Http2Gate, Load, Origin, Place, Request, Response, Setup, TcpOrigin,
     destination_rule, eventually, poll_for, seed, service, service_at, service_entry,
     virtual_service,
 };
@@ -335,6 +335,33 @@ fn a_limit_can_be_raised_while_requests_wait() {
     gate.wait_for_request();
     gate.wait_for_request();
     let_through(&gate, &mut asked);
+}
+
+#[test]
+fn a_connection_of_http2_carries_as_many_streams_as_it_may_and_the_rest_go_on_others() {
+    let gate = Http2Gate::new();
+    let pool = "{http: {h2UpgradePolicy: UPGRADE, maxConcurrentStreams: 3}}";
+    let policy = format!("trafficPolicy: {{connectionPool: {pool}}}\n");
+    let gateway = shop_with(&policy, &[gate.port()]).start();
+    let wait_for = |count: usize| {
+        eventually(&format!("{count} requests wait"), || {
+            gate.waiting().iter().sum::<usize>() == count
+        });
+    };
+    let mut held = Vec::new();
+    for count in 1..=7 {
+        held.push(ask(&gateway, SHOP, "/one-by-one"));
+        wait_for(count);
+    }
+    assert_eq!(gate.waiting(), [3, 3, 1]);
+
+    held.extend((0..20).map(|_| ask(&gateway, SHOP, "/at-once")));
+    wait_for(27);
+    gate.open(27);
+    for connection in &mut held {
+        assert_eq!(answer(connection).text(), "finished");
+    }
+    assert_eq!(gate.peak_streams(), 3);
 }
 
 #[test]
