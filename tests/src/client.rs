@@ -243,6 +243,18 @@ impl<S: Read + Write> Connection<S> {
         self.reader.read_exact(buffer)
     }
 
+    /// Sends bytes to a peer that sends them back, and reads as many.
+    ///
+    /// # Errors
+    ///
+    /// What the socket says; `UnexpectedEof` when the connection ended before.
+    pub fn echo(&mut self, bytes: &[u8]) -> io::Result<Vec<u8>> {
+        self.write(bytes)?;
+        let mut back = vec![0; bytes.len()];
+        self.read_exact(&mut back)?;
+        Ok(back)
+    }
+
     /// Everything up to the end of the connection, be it orderly or a reset.
     pub fn read_to_end(&mut self) -> Vec<u8> {
         let mut bytes = Vec::new();

@@ -1,29 +1,25 @@
 //! gRPC as it is on the wire: HTTP/2 with prior knowledge, and trailers.
 
+use crate::async_server::{AsyncServer, Reply, runtime};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http2 as client;
-use hyper::server::conn::http2 as server;
-use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use std::convert::Infallible;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::runtime::Runtime;
+use tokio::net::TcpStream;
 
 /// An HTTP/2 server without TLS that answers like a gRPC service: what it got, then
 /// `grpc-status: 0` as a trailer.
 #[derive(Debug)]
 pub struct GrpcOrigin {
-    address: SocketAddr,
+    server: AsyncServer,
     hits: Arc<AtomicUsize>,
-    connections: Arc<AtomicUsize>,
-    runtime: Option<Runtime>,
 }
 
 /// A response to a gRPC call.
@@ -57,31 +53,20 @@ impl GrpcOrigin {
     ///
     /// When there is no port or thread left.
     pub fn start() -> Self {
-        let runtime = runtime();
-        let listener = runtime
-            .block_on(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))
-            .expect("a port to listen on");
-        let address = listener
-            .local_addr()
-            .expect("a bound socket has an address");
         let hits = Arc::new(AtomicUsize::new(0));
-        let connections = Arc::new(AtomicUsize::new(0));
-        runtime.spawn(accept(
-            listener,
-            Arc::clone(&hits),
-            Arc::clone(&connections),
-        ));
-        Self {
-            address,
-            hits,
-            connections,
-            runtime: Some(runtime),
-        }
+        let server = AsyncServer::http2({
+            let hits = Arc::clone(&hits);
+            move |request, _| {
+                hits.fetch_add(1, Ordering::SeqCst);
+                answer(request)
+            }
+        });
+        Self { server, hits }
     }
 
     /// The port it listens on.
     pub fn port(&self) -> u16 {
-        self.address.port()
+        self.server.port()
     }
 
     /// How many calls came in.
@@ -91,15 +76,7 @@ impl GrpcOrigin {
 
     /// How many connections came in.
     pub fn connections(&self) -> usize {
-        self.connections.load(Ordering::SeqCst)
-    }
-}
-
-impl Drop for GrpcOrigin {
-    fn drop(&mut self) {
-        if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
-        }
+        self.server.connections()
     }
 }
 
@@ -139,51 +116,34 @@ pub fn call_grpc(port: u16, authority: &str, path: &str, message: &[u8]) -> Grpc
     }
 }
 
-fn runtime() -> Runtime {
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_all()
-        .build()
-        .expect("a runtime")
-}
-
 /// A message with gRPC's prefix: not compressed, then its length.
-fn framed(message: &[u8]) -> Bytes {
+pub(crate) fn framed(message: &[u8]) -> Bytes {
     let length = u32::try_from(message.len()).expect("a small message");
     [&[0], length.to_be_bytes().as_slice(), message]
         .concat()
         .into()
 }
 
-async fn accept(listener: TcpListener, hits: Arc<AtomicUsize>, connections: Arc<AtomicUsize>) {
-    while let Ok((stream, _)) = listener.accept().await {
-        connections.fetch_add(1, Ordering::SeqCst);
-        let hits = Arc::clone(&hits);
-        let service = service_fn(move |request| {
-            hits.fetch_add(1, Ordering::SeqCst);
-            answer(request)
-        });
-        let connection = server::Builder::new(TokioExecutor::new())
-            .serve_connection(TokioIo::new(stream), service);
-        tokio::spawn(connection);
-    }
-}
-
-type Reply = http_body_util::combinators::BoxBody<Bytes, Infallible>;
-
-async fn answer(request: Request<Incoming>) -> hyper::Result<Response<Reply>> {
+async fn answer(request: Request<Incoming>) -> hyper::Result<Reply> {
     let version = format!("{:?}", request.version());
     let path = request.uri().path().to_owned();
     let got = request.into_body().collect().await?.to_bytes();
     let mut trailers = HeaderMap::new();
-    trailers.insert("grpc-status", HeaderValue::from_static("0"));
     trailers.insert("x-served-path", header(&path));
-    let body = Full::new(got).with_trailers(async { Some(Ok::<_, Infallible>(trailers)) });
-    let mut response = Response::new(body.boxed());
-    let headers = response.headers_mut();
-    headers.insert("content-type", HeaderValue::from_static("application/grpc"));
+    let mut reply = reply(got, trailers);
+    let headers = reply.headers_mut();
     headers.insert("x-served-version", header(&version));
-    Ok(response)
+    Ok(reply)
+}
+
+/// 200 with these messages, then `grpc-status: 0` and more trailers.
+pub(crate) fn reply(messages: Bytes, mut trailers: HeaderMap) -> Reply {
+    trailers.insert("grpc-status", HeaderValue::from_static("0"));
+    let body = Full::new(messages).with_trailers(async { Some(Ok::<_, Infallible>(trailers)) });
+    let mut reply = Response::new(body.boxed());
+    let kind = HeaderValue::from_static("application/grpc");
+    reply.headers_mut().insert("content-type", kind);
+    reply
 }
 
 fn header(text: &str) -> HeaderValue {

@@ -7,6 +7,7 @@
 //! Ports are reserved across processes ([`Port`]), everything started is stopped on drop, and
 //! whatever is waited for is polled with a deadline ([`eventually`]).
 
+mod async_server;
 mod authority;
 mod census;
 mod client;
@@ -15,6 +16,7 @@ mod gate;
 mod gateway;
 mod grpc;
 mod grpc_health;
+mod http2_gate;
 mod httpbin;
 mod openssl;
 mod origin;
@@ -41,6 +43,7 @@ pub use gate::Gate;
 pub use gateway::Gateway;
 pub use grpc::{GrpcOrigin, GrpcReply, call_grpc};
 pub use grpc_health::GrpcHealth;
+pub use http2_gate::Http2Gate;
 pub use httpbin::Httpbin;
 pub use openssl::{Handshake, s_client};
 pub use origin::{After, Exchange, Origin};

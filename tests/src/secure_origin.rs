@@ -1,5 +1,6 @@
 //! An origin in TLS that remembers how it was met.
 
+use crate::async_server::AsyncServer;
 use crate::authority::{Authority, Certificate};
 use bytes::Bytes;
 use http::{Request, Response};
@@ -12,10 +13,8 @@ use rustls::crypto::ring::default_provider;
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 use std::convert::Infallible;
-use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::runtime::Runtime;
+use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
@@ -40,16 +39,14 @@ pub struct Visit {
 /// A server in TLS on loopback that answers 200 with its name, in HTTP/1.1 or HTTP/2 as is agreed on.
 #[derive(Debug)]
 pub struct SecureOrigin {
-    address: SocketAddr,
+    server: AsyncServer,
     shared: Arc<Shared>,
-    runtime: Option<Runtime>,
 }
 
 #[derive(Debug)]
 struct Shared {
     name: &'static str,
     visits: Mutex<Vec<Visit>>,
-    connections: Mutex<usize>,
     config: Mutex<Arc<ServerConfig>>,
 }
 
@@ -65,36 +62,29 @@ impl SecureOrigin {
     }
 
     fn with(name: &'static str, config: ServerConfig) -> Self {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_all()
-            .build()
-            .expect("a runtime");
-        let listener = runtime.block_on(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)));
-        let listener = listener.expect("a port to listen on");
-        let address = listener.local_addr();
         let shared = Arc::new(Shared {
             name,
             visits: Mutex::default(),
-            connections: Mutex::default(),
             config: Mutex::new(Arc::new(config)),
         });
-        runtime.spawn(accept(listener, Arc::clone(&shared)));
-        Self {
-            address: address.expect("a bound socket has an address"),
-            shared,
-            runtime: Some(runtime),
-        }
+        let server = AsyncServer::start({
+            let shared = Arc::clone(&shared);
+            move |stream, number| {
+                let config = lock(&shared.config).clone();
+                serve(stream, config, number, Arc::clone(&shared))
+            }
+        });
+        Self { server, shared }
     }
 
     /// The port it listens on.
     pub fn port(&self) -> u16 {
-        self.address.port()
+        self.server.port()
     }
 
     /// How many connections came in, whether their handshakes ended well or not.
     pub fn connections(&self) -> usize {
-        *lock(&self.shared.connections)
+        self.server.connections()
     }
 
     /// The first few thousand requests.
@@ -115,27 +105,6 @@ impl SecureOrigin {
     /// From the next connection on it shows this certificate.
     pub fn show(&self, certificate: &Certificate) {
         *lock(&self.shared.config) = Arc::new(config(certificate, None));
-    }
-}
-
-impl Drop for SecureOrigin {
-    fn drop(&mut self) {
-        if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
-        }
-    }
-}
-
-async fn accept(listener: TcpListener, shared: Arc<Shared>) {
-    while let Ok((stream, _)) = listener.accept().await {
-        let _ = stream.set_nodelay(true);
-        let number = {
-            let mut connections = lock(&shared.connections);
-            *connections += 1;
-            *connections - 1
-        };
-        let config = lock(&shared.config).clone();
-        tokio::spawn(serve(stream, config, number, Arc::clone(&shared)));
     }
 }
 

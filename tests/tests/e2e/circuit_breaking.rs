@@ -1,8 +1,8 @@
 //! The limits of connection pools: what waits, what is refused, and what is not hurt.
 
-use crate::{SHOP, TO_SHOP, plain_tcp, shop, shop_with};
+use crate::{SHOP, TO_SHOP, shop, shop_with, tcp_with};
 use e2e::{
-    Connection, Gate, Gateway, Load, Origin, Place, Request, Response, Setup, TcpOrigin,
+    Connection, Gate, Gateway, Http2Gate, Load, Origin, Place, Request, Response, Setup, TcpOrigin,
     destination_rule, eventually, poll_for, seed, service, service_at, service_entry,
     virtual_service,
 };
@@ -41,6 +41,21 @@ fn ask(gateway: &Gateway, host: &str, path: &str) -> Connection {
 #[track_caller]
 fn answer(connection: &mut Connection) -> Response {
     connection.read_response("GET").expect("an answer")
+}
+
+/// Lets all of these be answered, and wants 200 of each.
+#[track_caller]
+fn let_through<'a>(gate: &Gate, held: impl IntoIterator<Item = &'a mut Connection>) {
+    let held: Vec<_> = held.into_iter().collect();
+    held.iter().for_each(|_| gate.open());
+    for connection in held {
+        assert_eq!(answer(connection).status, 200);
+    }
+}
+
+/// A policy that allows so many connections.
+fn max_connections(count: u32) -> String {
+    format!("trafficPolicy: {{connectionPool: {{tcp: {{maxConnections: {count}}}}}}}\n")
 }
 
 fn is_overflow(response: &Response) -> bool {
@@ -116,14 +131,10 @@ fn an_overflow_keeps_the_client_s_connection_and_is_logged_as_uo() {
     }
 
     // The one that waited comes before this one, which is served by the same client's connection.
-    for connection in [&mut served, &mut waiting] {
-        gate.open();
-        assert_eq!(answer(connection).status, 200);
-    }
+    let_through(&gate, [&mut served, &mut waiting]);
     let request = Request::get(HTTPBIN, "/status/after").bytes();
     client.write(&request).expect("the request is sent");
-    gate.open();
-    assert_eq!(answer(&mut client).status, 200);
+    let_through(&gate, [&mut client]);
 }
 
 /// As the page has it: real load, of which some passes and the rest is refused.
@@ -190,8 +201,7 @@ trafficPolicy:
 #[test]
 fn idle_connections_are_reused_within_the_limit() {
     let origin = Origin::named("shop");
-    let policy = "trafficPolicy: {connectionPool: {tcp: {maxConnections: 1}}}\n";
-    let gateway = shop_with(policy, &[origin.port()]).start();
+    let gateway = shop_with(&max_connections(1), &[origin.port()]).start();
     for _ in 0..20 {
         assert_eq!(gateway.get(SHOP, "/").status, 200);
     }
@@ -228,10 +238,7 @@ fn a_subset_is_limited_and_the_rest_of_its_host_is_not() {
     (0..3).for_each(|_| gate.wait_for_request());
     assert_eq!(gate.origin().open_connections(), 103);
 
-    (0..108).for_each(|_| gate.open());
-    for connection in limited.iter_mut().chain(&mut others) {
-        assert_eq!(answer(connection).status, 200);
-    }
+    let_through(&gate, limited.iter_mut().chain(&mut others));
     assert_eq!(gate.origin().peak_connections(), 103);
 }
 
@@ -246,13 +253,9 @@ fn requests_at_one_time_are_limited() {
     assert!(is_overflow(&gateway.get(SHOP, "/third")));
     assert_eq!(gateway.logged("/third")["response_flags"], "UO");
     wait_for_overflows(&gateway, SHOP_CLUSTER, "requests", 1);
-    (0..2).for_each(|_| gate.open());
-    for connection in &mut held {
-        assert_eq!(answer(connection).status, 200);
-    }
+    let_through(&gate, &mut held);
     let mut next = ask(&gateway, SHOP, "/next");
-    gate.open();
-    assert_eq!(answer(&mut next).status, 200);
+    let_through(&gate, [&mut next]);
 }
 
 #[test]
@@ -264,9 +267,8 @@ fn who_waits_waits_no_longer_than_its_route_allows() {
   route: [{destination: {host: shop}}]
 - route: [{destination: {host: shop}}]
 ";
-    let policy = "trafficPolicy: {connectionPool: {tcp: {maxConnections: 1}}}\n";
     let gateway = shop(rules, &[("shop", &[gate.port()])])
-        .file("policy.yaml", destination_rule("shop", policy))
+        .file("policy.yaml", destination_rule("shop", &max_connections(1)))
         .start();
     let mut held = ask(&gateway, SHOP, "/held");
     gate.wait_for_request();
@@ -280,8 +282,7 @@ fn who_waits_waits_no_longer_than_its_route_allows() {
     assert_eq!(gateway.logged("/short")["response_flags"], "UT");
     // It took its place in the queue with it.
     wait_for_usage(&gateway, SHOP_CLUSTER, "rq_pending", 0);
-    gate.open();
-    assert_eq!(answer(&mut held).status, 200);
+    let_through(&gate, [&mut held]);
     assert_eq!(gate.origin().hits(), 1);
 }
 
@@ -297,10 +298,7 @@ fn who_leaves_while_waiting_makes_room() {
     drop(impatient);
     wait_for_usage(&gateway, HTTPBIN_CLUSTER, "rq_pending", 0);
     let mut next = ask(&gateway, HTTPBIN, "/delay/next");
-    for connection in [&mut held, &mut next] {
-        gate.open();
-        assert_eq!(answer(connection).status, 200);
-    }
+    let_through(&gate, [&mut held, &mut next]);
     assert_eq!(gate.origin().hits(), 2);
 }
 
@@ -312,10 +310,9 @@ fn a_full_cluster_hurts_no_other() {
   route: [{destination: {host: other}}]
 - route: [{destination: {host: shop}}]
 ";
-    let policy = "trafficPolicy: {connectionPool: {tcp: {maxConnections: 1}}}\n";
     let services: [(&str, &[u16]); 2] = [("shop", &[gate.port()]), ("other", &[other.port()])];
     let gateway = shop(rules, &services)
-        .file("policy.yaml", destination_rule("shop", policy))
+        .file("policy.yaml", destination_rule("shop", &max_connections(1)))
         .start();
     let mut full: Vec<_> = (0..20).map(|_| ask(&gateway, SHOP, "/full")).collect();
     gate.wait_for_request();
@@ -323,52 +320,56 @@ fn a_full_cluster_hurts_no_other() {
     for _ in 0..20 {
         assert_eq!(gateway.get(SHOP, "/other").text(), "other");
     }
-    (0..20).for_each(|_| gate.open());
-    for connection in &mut full {
-        assert_eq!(answer(connection).status, 200);
-    }
+    let_through(&gate, &mut full);
 }
 
 /// Who waits is not forgotten when the limit changes, and the new limit holds.
 #[test]
 fn a_limit_can_be_raised_while_requests_wait() {
     let gate = Gate::new();
-    let limit = |connections: u32| {
-        let pool = format!("{{tcp: {{maxConnections: {connections}}}}}");
-        destination_rule(
-            "shop",
-            &format!("trafficPolicy: {{connectionPool: {pool}}}\n"),
-        )
-    };
-    let gateway = shop(TO_SHOP, &[("shop", &[gate.port()])])
-        .file("policy.yaml", limit(1))
-        .start();
+    let gateway = shop_with(&max_connections(1), &[gate.port()]).start();
     let mut asked: Vec<_> = (0..3).map(|_| ask(&gateway, SHOP, "/")).collect();
     gate.wait_for_request();
     wait_for_usage(&gateway, SHOP_CLUSTER, "rq_pending", 2);
-    gateway.write("policy.yaml", limit(3));
+    gateway.write("policy.yaml", destination_rule("shop", &max_connections(3)));
     gate.wait_for_request();
     gate.wait_for_request();
-    (0..3).for_each(|_| gate.open());
-    for connection in &mut asked {
-        assert_eq!(answer(connection).status, 200);
+    let_through(&gate, &mut asked);
+}
+
+#[test]
+fn a_connection_of_http2_carries_as_many_streams_as_it_may_and_the_rest_go_on_others() {
+    let gate = Http2Gate::new();
+    let pool = "{http: {h2UpgradePolicy: UPGRADE, maxConcurrentStreams: 3}}";
+    let policy = format!("trafficPolicy: {{connectionPool: {pool}}}\n");
+    let gateway = shop_with(&policy, &[gate.port()]).start();
+    let wait_for = |count: usize| {
+        eventually(&format!("{count} requests wait"), || {
+            gate.waiting().iter().sum::<usize>() == count
+        });
+    };
+    let mut held = Vec::new();
+    for count in 1..=7 {
+        held.push(ask(&gateway, SHOP, "/one-by-one"));
+        wait_for(count);
     }
+    assert_eq!(gate.waiting(), [3, 3, 1]);
+
+    held.extend((0..20).map(|_| ask(&gateway, SHOP, "/at-once")));
+    wait_for(27);
+    gate.open(27);
+    for connection in &mut held {
+        assert_eq!(answer(connection).text(), "finished");
+    }
+    assert_eq!(gate.peak_streams(), 3);
 }
 
 #[test]
 fn a_tcp_connection_too_many_is_closed() {
     let origin = TcpOrigin::echo();
-    let policy = "trafficPolicy: {connectionPool: {tcp: {maxConnections: 1}}}\n";
-    let gateway = plain_tcp(&[origin.port()])
-        .file("policy.yaml", destination_rule("shop", policy))
-        .start();
-    let echo = |connection: &mut Connection| {
-        connection.write(b"hello").expect("the bytes are sent");
-        let mut back = [0; 5];
-        connection.read_exact(&mut back).map(|()| back)
-    };
+    let gateway = tcp_with(&max_connections(1), &[origin.port()]).start();
     let mut first = Connection::open(gateway.bound(9000));
-    assert_eq!(&echo(&mut first).expect("an echo"), b"hello");
+    assert_eq!(first.echo(b"hello").expect("an echo"), b"hello");
 
     let mut second = Connection::open(gateway.bound(9000));
     assert_eq!(second.read_to_end(), b"");
@@ -380,12 +381,12 @@ fn a_tcp_connection_too_many_is_closed() {
     });
     let cluster = "outbound|7000||shop.default.svc.cluster.local";
     wait_for_overflows(&gateway, cluster, "connections", 1);
-    assert_eq!(&echo(&mut first).expect("an echo"), b"hello");
+    assert_eq!(first.echo(b"hello").expect("an echo"), b"hello");
 
     drop(first);
     wait_for_usage(&gateway, cluster, "cx_open", 0);
     let mut third = Connection::open(gateway.bound(9000));
-    assert_eq!(&echo(&mut third).expect("an echo"), b"hello");
+    assert_eq!(third.echo(b"hello").expect("an echo"), b"hello");
     assert_eq!(origin.connections(), 2);
 }
 
@@ -411,9 +412,6 @@ fn the_clusters_page_shows_limits_and_who_uses_them() {
     ] {
         assert_eq!(endpoint[key], want, "{key} in {endpoint}");
     }
-    for connection in [&mut held, &mut waiting] {
-        gate.open();
-        assert_eq!(answer(connection).status, 200);
-    }
+    let_through(&gate, [&mut held, &mut waiting]);
     wait_for_usage(&gateway, HTTPBIN_CLUSTER, "cx_open", 0);
 }

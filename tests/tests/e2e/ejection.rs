@@ -1,14 +1,15 @@
 //! Endpoints that fail are taken out of rotation, and come back.
 
-use crate::{SHOP, TO_SHOP, shop, shop_with};
+use crate::{SHOP, TO_SHOP, shop, shop_with, tcp_with};
 use e2e::{
-    Gateway, Httpbin, Origin, PATIENCE, Port, Switch, destination_rule, eventually, poll_for, seed,
-    service, virtual_service,
+    Connection, Gateway, Httpbin, Origin, PATIENCE, Port, Switch, TcpOrigin, destination_rule,
+    eventually, poll_for, seed, service, virtual_service,
 };
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 const CLUSTER: &str = "outbound|8000||shop.default.svc.cluster.local";
+const TCP_CLUSTER: &str = "outbound|7000||shop.default.svc.cluster.local";
 const BASE: Duration = Duration::from_millis(500);
 
 /// In turn, so that nobody is left out by chance.
@@ -23,6 +24,13 @@ fn policy(detection: &str) -> String {
 /// For as long as any test.
 fn lasting(detection: &str) -> String {
     policy(&format!("baseEjectionTime: 300s, {detection}"))
+}
+
+/// Two origins, in turn: one is well, the other answers with this status.
+fn beside_a_good_one(status: u16, policy: &str) -> (Switch, Switch, Gateway) {
+    let (good, bad) = (Switch::new("good"), Switch::answering("bad", status));
+    let gateway = shop_with(policy, &[good.port(), bad.port()]).start();
+    (good, bad, gateway)
 }
 
 /// Sends requests until one more has reached this origin.
@@ -48,13 +56,40 @@ fn until_ejected(gateway: &Gateway, count: u32) {
 }
 
 fn ejected(gateway: &Gateway) -> f64 {
-    let labels = [("cluster", CLUSTER)];
+    ejected_of(gateway, CLUSTER)
+}
+
+fn ejected_of(gateway: &Gateway, cluster: &str) -> f64 {
+    let labels = [("cluster", cluster)];
     gateway.metrics().sum("tidegate_ejected_endpoints", &labels)
 }
 
 fn ejections(gateway: &Gateway, cause: &str) -> f64 {
-    let labels = [("cluster", CLUSTER), ("cause", cause)];
+    ejections_of(gateway, CLUSTER, cause)
+}
+
+fn ejections_of(gateway: &Gateway, cluster: &str, cause: &str) -> f64 {
+    let labels = [("cluster", cluster), ("cause", cause)];
     gateway.metrics().sum("tidegate_ejections_total", &labels)
+}
+
+/// Connections to upstreams that were refused.
+fn refused(gateway: &Gateway) -> f64 {
+    let name = "tidegate_upstream_connect_failures_total";
+    gateway.metrics().sum(name, &[])
+}
+
+/// Whether the page of clusters has this endpoint as ejected.
+#[track_caller]
+fn is_shown_as_ejected(gateway: &Gateway, cluster: &str, port: u16) -> bool {
+    let cluster = gateway.cluster(cluster);
+    let address = format!("127.0.0.1:{port}");
+    let mut endpoints = cluster["endpoints"].as_array().into_iter().flatten();
+    let endpoint = endpoints.find(|endpoint| endpoint["address"] == address.as_str());
+    let endpoint = endpoint.expect("it is there");
+    let ejected = endpoint["ejected"] == true;
+    assert_eq!(endpoint["in_rotation"], !ejected, "{endpoint}");
+    ejected
 }
 
 fn statuses(gateway: &Gateway, count: usize) -> BTreeSet<u16> {
@@ -63,9 +98,8 @@ fn statuses(gateway: &Gateway, count: usize) -> BTreeSet<u16> {
 
 #[test]
 fn who_fails_in_a_row_gets_nothing_for_the_base_time_and_then_returns() {
-    let (good, bad) = (Switch::new("good"), Switch::answering("bad", 500));
     let policy = policy("consecutive5xxErrors: 3, baseEjectionTime: 500ms");
-    let gateway = shop_with(&policy, &[good.port(), bad.port()]).start();
+    let (_good, bad, gateway) = beside_a_good_one(500, &policy);
     let first = Instant::now();
     (0..3).for_each(|_| drop(until_hit(&gateway, &bad)));
     bad.set(200);
@@ -80,9 +114,8 @@ fn who_fails_in_a_row_gets_nothing_for_the_base_time_and_then_returns() {
 
 #[test]
 fn the_second_time_lasts_longer() {
-    let (good, bad) = (Switch::new("good"), Switch::answering("bad", 503));
     let policy = policy("consecutive5xxErrors: 1, baseEjectionTime: 500ms");
-    let gateway = shop_with(&policy, &[good.port(), bad.port()]).start();
+    let (_good, bad, gateway) = beside_a_good_one(503, &policy);
     until_hit(&gateway, &bad);
     // It comes back, fails at once, and is out for twice the time.
     until_hit(&gateway, &bad);
@@ -195,13 +228,9 @@ fn connections_that_cannot_be_made_count_as_errors() {
     let gateway = shop_with(&policy, &[good.port(), dead.number()]).start();
     until_ejected(&gateway, 1);
     assert_eq!(ejections(&gateway, "consecutive_5xx"), 1.0);
-    let failures = |gateway: &Gateway| {
-        let name = "tidegate_upstream_connect_failures_total";
-        gateway.metrics().sum(name, &[])
-    };
-    let before = failures(&gateway);
+    let before = refused(&gateway);
     assert_eq!(statuses(&gateway, 30), [200].into());
-    assert_eq!(failures(&gateway), before, "it is still tried");
+    assert_eq!(refused(&gateway), before, "it is still tried");
 }
 
 #[test]
@@ -224,11 +253,40 @@ fn connections_that_cannot_be_made_are_counted_apart_when_asked_for() {
     assert_eq!(ejected(&gateway), 1.0);
 }
 
+/// A connection of TCP is all that there is to judge by. Clients never notice: another endpoint is tried.
+#[test]
+fn a_tcp_endpoint_that_refuses_is_ejected() {
+    let cases = [
+        ("consecutive5xxErrors: 3", "consecutive_5xx"),
+        (
+            "splitExternalLocalOriginErrors: true, consecutiveLocalOriginFailures: 3, \
+             consecutive5xxErrors: 0",
+            "consecutive_local_origin_failure",
+        ),
+    ];
+    for (detection, cause) in cases {
+        let (good, dead) = (TcpOrigin::named("good"), Port::reserve());
+        let gateway = tcp_with(&lasting(detection), &[good.port(), dead.number()]).start();
+        let connect = || {
+            let mut connection = Connection::open(gateway.bound(9000));
+            assert_eq!(connection.read_to_end(), b"good", "{cause}");
+        };
+        eventually("it is ejected", || {
+            connect();
+            ejected_of(&gateway, TCP_CLUSTER) == 1.0
+        });
+        assert_eq!(ejections_of(&gateway, TCP_CLUSTER, cause), 1.0, "{cause}");
+        assert_eq!(refused(&gateway), 3.0, "{cause}");
+        assert!(is_shown_as_ejected(&gateway, TCP_CLUSTER, dead.number()));
+        (0..20).for_each(|_| connect());
+        assert_eq!(refused(&gateway), 3.0, "{cause}: it is still tried");
+    }
+}
+
 #[test]
 fn gateway_errors_are_502_503_and_504() {
-    let (good, bad) = (Switch::new("good"), Switch::answering("bad", 500));
     let policy = lasting("consecutiveGatewayErrors: 2, consecutive5xxErrors: 0");
-    let gateway = shop_with(&policy, &[good.port(), bad.port()]).start();
+    let (_good, bad, gateway) = beside_a_good_one(500, &policy);
     (0..10).for_each(|_| drop(until_hit(&gateway, &bad)));
     assert_eq!(ejected(&gateway), 0.0, "500 is none");
     bad.set(504);
@@ -240,9 +298,8 @@ fn gateway_errors_are_502_503_and_504() {
 
 #[test]
 fn other_statuses_can_be_errors() {
-    let (good, bad) = (Switch::new("good"), Switch::answering("bad", 500));
     let policy = lasting("consecutive5xxErrors: 2, outlierDetectionHttpErrorCodes: [429]");
-    let gateway = shop_with(&policy, &[good.port(), bad.port()]).start();
+    let (_good, bad, gateway) = beside_a_good_one(500, &policy);
     (0..10).for_each(|_| drop(until_hit(&gateway, &bad)));
     assert_eq!(ejected(&gateway), 0.0, "500 is none now");
     bad.set(429);
@@ -262,9 +319,8 @@ fn in_a_panic_all_are_used() {
 
 #[test]
 fn without_outlier_detection_nobody_is_ejected() {
-    let (good, bad) = (Switch::new("good"), Switch::answering("bad", 500));
     let policy = "trafficPolicy: {loadBalancer: {simple: ROUND_ROBIN}}\n";
-    let gateway = shop_with(policy, &[good.port(), bad.port()]).start();
+    let (_good, bad, gateway) = beside_a_good_one(500, policy);
     statuses(&gateway, 40);
     assert!((15..=25).contains(&bad.hits()), "{} of 40", bad.hits());
     assert_eq!(ejected(&gateway), 0.0);
@@ -273,10 +329,9 @@ fn without_outlier_detection_nobody_is_ejected() {
 /// Who is ejected is kept apart from what is configured.
 #[test]
 fn a_change_of_rules_and_endpoints_lets_nobody_back_in() {
-    let (good, bad) = (Switch::new("good"), Switch::answering("bad", 500));
-    let late = Switch::new("late");
     let policy = lasting("consecutive5xxErrors: 2");
-    let gateway = shop_with(&policy, &[good.port(), bad.port()]).start();
+    let (good, bad, gateway) = beside_a_good_one(500, &policy);
+    let late = Switch::new("late");
     until_ejected(&gateway, 1);
     let rules = format!("{TO_SHOP}  headers: {{response: {{set: {{x-revision: '2'}}}}}}\n");
     gateway.write("shop.yaml", virtual_service("shop", SHOP, &rules));
@@ -298,21 +353,11 @@ fn a_change_of_rules_and_endpoints_lets_nobody_back_in() {
 
 #[test]
 fn the_clusters_page_tells_who_is_out() {
-    let (good, bad) = (Switch::new("good"), Switch::answering("bad", 500));
     let policy = lasting("consecutive5xxErrors: 2");
-    let gateway = shop_with(&policy, &[good.port(), bad.port()]).start();
+    let (good, bad, gateway) = beside_a_good_one(500, &policy);
     until_ejected(&gateway, 1);
-    let cluster = gateway.cluster(CLUSTER);
-    let endpoints = cluster["endpoints"].as_array().expect("a list");
-    for origin in [&good, &bad] {
-        let is_bad = origin.port() == bad.port();
-        let endpoint = endpoints
-            .iter()
-            .find(|endpoint| endpoint["address"] == origin.address().as_str());
-        let endpoint = endpoint.expect("it is there");
-        assert_eq!(endpoint["ejected"], is_bad, "{endpoint}");
-        assert_eq!(endpoint["in_rotation"], !is_bad, "{endpoint}");
-    }
+    assert!(is_shown_as_ejected(&gateway, CLUSTER, bad.port()));
+    assert!(!is_shown_as_ejected(&gateway, CLUSTER, good.port()));
 }
 
 /// One error in two services that share an endpoint is not two.

@@ -213,6 +213,37 @@ fn labels_can_come_before_places() {
     until_from(&gateway, "gold");
 }
 
+/// Those that are near answer nothing but 503. The outlier detection, which ejects nobody, is there for places to
+/// count at all.
+#[test]
+fn a_retry_leaves_the_place_that_failed_only_if_the_rule_says_so() {
+    let cases = [
+        ("", 503, [40, 0]),
+        (", retryRemoteLocalities: false", 503, [40, 0]),
+        (", retryRemoteLocalities: true", 200, [20, 20]),
+    ];
+    let policy = "trafficPolicy: {outlierDetection: {consecutive5xxErrors: 0}}\n";
+    for (remote, status, hits) in cases {
+        let near = ["one", "other"].map(|name| Switch::answering(name, 503));
+        let far = Switch::new("far");
+        let places = [
+            Place::new(near[0].port(), "eu/a/1"),
+            Place::new(near[1].port(), "eu/a/1"),
+            Place::new(far.port(), "us/c/1"),
+        ];
+        let rules = format!(
+            "- retries: {{attempts: 1, retryOn: 5xx, backoff: 1ms{remote}}}\n  \
+               route: [{{destination: {{host: {HOST}}}}}]\n"
+        );
+        let gateway = at_eu_a_1(&places, policy)
+            .file("rules.yaml", virtual_service("zones", SHOP, &rules))
+            .start();
+        (0..20).for_each(|_| assert_eq!(gateway.get(SHOP, "/").status, status, "{remote}"));
+        let seen = [near[0].hits() + near[1].hits(), far.hits()];
+        assert_eq!(seen, hits, "{remote}");
+    }
+}
+
 /// As in a cluster whose Pods say where they are.
 #[test]
 fn pods_are_at_the_place_of_their_label() {

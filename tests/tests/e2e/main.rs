@@ -16,7 +16,6 @@ mod dns;
 mod ejection;
 mod faults;
 mod forwarding;
-mod health;
 mod health_checks;
 mod https;
 mod layers;
@@ -85,6 +84,11 @@ fn secure_shop(authority: &Authority, endpoints: &[u16]) -> Setup {
 /// [`plain_shop`] with a DestinationRule for its service: the fields of its `spec`.
 fn shop_with(policy: &str, endpoints: &[u16]) -> Setup {
     shop(TO_SHOP, &[("shop", endpoints)]).file("policy.yaml", destination_rule("shop", policy))
+}
+
+/// [`plain_tcp`] with a DestinationRule for its service: the fields of its `spec`.
+fn tcp_with(policy: &str, endpoints: &[u16]) -> Setup {
+    plain_tcp(endpoints).file("policy.yaml", destination_rule("shop", policy))
 }
 
 /// A TCP server on port 9000, all of it to the service `shop` with these endpoints, on port 7000.

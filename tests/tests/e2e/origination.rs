@@ -1,6 +1,6 @@
 //! TLS begun by the gateway: whom it trusts, what it asks for, what it shows.
 
-use crate::{SHOP, TO_SHOP, plain_tcp, shop};
+use crate::{SHOP, TO_SHOP, plain_tcp, shop, shop_with};
 use e2e::{
     Authority, Certificate, Connection, Gateway, Load, Place, Request, SecureOrigin, Setup,
     TcpOrigin, Visit, destination_rule, eventually, secret, service_entry, virtual_service,
@@ -26,6 +26,16 @@ fn with_client(setup: Setup, client: &Certificate) -> Setup {
     setup
         .beside("client.pem", &client.chain)
         .beside("client-key.pem", &client.key)
+}
+
+/// The Secret `to-shop`: what is shown, and who is trusted.
+fn to_shop(client: &Certificate, servers: &Authority) -> String {
+    let data = [
+        ("tls.crt", client.chain.as_str()),
+        ("tls.key", client.key.as_str()),
+        ("ca.crt", &servers.pem()),
+    ];
+    secret("to-shop", "generic", &data)
 }
 
 const SHOWING: &str = "mode: MUTUAL, clientCertificate: DIR/client.pem, \
@@ -192,18 +202,15 @@ fn the_mesh_s_identity_is_shown_with_the_mesh_s_name() {
 fn credentials_come_from_a_folder_or_a_secret() {
     let (servers, clients) = (Authority::new("servers"), Authority::new("clients"));
     let client = clients.issue(&["client.test"]);
-    let (root, tls) = (servers.pem(), "mode: MUTUAL, credentialName: to-shop");
-    let data = [
-        ("tls.crt", client.chain.as_str()),
-        ("tls.key", client.key.as_str()),
-        ("ca.crt", root.as_str()),
-    ];
+    let tls = "mode: MUTUAL, credentialName: to-shop";
     let from_folder = |setup: Setup| {
-        setup
-            .certificate("to-shop", &client)
-            .beside_certificate("to-shop", "ca.crt", &root)
+        setup.certificate("to-shop", &client).beside_certificate(
+            "to-shop",
+            "ca.crt",
+            &servers.pem(),
+        )
     };
-    let from_secret = |setup: Setup| setup.file("secret.yaml", secret("to-shop", "generic", &data));
+    let from_secret = |setup: Setup| setup.file("secret.yaml", to_shop(&client, &servers));
     let ways: [(&str, &dyn Fn(Setup) -> Setup); 2] =
         [("folder", &from_folder), ("Secret", &from_secret)];
     for (what, with_credential) in ways {
@@ -228,6 +235,33 @@ fn a_credential_that_is_missing_costs_its_own_cluster_only() {
     let data = data.each_ref().map(|(key, value)| (*key, value.as_str()));
     gateway.write("secret.yaml", secret("to-shop", "generic", &data));
     gateway.wait_for(SHOP, "/", 200, "secure");
+}
+
+/// What is missing is missing here: no endpoint is to blame, however little it takes to be ejected.
+#[test]
+fn a_credential_that_is_missing_ejects_nobody() {
+    let (servers, clients) = (Authority::new("servers"), Authority::new("clients"));
+    let client = clients.issue(&["client.test"]);
+    let certificate = servers.issue(&[SHOP]);
+    let origins = [(); 2].map(|()| SecureOrigin::asking("secure", &certificate, &clients));
+    let policy = "\
+trafficPolicy:
+  tls: {mode: MUTUAL, credentialName: to-shop}
+  outlierDetection: {consecutiveGatewayErrors: 1, baseEjectionTime: 300s, maxEjectionPercent: 100}
+";
+    let gateway = shop_with(policy, &origins.each_ref().map(SecureOrigin::port)).start();
+    for _ in 0..10 {
+        (origins.iter()).for_each(|origin| is_refused(&gateway, origin, "to-shop"));
+    }
+    let metrics = gateway.metrics();
+    assert_eq!(metrics.sum("tidegate_ejections_total", &[]), 0.0);
+
+    gateway.write("secret.yaml", to_shop(&client, &servers));
+    gateway.wait_for(SHOP, "/", 200, "secure");
+    (0..40).for_each(|_| is_served(&gateway));
+    for origin in &origins {
+        assert_eq!(origin.last_visit().shown, Some(client.der()));
+    }
 }
 
 #[test]
@@ -392,12 +426,8 @@ fn tcp_goes_out_in_tls() {
     let gateway = setup.file("policy.yaml", policy(&tls)).start();
     let mut connection = Connection::open(gateway.bound(9000));
     for text in ["in clear", "and back"] {
-        connection
-            .write(text.as_bytes())
-            .expect("the bytes are sent");
-        let mut back = vec![0; text.len()];
-        connection.read_exact(&mut back).expect("an echo");
-        assert_eq!(back, text.as_bytes());
+        let back = connection.echo(text.as_bytes());
+        assert_eq!(back.expect("an echo"), text.as_bytes());
     }
 
     // And to nobody who is not the one.

@@ -53,10 +53,7 @@ fn the_client_shakes_hands_with_the_origin_itself() {
     let sent = "x".repeat(1 << 20);
     let writer = sent.as_bytes().chunks(32 * 1024);
     for chunk in writer {
-        connection.write(chunk).expect("the bytes are sent");
-        let mut back = vec![0; chunk.len()];
-        connection.read_exact(&mut back).expect("an echo");
-        assert_eq!(back, chunk);
+        assert_eq!(connection.echo(chunk).expect("an echo"), chunk);
     }
     connection.say_goodbye().expect("the socket is there");
     eventually("the origin sees the end", || origin.open_connections() == 0);
@@ -282,10 +279,8 @@ fn a_connection_outlives_its_rule() {
     let mut connection = client.open(gateway.https()).expect("a handshake");
     gateway.remove("a.yaml");
     eventually("the rule is gone", || client.open(gateway.https()).is_err());
-    connection.write(b"still here").expect("the bytes are sent");
-    let mut back = [0; 10];
-    connection.read_exact(&mut back).expect("an echo");
-    assert_eq!(&back, b"still here");
+    let back = connection.echo(b"still here").expect("an echo");
+    assert_eq!(back, b"still here");
 }
 
 #[test]

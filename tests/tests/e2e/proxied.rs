@@ -1,6 +1,6 @@
 //! What goes before the first byte to an upstream, and how long a connection to one lasts.
 
-use crate::{SHOP, plain_tcp, shop, shop_with};
+use crate::{SHOP, shop, shop_with, tcp_with};
 use e2e::{
     Connection, Gateway, Load, Origin, PATIENCE, Request, TcpOrigin, destination_rule, eventually,
 };
@@ -113,9 +113,7 @@ fn a_tcp_upstream_is_told_so_as_well() {
     for (version, header) in [("V1", v1 as Header), ("V2", v2)] {
         let origin = TcpOrigin::echo();
         let policy = format!("trafficPolicy: {{proxyProtocol: {{version: {version}}}}}\n");
-        let gateway = plain_tcp(&[origin.port()])
-            .file("policy.yaml", destination_rule("shop", &policy))
-            .start();
+        let gateway = tcp_with(&policy, &[origin.port()]).start();
         let mut client = Connection::open(gateway.bound(9000));
         client.write(b"hello").expect("the bytes are sent");
         client.finish().expect("the socket is there");
@@ -168,9 +166,7 @@ fn tunnelled(proxy: u16, target: u16) -> Gateway {
     let policy = format!(
         "trafficPolicy: {{tunnel: {{protocol: CONNECT, targetHost: target.test, targetPort: {target}}}}}\n"
     );
-    plain_tcp(&[proxy])
-        .file("policy.yaml", destination_rule("shop", &policy))
-        .start()
+    tcp_with(&policy, &[proxy]).start()
 }
 
 #[test]
@@ -180,10 +176,8 @@ fn tcp_goes_through_a_forward_proxy() {
     let gateway = tunnelled(proxy.port(), target.port());
     let mut client = Connection::open(gateway.bound(9000));
     for text in ["through", "the tunnel"] {
-        client.write(text.as_bytes()).expect("the bytes are sent");
-        let mut back = vec![0; text.len()];
-        client.read_exact(&mut back).expect("an echo");
-        assert_eq!(back, text.as_bytes());
+        let back = client.echo(text.as_bytes());
+        assert_eq!(back.expect("an echo"), text.as_bytes());
     }
     client.finish().expect("the socket is there");
     assert_eq!(client.read_to_end(), b"");
@@ -242,8 +236,7 @@ fn connections_to_upstreams_are_renewed_after_their_longest_time() {
 fn lasts(client: &mut Connection, pause: Duration, limit: Duration) -> Duration {
     let started = Instant::now();
     while started.elapsed() < limit {
-        let mut byte = [0];
-        if client.write(b"x").is_err() || client.read_exact(&mut byte).is_err() {
+        if client.echo(b"x").is_err() {
             break;
         }
         // Traffic that is slow is what is tested.
@@ -256,9 +249,7 @@ fn lasts(client: &mut Connection, pause: Duration, limit: Duration) -> Duration 
 fn a_tcp_connection_ends_after_its_longest_time_however_busy_it_is() {
     let origin = TcpOrigin::echo();
     let policy = "trafficPolicy: {connectionPool: {tcp: {maxConnectionDuration: 400ms}}}\n";
-    let gateway = plain_tcp(&[origin.port()])
-        .file("policy.yaml", destination_rule("shop", policy))
-        .start();
+    let gateway = tcp_with(policy, &[origin.port()]).start();
     let opened = Instant::now();
     let mut client = Connection::open(gateway.bound(9000));
     let lasted = lasts(&mut client, Duration::from_millis(10), PATIENCE);
@@ -271,9 +262,7 @@ fn a_tcp_connection_ends_after_its_longest_time_however_busy_it_is() {
 fn a_tcp_connection_ends_when_nothing_moves_for_its_idle_time() {
     let origin = TcpOrigin::echo();
     let policy = "trafficPolicy: {connectionPool: {tcp: {idleTimeout: 500ms}}}\n";
-    let gateway = plain_tcp(&[origin.port()])
-        .file("policy.yaml", destination_rule("shop", policy))
-        .start();
+    let gateway = tcp_with(policy, &[origin.port()]).start();
     let mut busy = Connection::open(gateway.bound(9000));
     let opened = Instant::now();
     let mut silent = Connection::open(gateway.bound(9000));
@@ -291,9 +280,7 @@ fn a_tcp_connection_ends_when_nothing_moves_for_its_idle_time() {
 fn an_idle_time_of_zero_is_none() {
     let origin = TcpOrigin::echo();
     let zero = "trafficPolicy: {connectionPool: {tcp: {idleTimeout: 0s}}}\n";
-    let gateway = plain_tcp(&[origin.port()])
-        .file("policy.yaml", destination_rule("shop", zero))
-        .start();
+    let gateway = tcp_with(zero, &[origin.port()]).start();
     let mut client = Connection::open(gateway.bound(9000));
     assert!(!client.is_closed_within(Duration::from_millis(700)));
     let limit = Duration::from_millis(20);

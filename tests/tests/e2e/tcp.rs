@@ -42,12 +42,8 @@ fn bytes_go_both_ways() {
     let gateway = plain(&[("echo", &[origin.port()])], &to("echo")).start();
     let mut connection = Connection::open(gateway.bound(9000));
     for text in ["one", "two", "three"] {
-        connection
-            .write(text.as_bytes())
-            .expect("the bytes are sent");
-        let mut back = vec![0; text.len()];
-        connection.read_exact(&mut back).expect("an echo");
-        assert_eq!(back, text.as_bytes());
+        let back = connection.echo(text.as_bytes());
+        assert_eq!(back.expect("an echo"), text.as_bytes());
     }
     assert_eq!(origin.connections(), 1);
 }
@@ -199,18 +195,13 @@ fn tls_can_end_here_and_bytes_go_on() {
         };
         let mut connection = client.open(gateway.bound(9000)).expect("a handshake");
         assert!(connection.is_of(&certificate), "{mode}");
-        connection.write(b"select 1").expect("the bytes are sent");
-        let mut back = [0; 8];
-        connection.read_exact(&mut back).expect("an echo");
-        assert_eq!(&back, b"select 1", "{mode}");
+        let back = connection.echo(b"select 1").expect("an echo");
+        assert_eq!(back, b"select 1", "{mode}");
         connection.say_goodbye().expect("the socket is there");
         assert!(connection.read_to_end().is_empty());
         let before = origin.connections();
         let nobody = TlsClient::new(&authority, "db.test").open(gateway.bound(9000));
-        let echoed = nobody.and_then(|mut connection| {
-            connection.write(b"x")?;
-            connection.read_exact(&mut [0])
-        });
+        let echoed = nobody.and_then(|mut connection| connection.echo(b"x"));
         assert_eq!(echoed.is_ok(), mode == "SIMPLE", "{mode}: {echoed:?}");
         let reached = origin.connections() - before;
         assert_eq!(reached, usize::from(mode == "SIMPLE"), "{mode}");
@@ -224,10 +215,7 @@ fn a_connection_outlives_rule_and_listener() {
     let gateway = plain(&[("echo", &[origin.port()])], &to("echo")).start();
     let mut connection = Connection::open(gateway.bound(9000));
     let mut echo = |text: &[u8; 4]| {
-        connection.write(text).expect("the bytes are sent");
-        let mut back = [0; 4];
-        connection.read_exact(&mut back).expect("an echo");
-        assert_eq!(&back, text);
+        assert_eq!(connection.echo(text).expect("an echo"), text);
     };
     echo(b"one ");
     gateway.remove("tcp.yaml");
@@ -254,8 +242,7 @@ fn a_connection_on_which_nothing_moves_is_closed_in_the_end() {
     let opened = Instant::now();
     // Longer than the limit, with pauses that are so much shorter that a busy machine keeps within it.
     while opened.elapsed() < Duration::from_secs(4) {
-        connection.write(b"x").expect("the connection is open");
-        connection.read_exact(&mut [0]).expect("an echo");
+        connection.echo(b"x").expect("the connection is open");
         thread::sleep(Duration::from_millis(250));
     }
     assert!(connection.is_closed_within(e2e::PATIENCE), "still open");
@@ -278,8 +265,7 @@ fn istio_s_metrics_count_connections_and_bytes() {
     };
     for round in 1..=3 {
         let mut connection = Connection::open(gateway.bound(9000));
-        connection.write(b"12345").expect("the bytes are sent");
-        connection.read_exact(&mut [0; 5]).expect("an echo");
+        connection.echo(b"12345").expect("an echo");
         eventually("it is counted", || {
             count("connections_opened") == f64::from(round)
         });

@@ -1,7 +1,7 @@
 //! Upstreams that misbehave.
 
-use crate::{SHOP, plain_shop, shop};
-use e2e::{After, Origin, Port};
+use crate::{SHOP, plain_shop, shop, shop_with};
+use e2e::{After, Origin, Port, eventually, service};
 use std::collections::BTreeSet;
 
 #[test]
@@ -122,4 +122,29 @@ fn all_endpoints_of_a_service_are_used() {
     let gateway = plain_shop(&ports);
     let seen: BTreeSet<String> = (0..60).map(|_| gateway.get(SHOP, "/").text()).collect();
     assert_eq!(seen, ["a", "b", "c"].map(String::from).into());
+}
+
+/// The duration is longer than any test, so that the newcomer has the least part all the time: a tenth of the
+/// other's. In turn, because what is still in flight would decide as well otherwise.
+#[test]
+fn an_endpoint_that_joins_gets_little_while_it_warms_up() {
+    let cases = [
+        ("", 180..=220),
+        (", warmup: {duration: 24h}", 10..=80),
+        (", warmupDurationSecs: 24h", 10..=80),
+    ];
+    for (warmup, share) in cases {
+        let (old, new) = (Origin::named("old"), Origin::named("new"));
+        let balancing = format!("{{simple: ROUND_ROBIN{warmup}}}");
+        let policy = format!("trafficPolicy: {{loadBalancer: {balancing}}}\n");
+        let gateway = shop_with(&policy, &[old.port()]).start();
+        assert_eq!(gateway.get(SHOP, "/").text(), "old");
+        let both = service("shop", 8000, &[old.port(), new.port()]);
+        gateway.write("shop-service.yaml", both);
+        eventually("it has joined", || gateway.get(SHOP, "/").text() == "new");
+        let before = new.hits();
+        (0..400).for_each(|_| assert_eq!(gateway.get(SHOP, "/").status, 200));
+        let hits = new.hits() - before;
+        assert!(share.contains(&hits), "{balancing}: {hits} of 400");
+    }
 }

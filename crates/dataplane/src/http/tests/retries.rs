@@ -4,7 +4,8 @@ use super::client::{get, post};
 use super::eventually;
 use super::gateway::{Gateway, Rules, retries};
 use super::origin::{Act, Origin, ok, respond};
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 #[tokio::test]
 async fn a_503_is_retried_when_asked_for() {
@@ -81,6 +82,49 @@ async fn exhausted_connection_retries_say_so() {
             .contains("retried and the latest reset reason: remote connection failure")
     );
     gateway.logs(" 503 URX,UF ").await;
+}
+
+/// Once, and by the next attempt only. Either way there is as much room as the pause itself.
+#[tokio::test]
+async fn a_pause_that_an_answer_asks_for_is_made_once() {
+    let second = Duration::from_secs(1);
+    let came = Arc::new(Mutex::new(Vec::new()));
+    let origin = Origin::start({
+        let came = came.clone();
+        move |n| {
+            came.lock().unwrap().push(Instant::now());
+            match n {
+                0 => respond(429, "Retry-After: 1\r\n", ""),
+                1 => respond(429, "", ""),
+                _ => ok("at last"),
+            }
+        }
+    })
+    .await;
+    let gateway = Rules::to_with(&[origin.address], |action| action.retry = retries(2, "429"))
+        .start()
+        .await;
+    assert_eq!(gateway.get("/").await.body, "at last");
+    let came = came.lock().unwrap();
+    let pauses: Vec<_> = came.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    assert!((second..2 * second).contains(&pauses[0]), "{pauses:?}");
+    assert!(pauses[1] < second, "{pauses:?}");
+}
+
+#[tokio::test]
+async fn an_answer_that_asks_for_a_pause_beyond_the_timeout_is_passed_on() {
+    let origin = Origin::answering(respond(503, "Retry-After: 20\r\n", "later")).await;
+    let gateway = Rules::to_with(&[origin.address], |action| {
+        action.timeout = Some(Duration::from_secs(15));
+        action.retry = retries(2, "503");
+    })
+    .start()
+    .await;
+    let response = gateway.get("/").await;
+    assert_eq!(
+        (response.status(), response.body.as_str(), origin.hits()),
+        (503, "later", 1)
+    );
 }
 
 #[tokio::test]
@@ -269,7 +313,7 @@ async fn requests_in_flight_are_counted_at_their_endpoint_until_they_end() {
 }
 
 /// The counters of the only endpoint.
-fn state(gateway: &Gateway) -> std::sync::Arc<traffic::EndpointState> {
+fn state(gateway: &Gateway) -> Arc<traffic::EndpointState> {
     let snapshot = gateway.shared.snapshot();
     let cluster = snapshot.clusters.values().next().unwrap();
     cluster.endpoints.members()[0].state.clone()
