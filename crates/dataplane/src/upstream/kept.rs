@@ -1,4 +1,4 @@
-//! What outlives changes of a cluster: whose turn it is, limits, ejections, connections.
+//! What outlives changes of a cluster: limits, ejections, connections.
 
 use super::connections::{Connections, UNLIMITED};
 use super::peer::http2_streams;
@@ -6,12 +6,11 @@ use rules::UpstreamProtocol;
 use std::sync::Arc;
 use std::time::Instant;
 use telemetry::metrics::ClusterMetrics;
-use traffic::{Limits, LimitsPolicy, Outlier, OutlierPolicy, RetryBudget, Turn};
+use traffic::{Limits, LimitsPolicy, Outlier, OutlierPolicy, RetryBudget};
 
 /// What outlives changes of a cluster. The cluster before and the one after share it.
 #[derive(Debug)]
 pub(crate) struct Kept {
-    pub(crate) turn: Arc<Turn>,
     pub(crate) limits: Arc<Limits>,
     pub(crate) connections: Arc<Connections>,
     pub(crate) outlier: Outlier,
@@ -21,7 +20,6 @@ pub(crate) struct Kept {
 impl Kept {
     pub(super) fn new(cluster: &rules::Cluster, metrics: ClusterMetrics, now: Instant) -> Self {
         Self {
-            turn: Arc::new(Turn::starting_at(crate::http::roll(u32::MAX))),
             limits: Arc::new(Limits::new(limits(cluster))),
             connections: Arc::new(Connections::new(connections(cluster))),
             outlier: Outlier::new(outliers(cluster), now),
