@@ -140,7 +140,7 @@ impl Level {
             0 => 0,
             _ => {
                 let health = health(group.part.members.iter().copied(), available);
-                u64::from(group.part.weight) * percent(health, load)
+                u64::from(group.part.weight) * part_of_share(health, load)
             }
         };
         let shares: Vec<_> = groups.iter().map(share).collect();
@@ -152,15 +152,17 @@ impl Level {
     }
 }
 
-/// How much of its share a place gets, in percent: less when too few are in rotation there.
-fn percent(health: Health, load: Load) -> u64 {
+/// How much of its share a place gets, in parts per million: less when too few are in rotation there. In percent,
+/// who is alone among 141 would get nothing.
+fn part_of_share(health: Health, load: Load) -> u64 {
+    const WHOLE: u64 = 1_000_000;
     if load.panic {
-        return 100;
+        return WHOLE;
     }
-    (OVERPROVISIONING * health.available)
+    (WHOLE / 100 * OVERPROVISIONING * health.available)
         .checked_div(health.all)
         .unwrap_or(0)
-        .min(100)
+        .min(WHOLE)
 }
 
 impl Group {
