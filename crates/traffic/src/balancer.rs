@@ -1,7 +1,8 @@
 //! Which endpoint takes the next request.
 
+use crate::hash::second_hash;
 use crate::member::Member;
-use crate::rotation::{Group, Level, Rotation, Table};
+use crate::rotation::{Group, Level, Rotation};
 use crate::shares::{Shares, common_divisor};
 use crate::warmup::Warmup;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -171,9 +172,7 @@ impl<T> Draw<'_, T> {
             1 => 0,
             _ => self.part_of(&level.shares, dice),
         };
-        let group = &level.groups[group];
-        let position = self.in_group(group, dice)?;
-        group.members.get(position).copied()
+        self.in_group(&level.groups[group], dice)
     }
 
     /// Whose the request is, by its hash or by chance.
@@ -191,18 +190,32 @@ impl<T> Draw<'_, T> {
         if shares.total() == 0 {
             return None;
         }
-        let by_hash = self.hash.and_then(|hash| match &group.table {
-            Table::Ring(ring) => ring.owner(hash),
-            Table::Maglev(table) => table.owner(hash),
-            Table::None => None,
-        });
-        Some(by_hash.unwrap_or_else(|| match self.algorithm {
+        let by_hash = self.hash.and_then(|hash| self.by_hash(group, hash));
+        if by_hash.is_some() {
+            return by_hash;
+        }
+        let position = match self.algorithm {
             Algorithm::LeastRequest => self.less_busy_of_two(group, dice),
             Algorithm::RoundRobin => in_turn(shares, self.turn),
             Algorithm::Random | Algorithm::RingHash { .. } | Algorithm::Maglev { .. } => {
                 shares.at(dice(shares.total()))
             }
-        }))
+        };
+        group.members.get(position).copied()
+    }
+
+    /// Whose the hash is, of those in rotation. Where hardly anybody is, it is drawn by the hash itself: that takes
+    /// the same time whoever is out, but clients move whenever somebody comes back.
+    fn by_hash(&self, group: &Group, hash: u64) -> Option<usize> {
+        let all = &group.part.members;
+        let table = group.part.table.as_ref()?;
+        let takes_part = |position: usize| self.rotation.takes_part[all[position]];
+        if let Some(position) = table.owner(hash, takes_part) {
+            return all.get(position).copied();
+        }
+        let drawn = second_hash(&hash.to_le_bytes()) % u64::from(group.shares.total());
+        let position = group.shares.at(u32::try_from(drawn).unwrap_or(0));
+        group.members.get(position).copied()
     }
 
     fn less_busy_of_two(&self, group: &Group, dice: &mut impl FnMut(u32) -> u32) -> usize {

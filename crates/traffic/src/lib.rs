@@ -11,6 +11,7 @@
 mod balancer;
 mod endpoint;
 mod hash;
+mod layout;
 mod limits;
 mod maglev;
 mod member;
@@ -20,6 +21,7 @@ mod ring;
 mod rotation;
 mod set;
 mod shares;
+mod table;
 mod warmup;
 
 #[cfg(test)]

@@ -39,10 +39,11 @@ impl Maglev {
         Self(fill(&mut candidates, size))
     }
 
-    /// Whose the hash is.
-    pub(crate) fn owner(&self, hash: u64) -> Option<usize> {
-        let place = hash.checked_rem(self.0.len() as u64)?;
-        Some(self.0[place as usize] as usize)
+    /// Whose the places are, from the one of the hash once around.
+    pub(crate) fn owners_from(&self, hash: u64) -> impl Iterator<Item = usize> {
+        let place = hash.checked_rem(self.0.len() as u64).unwrap_or(0);
+        let (before, from) = self.0.split_at(place as usize);
+        from.iter().chain(before).map(|owner| *owner as usize)
     }
 }
 

@@ -54,6 +54,9 @@ pub(crate) fn loads(priorities: &[Health], panic_threshold: u8) -> Vec<Load> {
 
 /// The nearest takes what its health allows, the next takes of the rest.
 fn by_health(priorities: &[Health], total: u64) -> Vec<Load> {
+    if total == 0 {
+        return to_the_nearest(priorities);
+    }
     let mut left = 100;
     let mut loads: Vec<_> = priorities
         .iter()
@@ -72,6 +75,15 @@ fn by_health(priorities: &[Health], total: u64) -> Vec<Load> {
     // What rounding left over belongs to the first that gets anything.
     if let Some(first) = loads.iter_mut().find(|load| load.percent > 0) {
         first.percent += u32::try_from(left).unwrap_or(0);
+    }
+    loads
+}
+
+/// Where so few are left that all round to nothing, the nearest of whom there are any takes everything.
+fn to_the_nearest(priorities: &[Health]) -> Vec<Load> {
+    let mut loads = vec![Load::default(); priorities.len()];
+    if let Some(nearest) = priorities.iter().position(|one| one.available > 0) {
+        loads[nearest].percent = 100;
     }
     loads
 }
@@ -128,6 +140,17 @@ mod tests {
     fn without_anybody_nobody_gets_anything() {
         check(&[(0, 3)], 0, &[(0, false)]);
         check(&[(0, 0)], 50, &[(0, true)]);
+    }
+
+    #[test]
+    fn the_last_ones_of_many_take_what_there_is() {
+        check(&[(1, 1000)], 0, &[(100, false)]);
+        check(
+            &[(0, 1000), (1, 1000), (2, 1000)],
+            0,
+            &[(0, false), (100, false), (0, false)],
+        );
+        check(&[(1, 1000), (1000, 1000)], 0, &[(0, false), (100, false)]);
     }
 
     #[test]

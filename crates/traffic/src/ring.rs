@@ -29,11 +29,11 @@ impl Ring {
         Self(points.into())
     }
 
-    /// Whose the hash is.
-    pub(crate) fn owner(&self, hash: u64) -> Option<usize> {
+    /// Whose the points are, from the one of the hash once around.
+    pub(crate) fn owners_from(&self, hash: u64) -> impl Iterator<Item = usize> {
         let at = self.0.partition_point(|(point, _)| *point < hash);
-        let (_, owner) = self.0.get(at).or_else(|| self.0.first())?;
-        Some(*owner as usize)
+        let (before, from) = self.0.split_at(at);
+        from.iter().chain(before).map(|(_, owner)| *owner as usize)
     }
 }
 

@@ -1,12 +1,11 @@
 //! Who takes requests at the moment, and with what share. Immutable: a change of health makes a new one.
 
-use crate::maglev::Maglev;
+use crate::Balancing;
+use crate::layout::{Layout, Part, Priority};
 use crate::member::Member;
 use crate::priority::{Health, Load, OVERPROVISIONING, loads};
-use crate::ring::Ring;
 use crate::shares::Shares;
-use crate::{Algorithm, Balancing};
-use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Instant;
 
 /// Warming members have fractions of their weights: all weights are multiplied by this while there are any.
@@ -38,45 +37,31 @@ pub(crate) struct Level {
     pub(crate) shares: Shares,
 }
 
-/// Members that share a part of a priority's traffic.
+/// Those who take part of members that share a part of a priority's traffic.
 #[derive(Debug)]
 pub(crate) struct Group {
-    /// By index in the set.
+    /// All of them, with whose a hash is.
+    pub(crate) part: Arc<Part>,
+    /// Who takes part, by index in the set.
     pub(crate) members: Vec<usize>,
     pub(crate) shares: Shares,
-    pub(crate) table: Table,
-}
-
-/// How hashes are mapped to the members of a group.
-#[derive(Debug)]
-pub(crate) enum Table {
-    None,
-    Ring(Ring),
-    Maglev(Maglev),
 }
 
 impl Rotation {
-    pub(crate) fn new<T>(members: &[Member<T>], balancing: &Balancing, now: Instant) -> Self {
-        let available: Vec<_> = members
-            .iter()
-            .map(|member| member.state.is_available())
-            .collect();
-        Self::of(members, available, balancing, now)
-    }
-
-    fn of<T>(
+    pub(crate) fn new<T>(
         members: &[Member<T>],
-        available: Vec<bool>,
+        layout: &Layout,
         balancing: &Balancing,
         now: Instant,
     ) -> Self {
+        let available = members.iter().map(|member| member.state.is_available());
+        let available: Vec<_> = available.collect();
         let weights = Weights::new(members, balancing, now);
-        let priorities = by_priority(members);
-        let health: Vec<_> = priorities
-            .values()
-            .map(|members| health(members, &available))
-            .collect();
-        let loads = loads(&health, balancing.panic_threshold);
+        let priorities = &layout.priorities;
+        let health = priorities
+            .iter()
+            .map(|one| health(one.members(), &available));
+        let loads = loads(&health.collect::<Vec<_>>(), balancing.panic_threshold);
         let mut rotation = Self {
             takes_part: vec![false; members.len()],
             is_panicking: loads.iter().any(|load| load.panic),
@@ -84,10 +69,8 @@ impl Rotation {
             ..Self::default()
         };
         let mut percents = Vec::new();
-        for ((priority, indices), load) in priorities.iter().zip(loads) {
-            let level = Level::new(
-                *priority, indices, load, members, &available, &weights, balancing,
-            );
+        for (priority, load) in priorities.iter().zip(loads) {
+            let level = Level::new(priority, load, &available, &weights);
             if level.shares.total() == 0 {
                 continue;
             }
@@ -140,105 +123,58 @@ impl Weights {
     }
 }
 
-fn by_priority<T>(members: &[Member<T>]) -> BTreeMap<u32, Vec<usize>> {
-    let mut priorities: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
-    for (index, member) in members.iter().enumerate() {
-        let priority = member.place.priority;
-        priorities.entry(priority).or_default().push(index);
-    }
-    priorities
-}
-
-fn health(members: &[usize], available: &[bool]) -> Health {
-    Health {
-        all: members.len() as u64,
-        available: members.iter().filter(|index| available[**index]).count() as u64,
-    }
+fn health(members: impl Iterator<Item = usize>, available: &[bool]) -> Health {
+    members.fold(Health::default(), |health, index| Health {
+        all: health.all + 1,
+        available: health.available + u64::from(available[index]),
+    })
 }
 
 impl Level {
-    fn new<T>(
-        priority: u32,
-        indices: &[usize],
-        load: Load,
-        members: &[Member<T>],
-        available: &[bool],
-        weights: &Weights,
-        balancing: &Balancing,
-    ) -> Self {
-        let mut places: BTreeMap<Option<u32>, Vec<usize>> = BTreeMap::new();
-        for index in indices {
-            let locality = members[*index].place.locality;
-            let place = locality.map(|locality| locality.id);
-            places.entry(place).or_default().push(*index);
-        }
-        let mut groups = Vec::new();
-        let mut shares = Vec::new();
-        for all in places.into_values() {
-            let healthy = health(&all, available);
-            let taking = all
-                .iter()
-                .copied()
-                .filter(|index| load.panic || available[*index]);
-            let weight = |index: &usize| weights.weights[*index];
-            let own: Vec<_> = taking.clone().map(|index| weight(&index)).collect();
-            let locality = all.first().and_then(|index| members[*index].place.locality);
-            let share = locality.map_or(1, |locality| u64::from(locality.weight));
-            let empty = own.iter().all(|weight| *weight == 0);
-            shares.push(if empty {
-                0
-            } else {
-                share * part(healthy, load)
-            });
-            groups.push(Group::new(
-                taking.collect(),
-                &own,
-                members,
-                balancing.algorithm,
-            ));
-        }
+    fn new(priority: &Priority, load: Load, available: &[bool], weights: &Weights) -> Self {
+        let parts = priority.parts.iter();
+        let groups: Vec<_> = parts
+            .map(|part| Group::new(part, load, available, weights))
+            .collect();
+        let share = |group: &Group| match group.shares.total() {
+            0 => 0,
+            _ => {
+                let health = health(group.part.members.iter().copied(), available);
+                u64::from(group.part.weight) * part_of_share(health, load)
+            }
+        };
+        let shares: Vec<_> = groups.iter().map(share).collect();
         Self {
-            priority,
+            priority: priority.number,
             groups,
             shares: Shares::new(&shares),
         }
     }
 }
 
-/// How much of its share a place gets, in percent: less when too few are in rotation there.
-fn part(health: Health, load: Load) -> u64 {
+/// How much of its share a place gets, in parts per million: less when too few are in rotation there. In percent,
+/// who is alone among 141 would get nothing.
+fn part_of_share(health: Health, load: Load) -> u64 {
+    const WHOLE: u64 = 1_000_000;
     if load.panic {
-        return 100;
+        return WHOLE;
     }
-    (OVERPROVISIONING * health.available)
+    (WHOLE / 100 * OVERPROVISIONING * health.available)
         .checked_div(health.all)
         .unwrap_or(0)
-        .min(100)
+        .min(WHOLE)
 }
 
 impl Group {
-    fn new<T>(
-        indices: Vec<usize>,
-        weights: &[u64],
-        members: &[Member<T>],
-        algorithm: Algorithm,
-    ) -> Self {
-        let keys: Vec<&str> = indices.iter().map(|index| &*members[*index].key).collect();
-        let is_empty = weights.iter().all(|weight| *weight == 0);
-        let table = match algorithm {
-            _ if is_empty => Table::None,
-            Algorithm::RingHash { minimum_size } => {
-                Table::Ring(Ring::new(&keys, weights, minimum_size))
-            }
-            Algorithm::Maglev { table_size } => {
-                Table::Maglev(Maglev::new(&keys, weights, table_size))
-            }
-            Algorithm::LeastRequest | Algorithm::RoundRobin | Algorithm::Random => Table::None,
-        };
+    fn new(part: &Arc<Part>, load: Load, available: &[bool], weights: &Weights) -> Self {
+        let all = part.members.iter().copied();
+        let takes_part = |index: &usize| load.panic || available[*index];
+        let members: Vec<_> = all.filter(takes_part).collect();
+        let own = members.iter().map(|index| weights.weights[*index]);
         Self {
-            shares: Shares::new(weights),
-            members: indices,
-            table,
+            shares: Shares::new(&own.collect::<Vec<_>>()),
+            part: part.clone(),
+            members,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The endpoints of a cluster with who of them is in rotation.
 
+use crate::layout::Layout;
 use crate::member::Member;
 use crate::rotation::Rotation;
 use crate::{Balancing, Choice, Turn};
@@ -12,6 +13,7 @@ use std::time::Instant;
 #[derive(Debug)]
 pub struct EndpointSet<T> {
     members: Box<[Member<T>]>,
+    layout: Layout,
     balancing: Balancing,
     turn: Arc<Turn>,
     rotation: ArcSwap<Rotation>,
@@ -20,16 +22,34 @@ pub struct EndpointSet<T> {
 }
 
 impl<T> EndpointSet<T> {
-    /// Takes the members in this order. `turn` is that of the set before, if there was one.
+    /// Takes the members in this order.
     pub fn new(
         members: Vec<Member<T>>,
         balancing: Balancing,
         turn: Arc<Turn>,
         now: Instant,
     ) -> Self {
-        let rotation = Rotation::new(&members, &balancing, now);
+        let layout = Layout::new(&members, balancing.algorithm, None);
+        Self::of(members, layout, balancing, turn, now)
+    }
+
+    /// The set after this one. The round goes on, and hash tables are shared where their members are the same.
+    pub fn next(&self, members: Vec<Member<T>>, balancing: Balancing, now: Instant) -> Self {
+        let layout = Layout::new(&members, balancing.algorithm, Some(&self.layout));
+        Self::of(members, layout, balancing, self.turn.clone(), now)
+    }
+
+    fn of(
+        members: Vec<Member<T>>,
+        layout: Layout,
+        balancing: Balancing,
+        turn: Arc<Turn>,
+        now: Instant,
+    ) -> Self {
+        let rotation = Rotation::new(&members, &layout, &balancing, now);
         Self {
             members: members.into(),
+            layout,
             balancing,
             turn,
             rotation: ArcSwap::from_pointee(rotation),
@@ -43,14 +63,15 @@ impl<T> EndpointSet<T> {
     }
 
     /// Has the rotation follow the health of the members, and the time while some of them warm up. Costs a look at
-    /// each member when nothing changed.
+    /// each member when nothing changed, and a few more when something did: never a hash table, since a request may
+    /// be the one that notices a failure.
     pub fn refresh(&self, now: Instant) {
         let _one = self
             .refreshing
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         if !self.rotation.load().is_of(&self.members) {
-            let next = Rotation::new(&self.members, &self.balancing, now);
+            let next = Rotation::new(&self.members, &self.layout, &self.balancing, now);
             self.rotation.store(Arc::new(next));
         }
     }

@@ -159,8 +159,7 @@ impl World {
             state: backend.state.clone(),
         };
         let members = self.backends.iter().map(member).collect();
-        let turn = Arc::default();
-        self.set = Arc::new(EndpointSet::new(members, self.balancing, turn, self.time()));
+        self.set = Arc::new(self.set.next(members, self.balancing, self.time()));
     }
 
     fn step(&mut self) {

@@ -13,7 +13,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
 use telemetry::metrics::{Destination, Workload};
 use traffic::{
-    Algorithm, Balancing, Choice, EndpointSet, EndpointState, LocalityShare, Member, Place, Warmup,
+    Algorithm, Balancing, Choice, EndpointSet, EndpointState, LocalityShare, Member, Place, Turn,
+    Warmup,
 };
 
 /// A cluster of the table, ready to be dialled.
@@ -97,9 +98,8 @@ impl Cluster {
             Some(before) if before.labels == labels => before.labels_id,
             _ => next_labels_id(),
         };
-        let turn = kept.turn.clone();
         let built = Self {
-            endpoints: EndpointSet::new(members, balancing(definition), turn, around.now),
+            endpoints: endpoints(members, balancing(definition), before, around.now),
             name,
             labels,
             labels_id,
@@ -213,6 +213,22 @@ fn kept(
             around.metrics.cluster(name),
             around.now,
         )),
+    }
+}
+
+/// The round goes on where the one before was, and hash tables stay where they can.
+fn endpoints(
+    members: Vec<Member<Upstream>>,
+    balancing: Balancing,
+    before: Option<&Cluster>,
+    now: Instant,
+) -> EndpointSet<Upstream> {
+    match before {
+        Some(before) => before.endpoints.next(members, balancing, now),
+        None => {
+            let turn = Turn::starting_at(crate::http::roll(u32::MAX));
+            EndpointSet::new(members, balancing, Arc::new(turn), now)
+        }
     }
 }
 

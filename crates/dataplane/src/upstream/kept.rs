@@ -1,11 +1,11 @@
-//! What outlives changes of a cluster: whose turn it is, limits, ejections, connections.
+//! What outlives changes of a cluster: limits, ejections, connections.
 
 use super::connections::{Connections, UNLIMITED};
 use super::streams::Streams;
 use std::sync::Arc;
 use std::time::Instant;
 use telemetry::metrics::ClusterMetrics;
-use traffic::{Limits, LimitsPolicy, Outlier, OutlierPolicy, RetryBudget, Turn};
+use traffic::{Limits, LimitsPolicy, Outlier, OutlierPolicy, RetryBudget};
 
 /// The limit of a connection pool that held something back.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -45,7 +45,6 @@ impl Overflow {
 /// What outlives changes of a cluster. The cluster before and the one after share it.
 #[derive(Debug)]
 pub(crate) struct Kept {
-    pub(crate) turn: Arc<Turn>,
     pub(crate) limits: Arc<Limits>,
     pub(crate) connections: Arc<Connections>,
     pub(crate) streams: Arc<Streams>,
@@ -58,7 +57,6 @@ impl Kept {
         let limits = Arc::new(Limits::new(limits(cluster)));
         let connections = Arc::new(Connections::new(connections(cluster)));
         Self {
-            turn: Arc::new(Turn::starting_at(crate::http::roll(u32::MAX))),
             streams: Arc::new(Streams::new(limits.clone(), connections.clone())),
             limits,
             connections,

@@ -25,6 +25,12 @@ pub(super) struct NameSite<'s> {
     pub(super) at: At,
 }
 
+impl NameSite<'_> {
+    pub(super) fn warning(&self, code: &'static str, message: String) -> Diagnostic {
+        warning(self.meta, code, self.path.as_str(), self.at, message)
+    }
+}
+
 impl<'r> Workloads<'r> {
     /// The addresses of a name, as far as they are known. That it is wanted is noted, and what is wrong with it
     /// is told.
@@ -55,11 +61,5 @@ fn failed(name: &Hostname, answer: &NameAnswer, why: &str, site: &NameSite<'_>) 
         _ => "its last addresses stay in use",
     };
     let message = format!("{name} cannot be resolved: {why}; {meanwhile}");
-    warning(
-        site.meta,
-        "unresolved_name",
-        site.path.as_str(),
-        site.at,
-        message,
-    )
+    site.warning("unresolved_name", message)
 }

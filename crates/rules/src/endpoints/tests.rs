@@ -196,9 +196,8 @@ endpoints: [{ addresses: [web.example.com, other.example.com] }, { addresses: [g
     assert_eq!(unresolved[0].as_str(), "gone.example.com");
 }
 
-#[test]
-fn a_failure_is_told_of_the_object_that_names_the_host_and_goes_away() {
-    let text = "
+/// Its addresses are those of `api.test`.
+const NAMES: &str = "
 apiVersion: networking.istio.io/v1
 kind: ServiceEntry
 metadata: { name: names }
@@ -207,8 +206,11 @@ spec:
   ports: [{ number: 80, name: http, protocol: HTTP }]
   resolution: DNS
 ";
+
+#[test]
+fn a_failure_is_told_of_the_object_that_names_the_host_and_goes_away() {
     let mut compiler = Compiler::new(CompileOptions::default());
-    let resources = resources(text);
+    let resources = resources(NAMES);
     let mut told = |addresses: &[&str], failure: Option<&str>| {
         let answer = NameAnswer {
             addresses: addresses.iter().map(|one| one.parse().unwrap()).collect(),
@@ -281,17 +283,9 @@ spec:
 
 #[test]
 fn names_are_left_to_a_resolver_and_addresses_among_them_serve() {
-    let text = "
-apiVersion: networking.istio.io/v1
-kind: ServiceEntry
-metadata: { name: names }
-spec:
-  hosts: [api.test]
-  ports: [{ number: 80, name: http, protocol: HTTP }]
-  resolution: DNS
-  endpoints: [{ address: api.example.com }, { address: 192.0.2.1 }]
-";
-    check(text, "api.test", 80, &["192.0.2.1:80 1"]);
+    let endpoints = "  endpoints: [{ address: api.example.com }, { address: 192.0.2.1 }]";
+    let text = [NAMES, endpoints].concat();
+    check(&text, "api.test", 80, &["192.0.2.1:80 1"]);
 }
 
 /// A Service's target port by name is looked for among a WorkloadEntry's own ports, as in Istio.

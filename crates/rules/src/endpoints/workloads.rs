@@ -2,7 +2,7 @@
 
 use super::names::NameSite;
 use super::{Finding, Workloads, plain};
-use crate::compile::{ServiceView, warning};
+use crate::compile::ServiceView;
 use crate::{Endpoint, EndpointAddr};
 use model::{
     Diagnostic, Hostname, Labels, Resolution, ServiceEntry, ServiceEntryPort, Workload,
@@ -204,11 +204,5 @@ fn endpoint(workload: &Workload, address: EndpointAddr) -> Endpoint {
 
 fn is_wildcard(host: &str, site: &NameSite<'_>) -> Diagnostic {
     let message = format!("{host} is no name that can be resolved, so it has no endpoints yet");
-    warning(
-        site.meta,
-        "not_yet_resolved",
-        site.path.as_str(),
-        site.at,
-        message,
-    )
+    site.warning("not_yet_resolved", message)
 }

@@ -40,6 +40,14 @@ fn the_nearest_take_everything_as_long_as_they_can() {
 }
 
 #[test]
+fn the_last_one_of_many_is_selected() {
+    let set = of_priorities(&[0; 1000], 0);
+    let sick: Vec<_> = (0..999).collect();
+    sicken(&set, &sick);
+    assert_eq!(counts(&set, 100)[999], 100);
+}
+
+#[test]
 fn a_priority_without_weight_is_passed_over() {
     let mut members = members(&[0, 1]);
     members[1].place.priority = 1;
