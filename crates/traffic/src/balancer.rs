@@ -26,7 +26,8 @@ pub struct Balancing {
 /// How an endpoint is chosen among those that are alike.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Algorithm {
-    /// Two different ones are drawn by weight; the one with fewer requests in flight for its weight is taken.
+    /// Two different ones are drawn by weight; the first is taken unless the other had fewer requests in flight for its
+    /// weight even with this one.
     LeastRequest,
     /// In turn: of as many requests as the weights sum up to, each gets exactly its weight.
     RoundRobin,
@@ -60,18 +61,22 @@ pub struct Choice<'c> {
     pub leave_priority: bool,
 }
 
+/// Rounds that go on at the same time: a request that is tried again elsewhere must not use up a step here.
+const ROUNDS: usize = 16;
+
 /// Whose turn it is in a round. It survives changes of the configuration by cluster.
 #[derive(Debug, Default)]
-pub struct Turn(AtomicU64);
+pub struct Turn([AtomicU64; ROUNDS]);
 
 impl Turn {
-    /// A round that begins somewhere: a random start keeps many gateways from beginning at the same endpoint.
+    /// Rounds that begin somewhere: a random start keeps many gateways from beginning at the same endpoint.
     pub fn starting_at(position: u32) -> Self {
-        Self(AtomicU64::new(position.into()))
+        Self(std::array::from_fn(|_| AtomicU64::new(position.into())))
     }
 
-    fn next(&self) -> u64 {
-        self.0.fetch_add(1, Relaxed)
+    /// The next step of the round of a part. The first 16 parts have rounds of their own.
+    fn next(&self, part: usize) -> u64 {
+        self.0[part % ROUNDS].fetch_add(1, Relaxed)
     }
 }
 
@@ -196,7 +201,7 @@ impl<T> Draw<'_, T> {
         }
         let position = match self.algorithm {
             Algorithm::LeastRequest => self.less_busy_of_two(group, dice),
-            Algorithm::RoundRobin => in_turn(shares, self.turn),
+            Algorithm::RoundRobin => in_turn(shares, self.turn, group.part.number),
             Algorithm::Random | Algorithm::RingHash { .. } | Algorithm::Maglev { .. } => {
                 shares.at(dice(shares.total()))
             }
@@ -226,27 +231,29 @@ impl<T> Draw<'_, T> {
             return first;
         }
         let second = shares.at(past(shares, first, dice(rest)));
-        // Idle ones tie, and the first was drawn by weight: shares hold without load, and with it.
-        if self.load(group, second, first) < self.load(group, first, second) {
+        // The first was drawn by weight, and so shares hold as long as it stays: the other has to be better off with the
+        // request than the first is without. A light one that is idle would win every time otherwise.
+        let load_of_first = self.active(group, first) * u64::from(shares.share(second));
+        let load_of_second = (self.active(group, second) + 1) * u64::from(shares.share(first));
+        if load_of_second <= load_of_first {
             second
         } else {
             first
         }
     }
 
-    /// Requests in flight for the weight, multiplied by the other's weight so that nothing is divided.
-    fn load(&self, group: &Group, position: usize, other: usize) -> u64 {
-        let member = &self.members[group.members[position]];
-        u64::from(member.state.active()) * u64::from(group.shares.share(other))
+    /// Requests in flight.
+    fn active(&self, group: &Group, position: usize) -> u64 {
+        u64::from(self.members[group.members[position]].state.active())
     }
 }
 
 /// Walks the positions `0..total` with a stride that visits each once before any comes again, and spreads the
 /// visits to one member over the round. No lock, and exact over every whole round.
-fn in_turn(shares: &Shares, turn: &Turn) -> usize {
+fn in_turn(shares: &Shares, turn: &Turn, part: usize) -> usize {
     let total = u64::from(shares.total());
     let stride = if shares.is_even() { 1 } else { stride(total) };
-    let step = turn.next() % total;
+    let step = turn.next(part) % total;
     let position = step * stride % total;
     shares.at(u32::try_from(position).unwrap_or(0))
 }

@@ -23,6 +23,8 @@ pub(crate) struct Priority {
 /// Members that share a part of a priority's traffic.
 #[derive(Debug)]
 pub(crate) struct Part {
+    /// From 0, through all priorities.
+    pub(crate) number: usize,
     /// By index in the set.
     pub(crate) members: Vec<usize>,
     /// What it gets of the priority's traffic, relative to the other parts.
@@ -44,10 +46,14 @@ impl Layout {
             let places = priorities.entry(member.place.priority).or_default();
             places.entry(locality).or_default().push(index);
         }
-        let part = |indices| Arc::new(Part::new(indices, members, algorithm, before));
+        let mut numbers = 0..;
+        let mut part = |indices| {
+            let number = numbers.next().unwrap_or_default();
+            Arc::new(Part::new(number, indices, members, algorithm, before))
+        };
         let priorities = priorities.into_iter().map(|(number, places)| Priority {
             number,
-            parts: places.into_values().map(part).collect(),
+            parts: places.into_values().map(&mut part).collect(),
         });
         Self {
             priorities: priorities.collect(),
@@ -69,6 +75,7 @@ impl Priority {
 
 impl Part {
     fn new<T>(
+        number: usize,
         indices: Vec<usize>,
         members: &[Member<T>],
         algorithm: Algorithm,
@@ -80,6 +87,7 @@ impl Part {
         let same = known.find(|table| table.is_of(algorithm, &own));
         let made = || Table::new(algorithm, &own).map(Arc::new);
         Self {
+            number,
             weight: locality.map_or(1, |locality| locality.weight),
             table: same.cloned().or_else(made),
             members: indices,

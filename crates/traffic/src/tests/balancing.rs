@@ -65,6 +65,28 @@ fn least_request_measures_load_against_weight() {
     assert_eq!(counts(&set, 100), [100, 0]); // 3/4 < 1/1
 }
 
+/// A light endpoint that is idle does not take every request that comes while others have one.
+#[test]
+fn least_request_keeps_to_the_weights_whatever_the_load() {
+    for clients in [1, 2, 3, 8, 32] {
+        let set = set(Algorithm::LeastRequest, &[10, 1]);
+        let mut dice = dice(7);
+        let mut in_flight = std::collections::VecDeque::new();
+        let mut of_light = 0;
+        for _ in 0..11_000 {
+            let chosen = set.select(Choice::default(), &mut dice).unwrap();
+            of_light += usize::from(chosen == 1);
+            in_flight.push_back(set.members()[chosen].state.begin());
+            if in_flight.len() == clients {
+                in_flight.pop_front();
+            }
+        }
+        // About a thousand, less where a request that it has keeps the next one away.
+        let expected = 500..1200;
+        assert!(expected.contains(&of_light), "{clients}: {of_light}");
+    }
+}
+
 /// The busiest is spared however many others there are: of two drawn the less busy one is taken.
 #[test]
 fn least_request_never_takes_the_only_busy_one() {

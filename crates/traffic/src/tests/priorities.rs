@@ -73,6 +73,25 @@ fn a_retry_may_leave_the_priority_that_failed() {
     assert!(matches!(away(&[0, 2, 3]), Some(1)));
 }
 
+/// Two near ones take turns at first attempts, although each is followed by a retry further away.
+#[test]
+fn retries_elsewhere_use_up_nobodys_turn() {
+    let mut near = [0, 0];
+    let members = of_priorities(&[0, 0, 1], 0).members().to_vec();
+    let set = set_of(members, balancing(Algorithm::RoundRobin));
+    for _ in 0..10 {
+        let first = set.select(Choice::default(), &mut dice(1)).unwrap();
+        near[first] += 1;
+        let retry = Choice {
+            tried: &[first],
+            leave_priority: true,
+            hash: None,
+        };
+        assert_eq!(set.select(retry, &mut dice(1)), Some(2));
+    }
+    assert_eq!(near, [5, 5]);
+}
+
 /// Source: Istio `OutlierDetection.min_health_percent`.
 #[test]
 fn when_too_few_are_healthy_all_take_part() {
