@@ -247,7 +247,7 @@ impl DownstreamIo {
     /// Tells a client of TLS that nothing more comes, which must be written before the socket's end is. A
     /// full socket buffer loses it, no more.
     fn end_tls(&mut self, cx: &mut Context<'_>) {
-        if let Transport::Tls(tls) = &mut self.transport {
+        if let Transport::Right(tls) = &mut self.transport {
             let _ = Pin::new(tls).poll_shutdown(cx);
         }
     }
@@ -398,7 +398,7 @@ impl AsyncWrite for DownstreamIo {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.poll_gathered(cx))?;
-        if let Transport::Tls(tls) = &mut self.transport {
+        if let Transport::Right(tls) = &mut self.transport {
             ready!(Pin::new(tls).poll_shutdown(cx))?;
         }
         // Pingora and the h2 crate close a connection by this; a tunnel ends one direction.
@@ -406,8 +406,8 @@ impl AsyncWrite for DownstreamIo {
             self.linger_once();
         }
         match &mut self.transport {
-            Transport::Plain(socket) => Pin::new(socket).poll_shutdown(cx),
-            Transport::Tls(_) => Poll::Ready(Ok(())),
+            Transport::Left(socket) => Pin::new(socket).poll_shutdown(cx),
+            Transport::Right(_) => Poll::Ready(Ok(())),
         }
     }
 }
@@ -489,7 +489,7 @@ mod tests {
         info.state.request_started(None);
         let limits = Limits::default();
         let io = DownstreamIo::new(
-            Transport::Plain(socket),
+            Transport::plain(socket),
             Bytes::new(),
             Protocol::Http1,
             info,

@@ -2,6 +2,7 @@
 
 mod bind;
 mod both_ways;
+mod either;
 mod io;
 mod limits;
 mod linger;
@@ -16,6 +17,7 @@ mod transport;
 
 pub use bind::Addresses;
 pub(crate) use both_ways::{BothWays, End, Side, Silence};
+pub(crate) use either::Either;
 pub(crate) use io::DownstreamIo;
 pub use limits::Limits;
 pub(crate) use linger::linger;

@@ -81,7 +81,7 @@ impl UpstreamIo {
     /// The connection as it was, when there is.
     pub(super) fn into_socket(self) -> Result<Socket, Box<Self>> {
         match self.carrier {
-            Carrier::Direct(Transport::Plain(socket), left)
+            Carrier::Direct(Transport::Left(socket), left)
                 if left.is_empty() && self.gathered.is_empty() =>
             {
                 Ok(socket)
