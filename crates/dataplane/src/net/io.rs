@@ -4,10 +4,11 @@ use super::Limits;
 use super::linger::linger;
 use super::state::{ConnectionState, Phase, RefusedHead};
 use super::transport::Transport;
+use super::write_buffer::WriteBuffer;
 use crate::connection::ConnectionInfo;
 use crate::tls::TlsFacts;
 use async_trait::async_trait;
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::Bytes;
 use pingora_core::protocols::raw_connect::ProxyDigest;
 use pingora_core::protocols::tls::SslDigest;
 use pingora_core::protocols::{
@@ -25,11 +26,6 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::{Instant, Sleep};
-
-/// Writes up to this many bytes are gathered until a flush, or until the reader has to wait.
-const GATHER: usize = 16 * 1024;
-/// What an idle connection keeps of its write buffer.
-const KEPT: usize = 2 * 1024;
 
 const HEAD_TOO_LARGE: &[u8] =
     b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
@@ -65,7 +61,8 @@ pub(crate) struct DownstreamIo {
     tunnel: bool,
     /// Bytes read while sniffing, given to the first reads.
     prefix: Bytes,
-    gathered: BytesMut,
+    /// Small writes, until a flush or until the reader has to wait.
+    gathered: WriteBuffer,
     protocol: Protocol,
     head_bytes: usize,
     head_limit: usize,
@@ -109,7 +106,7 @@ impl DownstreamIo {
             ended: false,
             tunnel: false,
             prefix,
-            gathered: BytesMut::new(),
+            gathered: WriteBuffer::default(),
             protocol,
             head_limit: limits.head_bytes,
             head_timeout: limits.head_timeout,
@@ -151,9 +148,7 @@ impl DownstreamIo {
     pub(super) async fn wait_for_request(&mut self, timeout: Duration) -> Idle {
         self.state.enter(Phase::Idle);
         self.head_bytes = self.prefix.len();
-        if self.gathered.capacity() > KEPT {
-            self.gathered = BytesMut::new();
-        }
+        self.gathered.shrink();
         self.idle_deadline = Instant::now() + timeout;
         let idle = poll_fn(|cx| self.poll_idle(cx)).await;
         self.state.enter(Phase::Head);
@@ -273,50 +268,10 @@ impl DownstreamIo {
         true
     }
 
-    /// Writes out what was gathered.
-    fn poll_gathered(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while !self.gathered.is_empty() {
-            let written = ready!(Pin::new(&mut self.transport).poll_write(cx, &self.gathered))?;
-            if written == 0 {
-                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
-            }
-            self.gathered.advance(written);
-        }
-        Poll::Ready(Ok(()))
-    }
-
     /// Writes out everything that waits to be sent.
     fn poll_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(self.poll_gathered(cx))?;
+        ready!(self.gathered.poll_drain(cx, &mut self.transport))?;
         Pin::new(&mut self.transport).poll_flush(cx)
-    }
-
-    /// Sends what was gathered and `bufs` in one call. Returns how much of `bufs` went.
-    fn poll_through(
-        &mut self,
-        cx: &mut Context<'_>,
-        bufs: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        if self.gathered.is_empty() {
-            return Pin::new(&mut self.transport).poll_write_vectored(cx, bufs);
-        }
-        let written = {
-            let mut all: smallvec::SmallVec<[IoSlice<'_>; 5]> = smallvec::SmallVec::new();
-            all.push(IoSlice::new(&self.gathered));
-            all.extend(bufs.iter().take(4).map(|buf| IoSlice::new(buf)));
-            ready!(Pin::new(&mut self.transport).poll_write_vectored(cx, &all))?
-        };
-        if written >= self.gathered.len() {
-            let beyond = written - self.gathered.len();
-            self.gathered.clear();
-            if beyond > 0 || bufs.is_empty() {
-                return Poll::Ready(Ok(beyond));
-            }
-        } else {
-            self.gathered.advance(written);
-        }
-        ready!(self.poll_gathered(cx))?;
-        Pin::new(&mut self.transport).poll_write_vectored(cx, bufs)
     }
 }
 
@@ -373,18 +328,17 @@ impl AsyncWrite for DownstreamIo {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let length: usize = bufs.iter().map(|buf| buf.len()).sum();
-        // The h2 crate gathers frames itself.
-        let gather = self.protocol == Protocol::Http1 && self.gathered.len() + length <= GATHER;
-        let written = if gather {
-            for buf in bufs {
-                self.gathered.extend_from_slice(buf);
-            }
-            length
-        } else {
-            ready!(self.poll_through(cx, bufs))?
+        let this = &mut *self;
+        let gathered = match this.protocol {
+            Protocol::Http1 => this.gathered.gather(bufs),
+            // The h2 crate gathers frames itself.
+            Protocol::Http2 => None,
         };
-        self.state.add_sent(written);
+        let written = match gathered {
+            Some(length) => length,
+            None => ready!(this.gathered.poll_write(cx, &mut this.transport, bufs))?,
+        };
+        this.state.add_sent(written);
         Poll::Ready(Ok(written))
     }
 
@@ -397,7 +351,8 @@ impl AsyncWrite for DownstreamIo {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(self.poll_gathered(cx))?;
+        let this = &mut *self;
+        ready!(this.gathered.poll_drain(cx, &mut this.transport))?;
         if let Transport::Right(tls) = &mut self.transport {
             ready!(Pin::new(tls).poll_shutdown(cx))?;
         }

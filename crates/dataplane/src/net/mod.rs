@@ -14,6 +14,7 @@ mod serve;
 mod sniff;
 mod state;
 mod transport;
+mod write_buffer;
 
 pub use bind::Addresses;
 pub(crate) use both_ways::{BothWays, End, Side, Silence};
@@ -26,3 +27,4 @@ pub use manager::{Application, ListenerManager, ListenerStatus, RETRY_EVERY};
 pub use registry::{Refused, Registry};
 pub use state::{ConnectionState, Phase, RefusedHead};
 pub(crate) use transport::Transport;
+pub(crate) use write_buffer::WriteBuffer;
