@@ -1,6 +1,5 @@
 //! Bytes that wait to be written.
 
-use bytes::{Buf, BytesMut};
 use smallvec::SmallVec;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -18,7 +17,7 @@ const TOGETHER: usize = 4;
 /// Small writes that leave together, and what a stream did not take at once.
 #[derive(Debug, Default)]
 pub(crate) struct WriteBuffer {
-    bytes: BytesMut,
+    bytes: Vec<u8>,
 }
 
 impl WriteBuffer {
@@ -47,7 +46,7 @@ impl WriteBuffer {
     /// Gives back the room that a connection that waits is not to keep.
     pub(crate) fn shrink(&mut self) {
         if self.bytes.capacity() > KEPT {
-            self.bytes = BytesMut::new();
+            self.bytes = Vec::new();
         }
     }
 
@@ -102,7 +101,7 @@ impl WriteBuffer {
     /// Forgets what was written. Returns how much of that was beyond what waited.
     fn remove(&mut self, written: usize) -> usize {
         let own = written.min(self.bytes.len());
-        self.bytes.advance(own);
+        self.bytes.drain(..own);
         written - own
     }
 }

@@ -197,3 +197,16 @@ fn of_many_slices_the_first_go_with_what_waits() {
     let written = write(&mut holding(b""), &mut target, slices);
     assert_eq!(written, Poll::Ready(Ok(6)));
 }
+
+#[test]
+fn a_connection_that_waits_keeps_little_room() {
+    for length in [KEPT, KEPT + 1, GATHER] {
+        let mut buffer = holding(&vec![0; length]);
+        let mut target = Script::answering([takes(1000), takes(1000)]);
+        assert_eq!(drain(&mut buffer, &mut target), Poll::Ready(Ok(())));
+        buffer.shrink();
+        // A buffer that is used again finds all its room.
+        buffer.push(b"!");
+        assert!(buffer.bytes.capacity() <= KEPT, "after {length}");
+    }
+}
