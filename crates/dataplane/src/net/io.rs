@@ -1,36 +1,30 @@
 //! The byte stream handed to Pingora: a connection with the limits and the write buffer Pingora lacks.
 
+mod digest;
+mod head;
+mod wait;
+
+pub(super) use wait::Idle;
+
 use super::Limits;
 use super::linger::linger;
-use super::state::{ConnectionState, Phase, RefusedHead};
+use super::state::ConnectionState;
 use super::transport::Transport;
 use super::write_buffer::WriteBuffer;
 use crate::connection::ConnectionInfo;
-use crate::tls::TlsFacts;
 use async_trait::async_trait;
 use bytes::Bytes;
 use pingora_core::protocols::raw_connect::ProxyDigest;
 use pingora_core::protocols::tls::SslDigest;
-use pingora_core::protocols::{
-    ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl,
-    TimingDigest, UniqueID, UniqueIDType,
-};
+use pingora_core::protocols::{Shutdown, SocketDigest};
 use pingora_http::ResponseHeader;
-use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
-use std::net::SocketAddr;
-use std::os::fd::AsRawFd;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::{Instant, Sleep};
-
-const HEAD_TOO_LARGE: &[u8] =
-    b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
-const HEAD_TOO_SLOW: &[u8] =
-    b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 15\r\ncontent-type: text/plain\r\nconnection: close\r\n\r\nrequest timeout";
 
 /// What the first bytes of a connection say it speaks.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -39,17 +33,6 @@ pub(super) enum Protocol {
     Http1,
     /// HTTP/2 with prior knowledge.
     Http2,
-}
-
-/// Why waiting for a request ended without one.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Idle {
-    /// Bytes are there, or the end of the stream.
-    Readable,
-    /// Nothing came in time.
-    TimedOut,
-    /// The listener is draining.
-    Closing,
 }
 
 /// A downstream connection as Pingora sees it.
@@ -94,9 +77,8 @@ impl DownstreamIo {
         info: ConnectionInfo,
         limits: &Limits,
     ) -> pingora_error::Result<Self> {
-        let digest = SocketDigest::from_raw_fd(transport.socket().as_raw_fd());
-        remember(&digest, info.peer, info.local);
-        let ssl_digest = info.tls.as_deref().map(ssl_digest);
+        let socket_digest = digest::socket_digest(&transport, &info);
+        let ssl_digest = info.tls.as_deref().map(digest::ssl_digest);
         let state = info.state.clone();
         state.add_received(prefix.len());
         let placeholder = ResponseHeader::build_no_case(200, Some(0))?;
@@ -118,7 +100,7 @@ impl DownstreamIo {
                 Box::new(placeholder),
                 Some(Box::new(info)),
             )),
-            socket_digest: Arc::new(digest),
+            socket_digest,
             ssl_digest,
         })
     }
@@ -127,116 +109,6 @@ impl DownstreamIo {
     /// can still be read. [`Shutdown::shutdown`] closes it as before.
     pub(crate) fn become_tunnel(&mut self) {
         self.tunnel = true;
-    }
-
-    /// Whether nothing of the next request has been read.
-    pub(super) fn is_between_requests(&self) -> bool {
-        !self.prefix.is_empty() || self.state.is_between_requests()
-    }
-
-    /// Leaves the wait for the next request to Pingora, which may hold its beginning already.
-    pub(super) fn leave_wait(&mut self, timeout: Duration) {
-        self.idle_deadline = Instant::now() + timeout;
-        self.head_bytes = 0;
-        self.head_timer = None;
-        self.state.enter(Phase::Head);
-    }
-
-    /// Waits until the next request begins to arrive.
-    ///
-    /// Nothing is allocated meanwhile: an idle connection costs its socket and this struct.
-    pub(super) async fn wait_for_request(&mut self, timeout: Duration) -> Idle {
-        self.state.enter(Phase::Idle);
-        self.head_bytes = self.prefix.len();
-        self.gathered.shrink();
-        self.idle_deadline = Instant::now() + timeout;
-        let idle = poll_fn(|cx| self.poll_idle(cx)).await;
-        self.state.enter(Phase::Head);
-        self.head_timer = None;
-        idle
-    }
-
-    fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<Idle> {
-        if !self.prefix.is_empty() || self.transport.poll_readable(cx).is_ready() {
-            return Poll::Ready(Idle::Readable);
-        }
-        self.poll_end_of_wait(cx)
-    }
-
-    /// Ready when waiting for a request is over without one.
-    fn poll_end_of_wait(&mut self, cx: &mut Context<'_>) -> Poll<Idle> {
-        if self.state.poll_closing(cx).is_ready() {
-            return Poll::Ready(Idle::Closing);
-        }
-        self.poll_idle_timer(cx).map(|()| Idle::TimedOut)
-    }
-
-    /// Ready at the deadline. An older timer that fires before is moved, which spares every request
-    /// in between the work of setting one.
-    fn poll_idle_timer(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let deadline = self.idle_deadline;
-        let timer = self
-            .idle_timer
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
-        if timer.deadline() > deadline {
-            timer.as_mut().reset(deadline);
-        }
-        loop {
-            ready!(timer.as_mut().poll(cx));
-            if Instant::now() >= deadline {
-                return Poll::Ready(());
-            }
-            timer.as_mut().reset(deadline);
-        }
-    }
-
-    fn poll_head_timer(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let timeout = self.head_timeout;
-        let timer = self
-            .head_timer
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
-        timer.as_mut().poll(cx)
-    }
-
-    /// Ends a read before or within a request head: for good when the wait is over, and with an error,
-    /// after telling the client, when the head is larger or slower than allowed.
-    fn end_of_head(&mut self, cx: &mut Context<'_>, pending: bool) -> Option<io::Result<()>> {
-        if self.state.phase() != Phase::Head || self.protocol == Protocol::Http2 {
-            return None;
-        }
-        if self.head_bytes > self.head_limit {
-            self.refuse(cx, RefusedHead::TooLarge);
-            let large = io::Error::new(io::ErrorKind::InvalidData, "request head is too large");
-            return Some(Err(large));
-        }
-        if !pending {
-            return None;
-        }
-        if self.head_bytes == 0 {
-            return self.poll_end_of_wait(cx).is_ready().then_some(Ok(()));
-        }
-        if self.poll_head_timer(cx).is_pending() {
-            return None;
-        }
-        self.refuse(cx, RefusedHead::TooSlow);
-        Some(Err(io::Error::new(
-            io::ErrorKind::TimedOut,
-            "request head is too slow",
-        )))
-    }
-
-    /// Answers below Pingora, which has no reply for this. A full socket buffer loses it, no more.
-    fn refuse(&mut self, cx: &mut Context<'_>, why: RefusedHead) {
-        let answer = match why {
-            RefusedHead::TooLarge => HEAD_TOO_LARGE,
-            RefusedHead::TooSlow => HEAD_TOO_SLOW,
-        };
-        self.state.refuse(why);
-        let transport = Pin::new(&mut self.transport);
-        let _ = transport.poll_write(cx, answer);
-        self.end_tls(cx);
-        linger(self.transport.socket());
-        self.ended = true;
     }
 
     /// Tells a client of TLS that nothing more comes, which must be written before the socket's end is. A
@@ -273,17 +145,6 @@ impl DownstreamIo {
         ready!(self.gathered.poll_drain(cx, &mut self.transport))?;
         Pin::new(&mut self.transport).poll_flush(cx)
     }
-}
-
-/// What costs nothing to know; requests find the rest in [`ConnectionInfo::tls`].
-fn ssl_digest(tls: &TlsFacts) -> Arc<SslDigest> {
-    let (cipher, version) = (tls.cipher, tls.version);
-    Arc::new(SslDigest::new(cipher, version, None, None, Vec::new()))
-}
-
-fn remember(digest: &SocketDigest, peer: SocketAddr, local: SocketAddr) {
-    let _ = digest.peer_addr.set(Some(peer.into()));
-    let _ = digest.local_addr.set(Some(local.into()));
 }
 
 impl AsyncRead for DownstreamIo {
@@ -379,106 +240,5 @@ impl Shutdown for DownstreamIo {
     }
 }
 
-impl UniqueID for DownstreamIo {
-    fn id(&self) -> UniqueIDType {
-        self.transport.socket().as_raw_fd()
-    }
-}
-
-impl Ssl for DownstreamIo {
-    fn get_ssl_digest(&self) -> Option<Arc<SslDigest>> {
-        self.ssl_digest.clone()
-    }
-
-    /// Pingora runs its HTTP/2 server on what says `h2` here, sniffed plain connections included.
-    fn selected_alpn_proto(&self) -> Option<ALPN> {
-        Some(match self.protocol {
-            Protocol::Http1 => ALPN::H1,
-            Protocol::Http2 => ALPN::H2,
-        })
-    }
-}
-
-impl GetTimingDigest for DownstreamIo {
-    fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
-        Vec::new()
-    }
-}
-
-impl GetProxyDigest for DownstreamIo {
-    fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
-        Some(self.proxy_digest.clone())
-    }
-}
-
-impl GetSocketDigest for DownstreamIo {
-    fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
-        Some(self.socket_digest.clone())
-    }
-}
-
-impl Peek for DownstreamIo {}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use rules::ListenerKey;
-    use tokio::io::AsyncReadExt;
-    use tokio::net::{TcpListener, TcpStream};
-
-    async fn connected() -> (TcpStream, DownstreamIo) {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let local = listener.local_addr().unwrap();
-        let client = TcpStream::connect(local).await.unwrap();
-        let (socket, peer) = listener.accept().await.unwrap();
-        let info = ConnectionInfo {
-            listener: ListenerKey {
-                bind: None,
-                port: 80,
-            },
-            local,
-            peer,
-            state: Arc::new(ConnectionState::new(1, peer)),
-            tls: None,
-        };
-        info.state.request_started(None);
-        let limits = Limits::default();
-        let io = DownstreamIo::new(
-            Transport::plain(socket),
-            Bytes::new(),
-            Protocol::Http1,
-            info,
-            &limits,
-        )
-        .unwrap();
-        (client, io)
-    }
-
-    /// Pingora closes by the end of writing.
-    #[tokio::test]
-    async fn a_client_that_still_sends_when_it_is_answered_is_not_reset() {
-        let (mut client, mut io) = connected().await;
-        client.write_all(b"unread").await.unwrap();
-        io.write_all(b"answer").await.unwrap();
-        AsyncWriteExt::shutdown(&mut io).await.unwrap();
-        drop(io);
-        client.write_all(b"more").await.unwrap();
-        let mut answer = String::new();
-        client.read_to_string(&mut answer).await.unwrap();
-        assert_eq!(answer, "answer");
-    }
-
-    #[tokio::test]
-    async fn a_tunnel_that_is_closed_does_not_reset_its_client() {
-        let (mut client, mut io) = connected().await;
-        io.become_tunnel();
-        client.write_all(b"unread").await.unwrap();
-        io.write_all(b"bye").await.unwrap();
-        Shutdown::shutdown(&mut io).await;
-        drop(io);
-        client.write_all(b"more").await.unwrap();
-        let mut bye = String::new();
-        client.read_to_string(&mut bye).await.unwrap();
-        assert_eq!(bye, "bye");
-    }
-}
+mod tests;
