@@ -2,6 +2,7 @@
 
 mod bind;
 mod both_ways;
+mod either;
 mod io;
 mod limits;
 mod linger;
@@ -13,9 +14,11 @@ mod serve;
 mod sniff;
 mod state;
 mod transport;
+mod write_buffer;
 
 pub use bind::Addresses;
 pub(crate) use both_ways::{BothWays, End, Side, Silence};
+pub(crate) use either::Either;
 pub(crate) use io::DownstreamIo;
 pub use limits::Limits;
 pub(crate) use linger::linger;
@@ -24,3 +27,4 @@ pub use manager::{Application, ListenerManager, ListenerStatus, RETRY_EVERY};
 pub use registry::{Refused, Registry};
 pub use state::{ConnectionState, Phase, RefusedHead};
 pub(crate) use transport::Transport;
+pub(crate) use write_buffer::WriteBuffer;

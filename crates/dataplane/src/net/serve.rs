@@ -39,7 +39,7 @@ pub(super) async fn serve<A: Application>(
     // Small answers must not wait for the client's acknowledgements; where it fails, they do.
     let _ = socket.set_nodelay(true);
     let transport = match serving.app.shared().speaks(&info) {
-        Speaks::Http => Transport::Plain(socket),
+        Speaks::Http => Transport::plain(socket),
         Speaks::Tcp => return Box::pin(forward(socket, &info, serving)).await,
         Speaks::Tls => match Box::pin(secured(socket, &mut info, serving)).await {
             Some(transport) => transport,
@@ -59,13 +59,11 @@ async fn serve_http<A: Application>(
     let Some((protocol, prefix)) = first_bytes(&mut transport, &info, limits).await else {
         return;
     };
-    if let Transport::Plain(socket) = &transport
-        && tls::refuse_tls(socket, &prefix)
-    {
+    let (state, over_tls) = (info.state.clone(), info.tls.is_some());
+    if !over_tls && tls::refuse_tls(transport.socket(), &prefix) {
         HandshakeFailure::TlsOnPlainPort.record(&info, serving.app.shared());
         return;
     }
-    let (state, over_tls) = (info.state.clone(), info.tls.is_some());
     let Ok(io) = DownstreamIo::new(transport, prefix, protocol, info, limits) else {
         return;
     };
@@ -118,13 +116,13 @@ async fn secured<A: Application>(
     let (transport, prefix, routed) = match accepted {
         Incoming::Http(stream, facts) => {
             info.tls = Some(facts);
-            return Some(Transport::Tls(stream));
+            return Some(Transport::tls(stream));
         }
         Incoming::Tcp(stream, facts, routed) => {
             info.tls = Some(facts);
-            (Transport::Tls(stream), Bytes::new(), routed)
+            (Transport::tls(stream), Bytes::new(), routed)
         }
-        Incoming::Through(socket, prefix, routed) => (Transport::Plain(socket), prefix, routed),
+        Incoming::Through(socket, prefix, routed) => (Transport::plain(socket), prefix, routed),
     };
     let connection = TcpConnection::of_tls(shared, info, &routed);
     // It lasts as long as it lasts: the configuration that chose its way is not held on to.
@@ -146,7 +144,7 @@ async fn forward<A: Application>(socket: TcpStream, info: &ConnectionInfo, servi
         TcpConnection::routed(shared, &snapshot, info, "", routes)
     };
     connection
-        .serve(Transport::Plain(socket), Bytes::new())
+        .serve(Transport::plain(socket), Bytes::new())
         .await;
 }
 

@@ -131,7 +131,7 @@ impl Dialer {
             Some((tls, name)) => {
                 Transport::encrypted(socket, tls, name, self.spoken(dial.alpn)).await?
             }
-            None => Transport::Plain(socket),
+            None => Transport::plain(socket),
         };
         let carrier = match &self.tunnel {
             Some(tunnel) => tunnel.open(transport).await?,

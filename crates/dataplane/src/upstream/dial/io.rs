@@ -3,10 +3,10 @@
 use super::socket::Socket;
 use super::transport::Transport;
 use super::tunnel::Carrier;
+use crate::net::WriteBuffer;
 use crate::tls::suites;
 use crate::upstream::tls::Alpn;
 use async_trait::async_trait;
-use bytes::{Buf, BytesMut};
 use pingora_core::protocols::raw_connect::ProxyDigest;
 use pingora_core::protocols::tls::SslDigest;
 use pingora_core::protocols::{
@@ -14,7 +14,6 @@ use pingora_core::protocols::{
     TimingDigest, UniqueID, UniqueIDType,
 };
 use rustls::ClientConnection;
-use smallvec::SmallVec;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
@@ -24,16 +23,11 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, SystemTime};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 
-/// Writes up to this many bytes are gathered until a flush, or until the reader has to wait: head and body of a small
-/// request are one record of TLS and one call.
-const GATHER: usize = 16 * 1024;
-/// What a connection that waits keeps of its write buffer.
-const KEPT: usize = 2 * 1024;
-
 /// A connection to an endpoint.
 pub(crate) struct UpstreamIo {
     carrier: Carrier,
-    gathered: BytesMut,
+    /// Small writes, until a flush or until the reader has to wait.
+    gathered: WriteBuffer,
     alpn: Alpn,
     timing: TimingDigest,
     socket_digest: Arc<SocketDigest>,
@@ -54,7 +48,7 @@ impl UpstreamIo {
             ssl_digest: transport.session().map(ssl_digest),
             socket_digest: Arc::new(socket_digest),
             carrier,
-            gathered: BytesMut::new(),
+            gathered: WriteBuffer::default(),
             alpn,
             timing: TimingDigest {
                 established_ts: SystemTime::now(),
@@ -81,7 +75,7 @@ impl UpstreamIo {
     /// The connection as it was, when there is.
     pub(super) fn into_socket(self) -> Result<Socket, Box<Self>> {
         match self.carrier {
-            Carrier::Direct(Transport::Plain(socket), left)
+            Carrier::Direct(Transport::Left(socket), left)
                 if left.is_empty() && self.gathered.is_empty() =>
             {
                 Ok(socket)
@@ -120,61 +114,18 @@ impl UpstreamIo {
         }
     }
 
-    fn poll_carrier_write(
-        &mut self,
-        cx: &mut Context<'_>,
-        bufs: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        match &mut self.carrier {
-            Carrier::Direct(transport, _) => Pin::new(transport).poll_write_vectored(cx, bufs),
-            Carrier::Posted(posted) => Pin::new(posted).poll_write_vectored(cx, bufs),
-        }
-    }
-
     /// Writes out what was gathered.
     fn poll_gathered(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while !self.gathered.is_empty() {
-            ready!(self.poll_through(cx, &[]))?;
-        }
-        if self.gathered.capacity() > KEPT {
-            self.gathered = BytesMut::new();
-        }
+        let target = &mut self.carrier.writer();
+        ready!(self.gathered.poll_drain(cx, target))?;
+        self.gathered.shrink();
         Poll::Ready(Ok(()))
-    }
-
-    /// Writes what was gathered and `bufs` in one call. Returns how much of `bufs` went.
-    fn poll_through(
-        &mut self,
-        cx: &mut Context<'_>,
-        bufs: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let gathered = std::mem::take(&mut self.gathered);
-        let first = (!gathered.is_empty()).then(|| IoSlice::new(&gathered));
-        let rest = bufs.iter().filter(|buf| !buf.is_empty());
-        let rest = rest.map(|buf| IoSlice::new(buf));
-        let all: SmallVec<[IoSlice<'_>; 5]> = first.into_iter().chain(rest).collect();
-        if all.is_empty() {
-            return Poll::Ready(Ok(0));
-        }
-        let polled = self.poll_carrier_write(cx, &all);
-        drop(all);
-        self.gathered = gathered;
-        let written = ready!(polled)?;
-        if written == 0 {
-            return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
-        }
-        let own = written.min(self.gathered.len());
-        self.gathered.advance(own);
-        Poll::Ready(Ok(written - own))
     }
 
     /// Writes out everything that waits to be sent.
     fn poll_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.poll_gathered(cx))?;
-        match &mut self.carrier {
-            Carrier::Direct(transport, _) => Pin::new(transport).poll_flush(cx),
-            Carrier::Posted(posted) => Pin::new(posted).poll_flush(cx),
-        }
+        Pin::new(&mut self.carrier.writer()).poll_flush(cx)
     }
 }
 
@@ -224,20 +175,15 @@ impl AsyncWrite for UpstreamIo {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let length: usize = bufs.iter().map(|buf| buf.len()).sum();
+        let this = &mut *self;
         // HTTP/2 gathers its frames itself, and whose bytes are somebody else's reads as much as it can.
-        if self.alpn == Alpn::Http1 && self.gathered.len() + length <= GATHER {
-            for buf in bufs {
-                self.gathered.extend_from_slice(buf);
-            }
+        if this.alpn == Alpn::Http1
+            && let Some(length) = this.gathered.gather(bufs)
+        {
             return Poll::Ready(Ok(length));
         }
-        loop {
-            let written = ready!(self.poll_through(cx, bufs))?;
-            if written > 0 || length == 0 {
-                return Poll::Ready(Ok(written));
-            }
-        }
+        let target = &mut this.carrier.writer();
+        this.gathered.poll_write(cx, target, bufs)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -250,10 +196,7 @@ impl AsyncWrite for UpstreamIo {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.poll_gathered(cx))?;
-        match &mut self.carrier {
-            Carrier::Direct(transport, _) => Pin::new(transport).poll_shutdown(cx),
-            Carrier::Posted(posted) => Pin::new(posted).poll_shutdown(cx),
-        }
+        Pin::new(&mut self.carrier.writer()).poll_shutdown(cx)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Bytes in the body of a POST and of its answer: a tunnel for proxies that know no CONNECT.
 
 use super::transport::Transport;
+use crate::net::WriteBuffer;
 use bytes::{Buf, Bytes, BytesMut};
 use std::io;
 use std::pin::Pin;
@@ -49,7 +50,7 @@ pub(super) struct Posted {
     /// Read, and not understood yet. At most a piece.
     input: BytesMut,
     /// Made a chunk of, and not written yet. At most a chunk.
-    output: BytesMut,
+    output: WriteBuffer,
     ended: bool,
 }
 
@@ -66,7 +67,7 @@ impl Posted {
             framing,
             state,
             input: BytesMut::from(&*rest),
-            output: BytesMut::new(),
+            output: WriteBuffer::default(),
             ended: false,
         }
     }
@@ -142,14 +143,7 @@ impl Posted {
 
     /// Writes out the chunk that waits.
     fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while !self.output.is_empty() {
-            let written = ready!(Pin::new(&mut self.transport).poll_write(cx, &self.output))?;
-            if written == 0 {
-                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
-            }
-            self.output.advance(written);
-        }
-        Poll::Ready(Ok(()))
+        self.output.poll_drain(cx, &mut self.transport)
     }
 }
 
@@ -214,9 +208,9 @@ impl AsyncWrite for Posted {
             return Poll::Ready(Ok(0));
         }
         let size = format!("{:x}\r\n", piece.len());
-        self.output.extend_from_slice(size.as_bytes());
-        self.output.extend_from_slice(piece);
-        self.output.extend_from_slice(b"\r\n");
+        self.output.push(size.as_bytes());
+        self.output.push(piece);
+        self.output.push(b"\r\n");
         // What does not go now goes before the next, or with the flush.
         if let Poll::Ready(Err(error)) = self.poll_chunk(cx) {
             return Poll::Ready(Err(error));
@@ -232,7 +226,7 @@ impl AsyncWrite for Posted {
     /// Ends the request.
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if !std::mem::replace(&mut self.ended, true) {
-            self.output.extend_from_slice(b"0\r\n\r\n");
+            self.output.push(b"0\r\n\r\n");
         }
         ready!(self.poll_chunk(cx))?;
         Pin::new(&mut self.transport).poll_shutdown(cx)

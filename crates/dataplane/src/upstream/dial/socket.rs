@@ -1,35 +1,32 @@
 //! The socket of a connection.
 
 use super::DialError;
+use crate::net::Either;
 use model::TcpKeepalive;
 use pingora_core::protocols::l4::stream::Stream;
 use rules::EndpointAddr;
 use socket2::SockRef;
-use std::io::{self, IoSlice};
+use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, RawFd};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
 /// The kernel's limits. What is beyond them would be refused, and no probe sent at all.
 const MOST_SECONDS: u64 = 32_767;
 const MOST_PROBES: u32 = 127;
 
-/// A connected socket.
-#[derive(Debug)]
-pub(super) enum Socket {
-    Tcp(TcpStream),
-    Unix(UnixStream),
-}
+/// A connected socket: of TCP, or a Unix one.
+pub(super) type Socket = Either<TcpStream, UnixStream>;
 
 impl From<Socket> for Stream {
     fn from(socket: Socket) -> Self {
         match socket {
-            Socket::Tcp(socket) => socket.into(),
-            Socket::Unix(socket) => socket.into(),
+            Socket::Left(tcp) => tcp.into(),
+            Socket::Right(unix) => unix.into(),
         }
     }
 }
@@ -40,11 +37,11 @@ impl Socket {
         keepalive: Option<TcpKeepalive>,
     ) -> Result<Self, DialError> {
         let opened = match address {
-            EndpointAddr::Tcp(address) => TcpStream::connect(address).await.map(Self::Tcp),
-            EndpointAddr::Unix(path) => UnixStream::connect(&**path).await.map(Self::Unix),
+            EndpointAddr::Tcp(address) => TcpStream::connect(address).await.map(Self::Left),
+            EndpointAddr::Unix(path) => UnixStream::connect(&**path).await.map(Self::Right),
         };
         let socket = opened.map_err(DialError::of_connect)?;
-        if let Self::Tcp(tcp) = &socket {
+        if let Self::Left(tcp) = &socket {
             // What is small must not wait for acknowledgements; where it fails, it does.
             let _ = tcp.set_nodelay(true);
             if let Some(keepalive) = keepalive {
@@ -57,22 +54,22 @@ impl Socket {
 
     pub(super) fn as_ref(&self) -> SockRef<'_> {
         match self {
-            Self::Tcp(socket) => socket.into(),
-            Self::Unix(socket) => socket.into(),
+            Self::Left(tcp) => tcp.into(),
+            Self::Right(unix) => unix.into(),
         }
     }
 
     /// Its own address. Absent: it has none, as a Unix socket.
     pub(super) fn local_address(&self) -> Option<SocketAddr> {
         match self {
-            Self::Tcp(tcp) => tcp.local_addr().ok(),
-            Self::Unix(_) => None,
+            Self::Left(tcp) => tcp.local_addr().ok(),
+            Self::Right(_) => None,
         }
     }
 
     /// Makes the close to come a reset, where there is such a thing.
     pub(super) fn reset(&self) {
-        if let Self::Tcp(tcp) = self {
+        if let Self::Left(tcp) = self {
             let _ = tcp.set_zero_linger();
         }
     }
@@ -97,8 +94,8 @@ fn probes(keepalive: TcpKeepalive) -> socket2::TcpKeepalive {
 impl AsRawFd for Socket {
     fn as_raw_fd(&self) -> RawFd {
         match self {
-            Self::Tcp(tcp) => tcp.as_raw_fd(),
-            Self::Unix(unix) => unix.as_raw_fd(),
+            Self::Left(tcp) => tcp.as_raw_fd(),
+            Self::Right(unix) => unix.as_raw_fd(),
         }
     }
 }
@@ -110,47 +107,8 @@ impl AsyncRead for Socket {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         match &mut *self {
-            Self::Tcp(tcp) => Pin::new(tcp).poll_read(cx, buf),
-            Self::Unix(unix) => Pin::new(unix).poll_read(cx, buf),
-        }
-    }
-}
-
-impl AsyncWrite for Socket {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        match &mut *self {
-            Self::Tcp(tcp) => Pin::new(tcp).poll_write(cx, buf),
-            Self::Unix(unix) => Pin::new(unix).poll_write(cx, buf),
-        }
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        match &mut *self {
-            Self::Tcp(tcp) => Pin::new(tcp).poll_write_vectored(cx, bufs),
-            Self::Unix(unix) => Pin::new(unix).poll_write_vectored(cx, bufs),
-        }
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        true
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut *self {
-            Self::Tcp(tcp) => Pin::new(tcp).poll_shutdown(cx),
-            Self::Unix(unix) => Pin::new(unix).poll_shutdown(cx),
+            Self::Left(tcp) => Pin::new(tcp).poll_read(cx, buf),
+            Self::Right(unix) => Pin::new(unix).poll_read(cx, buf),
         }
     }
 }
@@ -165,7 +123,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = EndpointAddr::Tcp(listener.local_addr().unwrap());
         let socket = Socket::open(&address, keepalive).await.unwrap();
-        let Socket::Tcp(tcp) = &socket else {
+        let Socket::Left(tcp) = &socket else {
             panic!("not TCP");
         };
         assert!(tcp.nodelay().unwrap());

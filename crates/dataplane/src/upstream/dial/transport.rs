@@ -2,13 +2,14 @@
 
 use super::socket::Socket;
 use super::{DialError, TlsFailure};
+use crate::net::Either;
 use crate::upstream::tls::{Alpn, ClientTls};
 use rustls::ClientConnection;
 use rustls::pki_types::{ServerName, UnixTime};
-use std::io::{self, IoSlice};
+use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use tokio::io::{AsyncRead, AsyncWrite, BufReader, ReadBuf};
+use tokio::io::{AsyncRead, BufReader, ReadBuf};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
@@ -18,14 +19,15 @@ const READ: usize = 32 * 1024;
 /// TLS on a socket.
 type Encrypted = TlsStream<BufReader<Socket>>;
 
-/// A connection below HTTP and below tunnels.
-#[derive(Debug)]
-pub(super) enum Transport {
-    Plain(Socket),
-    Tls(Box<Encrypted>),
-}
+/// A connection below HTTP and below tunnels: a socket alone, or TLS on it.
+pub(super) type Transport = Either<Socket, Box<Encrypted>>;
 
 impl Transport {
+    /// Leaves the socket as it is.
+    pub(super) fn plain(socket: Socket) -> Self {
+        Self::Left(socket)
+    }
+
     /// Shakes hands on a socket.
     pub(super) async fn encrypted(
         socket: Socket,
@@ -40,22 +42,22 @@ impl Transport {
         let stream = shaken.map_err(|error| DialError::Tls(TlsFailure::of(error)))?;
         tls.verify_again(stream.get_ref().1, &name, UnixTime::now())
             .map_err(|error| DialError::Tls(TlsFailure::of_certificate(&error)))?;
-        Ok(Self::Tls(Box::new(stream)))
+        Ok(Self::Right(Box::new(stream)))
     }
 
     /// The socket at the bottom.
     pub(super) fn socket(&self) -> &Socket {
         match self {
-            Self::Plain(socket) => socket,
-            Self::Tls(tls) => tls.get_ref().0.get_ref(),
+            Self::Left(socket) => socket,
+            Self::Right(tls) => tls.get_ref().0.get_ref(),
         }
     }
 
     /// Absent: there is no TLS.
     pub(super) fn session(&self) -> Option<&ClientConnection> {
         match self {
-            Self::Plain(_) => None,
-            Self::Tls(tls) => Some(tls.get_ref().1),
+            Self::Left(_) => None,
+            Self::Right(tls) => Some(tls.get_ref().1),
         }
     }
 
@@ -73,51 +75,8 @@ impl AsyncRead for Transport {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         match &mut *self {
-            Self::Plain(socket) => Pin::new(socket).poll_read(cx, buf),
-            Self::Tls(tls) => Pin::new(tls).poll_read(cx, buf),
-        }
-    }
-}
-
-impl AsyncWrite for Transport {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        match &mut *self {
-            Self::Plain(socket) => Pin::new(socket).poll_write(cx, buf),
-            Self::Tls(tls) => Pin::new(tls).poll_write(cx, buf),
-        }
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        match &mut *self {
-            Self::Plain(socket) => Pin::new(socket).poll_write_vectored(cx, bufs),
-            Self::Tls(tls) => Pin::new(tls).poll_write_vectored(cx, bufs),
-        }
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        true
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut *self {
-            Self::Plain(socket) => Pin::new(socket).poll_flush(cx),
-            Self::Tls(tls) => Pin::new(tls).poll_flush(cx),
-        }
-    }
-
-    /// Ends what is sent; with TLS, says so first.
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut *self {
-            Self::Plain(socket) => Pin::new(socket).poll_shutdown(cx),
-            Self::Tls(tls) => Pin::new(tls).poll_shutdown(cx),
+            Self::Left(socket) => Pin::new(socket).poll_read(cx, buf),
+            Self::Right(tls) => Pin::new(tls).poll_read(cx, buf),
         }
     }
 }

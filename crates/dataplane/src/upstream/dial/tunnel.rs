@@ -5,6 +5,7 @@
 use super::posted::{Framing, Posted};
 use super::transport::Transport;
 use super::{DialError, TunnelFailure};
+use crate::net::Either;
 use bytes::{Bytes, BytesMut};
 use model::{TunnelProtocol, TunnelSettings};
 use std::io;
@@ -27,6 +28,16 @@ pub(super) enum Carrier {
     Direct(Transport, Bytes),
     /// In the body of a request and of its answer.
     Posted(Box<Posted>),
+}
+
+impl Carrier {
+    /// What bytes are written to.
+    pub(super) fn writer(&mut self) -> Either<&mut Transport, &mut Posted> {
+        match self {
+            Self::Direct(transport, _) => Either::Left(transport),
+            Self::Posted(posted) => Either::Right(posted),
+        }
+    }
 }
 
 impl Tunnel {
