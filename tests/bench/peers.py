@@ -27,6 +27,8 @@ ANYBODY = ssl.create_default_context()
 ANYBODY.check_hostname, ANYBODY.verify_mode = False, ssl.CERT_NONE
 
 PROXY_CORE, CLIENT_CORE = "0", "1"
+# A gateway built before a change, which `--before` names.
+BEFORE = "gateway-before"
 NAMES = ["gateway", "gateway-policies", "bare-pingora", "envoy", "nginx", "haproxy"]
 
 
@@ -202,8 +204,8 @@ def start_proxy(name, folder, backend, certificate, binary=None):
     """Starts one of NAMES; `binary` instead of building it."""
     listen, listen_tls, admin, status, metrics = free_ports(5)
     values = {"LISTEN": listen, "LISTEN_TLS": listen_tls, "BACKEND": backend.port, **certificate}
-    if name in ("gateway", "gateway-policies"):
-        resources = ["resources.yaml"] if name == "gateway" else ["resources.yaml", "policies.yaml"]
+    if name in ("gateway", "gateway-policies", BEFORE):
+        resources = ["resources.yaml", "policies.yaml"] if name == "gateway-policies" else ["resources.yaml"]
         command, configs = [binary or gateway(), "run", "--config", "gateway.toml"], ["gateway.toml", *resources]
         values |= {"ADMIN": admin, "STATUS": status, "METRICS": metrics, "RESOURCES": resources}
     elif name == "bare-pingora":
