@@ -31,6 +31,15 @@ pub struct Authorities {
     pub next_update: Option<SystemTime>,
 }
 
+/// Authorities that were read anew and say the same are the same: all else is made of these.
+impl PartialEq for Authorities {
+    fn eq(&self, other: &Self) -> bool {
+        self.certificates == other.certificates && self.revocations == other.revocations
+    }
+}
+
+impl Eq for Authorities {}
+
 /// A list of revocations was to be followed by a newer one by now.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("its nextUpdate was {0}")]

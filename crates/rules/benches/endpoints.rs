@@ -104,7 +104,7 @@ fn names(criterion: &mut Criterion) {
             turn += 1;
             let answer = NameAnswer {
                 addresses: vec![[192, 0, 2, turn].into()],
-                failure: None,
+                ..NameAnswer::default()
             };
             turn %= 100;
             Arc::make_mut(&mut answers).insert("e7.test".try_into().unwrap(), answer);

@@ -14,7 +14,7 @@ const FIRST_RETRY: Duration = Duration::from_secs(1);
 /// The longest pause after failures.
 const LONGEST_RETRY: Duration = Duration::from_secs(60);
 
-/// More addresses of one name are left aside.
+/// More addresses of one name are left aside, and the objects that name it are told so.
 const MAX_ADDRESSES: usize = 1024;
 
 /// One name.
@@ -72,15 +72,14 @@ impl Entry {
 
     fn answer(&self, outcome: Result<Found, Failure>) -> NameAnswer {
         let known = self.told.as_ref();
-        let known: &[IpAddr] = known.map_or(&[], |told| &told.addresses);
         let failure = outcome.as_ref().err().map(ToString::to_string);
-        let addresses = match outcome {
-            Ok(found) => settled(known, &found),
+        let answer = match outcome {
+            Ok(found) => settled(known.map_or(&[], |told| &told.addresses), &found),
             // As Envoy's strict DNS: nobody's word changes nothing, a server's word that there is nothing counts.
-            Err(Failure::Temporary(_)) => known.to_vec(),
-            Err(Failure::NoSuchName | Failure::NoAddress) => Vec::new(),
+            Err(Failure::Temporary(_)) => known.cloned().unwrap_or_default(),
+            Err(Failure::NoSuchName | Failure::NoAddress) => NameAnswer::default(),
         };
-        NameAnswer { addresses, failure }
+        NameAnswer { failure, ..answer }
     }
 }
 
@@ -93,7 +92,7 @@ impl Settings {
 
 /// What is known already first and in its order, so that the same addresses are the same answer, and the first
 /// stays the first as long as it is there.
-fn settled(known: &[IpAddr], found: &Found) -> Vec<IpAddr> {
+fn settled(known: &[IpAddr], found: &Found) -> NameAnswer {
     let now: HashSet<&IpAddr> = found.addresses.iter().collect();
     let is_unknown = |address: &IpAddr| found.unknown.is_some_and(|family| family.has(address));
     let kept = known
@@ -102,5 +101,12 @@ fn settled(known: &[IpAddr], found: &Found) -> Vec<IpAddr> {
     let mut seen = HashSet::new();
     let all = kept.chain(&found.addresses);
     let distinct = all.filter(|address| seen.insert(**address));
-    distinct.take(MAX_ADDRESSES).copied().collect()
+    let mut addresses: Vec<_> = distinct.copied().collect();
+    let is_cut = addresses.len() > MAX_ADDRESSES;
+    addresses.truncate(MAX_ADDRESSES);
+    NameAnswer {
+        addresses,
+        is_cut,
+        failure: None,
+    }
 }

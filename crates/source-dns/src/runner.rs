@@ -139,8 +139,8 @@ impl<L: Lookup> Runner<L> {
         }
         if self.entries.len() >= MAX_NAMES {
             let answer = NameAnswer {
-                addresses: Vec::new(),
                 failure: Some(format!("more than {MAX_NAMES} names are not followed")),
+                ..NameAnswer::default()
             };
             return Some(ResolvedName { name, answer });
         }

@@ -57,6 +57,7 @@ fn told(text: &str, addresses: &[&str], failure: Option<&str>) -> ResolvedName {
         answer: NameAnswer {
             addresses: addresses.collect(),
             failure: failure.map(str::to_owned),
+            ..NameAnswer::default()
         },
     }
 }

@@ -12,6 +12,7 @@ mod digest;
 mod facts;
 mod failure;
 mod hello;
+pub(crate) mod signatures;
 pub(crate) mod suites;
 mod terminations;
 

@@ -1,6 +1,7 @@
 //! ServiceEntry.
 
 use super::gateway::protocol_name;
+use super::tls::names_of_servers;
 use super::values::NobodyAllowed;
 use super::workload::workload;
 use super::{Cursor, Fields};
@@ -45,7 +46,7 @@ pub(super) fn service_entry(spec: &Cursor<'_>, meta: Meta) -> Option<ServiceEntr
             endpoints,
             workload_selector,
             export_to: fields.export_to(NobodyAllowed::Yes),
-            subject_alt_names: fields.strings("subjectAltNames"),
+            subject_alt_names: names_of_servers(fields),
         };
         check(fields, &entry);
         Some(entry)

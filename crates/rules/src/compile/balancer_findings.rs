@@ -1,15 +1,13 @@
 //! What is said about load balancers that do not do what their authors think.
 
 use super::Proxy;
-use super::destination_rules::MergedRule;
 use super::diagnostics::{Help, warning};
+use super::policy_levels::{Level, block, levels};
 use super::resolve::Resolved;
 use crate::ClusterKey;
 use model::{
-    At, DestinationRule, Diagnostic, LoadBalancerPolicy, LoadBalancerSettings, LocalityLbSetting,
-    Meta, OutlierDetection, SimpleLb, TrafficPolicy,
+    At, Diagnostic, LoadBalancerPolicy, LoadBalancerSettings, LocalityLbSetting, Meta, SimpleLb,
 };
-use std::sync::Arc;
 
 /// What is to be said about how endpoints of a cluster are chosen.
 pub(super) fn balancer_findings(
@@ -24,45 +22,8 @@ pub(super) fn balancer_findings(
     let Some(balancer) = Balancer::of(&levels, key.port) else {
         return Vec::new();
     };
-    let of_place = balancer.of_place(proxy, outlier_detection(&levels, key.port).is_some());
+    let of_place = balancer.of_place(proxy, Balancer::has_detection(&levels, key.port));
     balancer.passthrough().into_iter().chain(of_place).collect()
-}
-
-/// A policy and where it stands, the subset's before the service's.
-struct Level<'r> {
-    rule: &'r Arc<DestinationRule>,
-    path: String,
-    policy: &'r TrafficPolicy,
-}
-
-fn levels<'r>(rule: &'r MergedRule, subset: Option<&str>) -> Vec<Level<'r>> {
-    let of_subset = subset.and_then(|name| rule.subset(name));
-    let of_subset = of_subset.and_then(|(rule, index, subset)| {
-        Some(Level {
-            rule,
-            path: format!("spec.subsets[{index}].trafficPolicy"),
-            policy: subset.traffic_policy.as_ref()?,
-        })
-    });
-    let of_service = rule.traffic_policy().map(|(rule, policy)| Level {
-        rule,
-        path: "spec.trafficPolicy".to_owned(),
-        policy,
-    });
-    of_subset.into_iter().chain(of_service).collect()
-}
-
-/// The outlier detection that holds: a port's settings hide all blocks of their level and those below.
-fn outlier_detection<'r>(levels: &[Level<'r>], port: u16) -> Option<&'r OutlierDetection> {
-    for level in levels {
-        if let Some(settings) = level.policy.port_settings(port) {
-            return settings.outlier_detection.as_ref();
-        }
-        if let Some(found) = &level.policy.outlier_detection {
-            return Some(found);
-        }
-    }
-    None
 }
 
 /// The load balancer that holds, and where it stands.
@@ -74,25 +35,28 @@ struct Balancer<'r> {
 
 impl<'r> Balancer<'r> {
     fn of(levels: &[Level<'r>], port: u16) -> Option<Self> {
-        for level in levels {
-            let of = |settings, path: String| Self {
-                meta: &level.rule.meta,
-                path: format!("{path}.loadBalancer"),
-                settings,
-            };
-            let ports = &level.policy.port_level_settings;
-            if let Some(index) = ports.iter().position(|one| one.port == port) {
-                let settings = ports[index].load_balancer.as_ref()?;
-                return Some(of(
-                    settings,
-                    format!("{}.portLevelSettings[{index}]", level.path),
-                ));
-            }
-            if let Some(settings) = &level.policy.load_balancer {
-                return Some(of(settings, level.path.clone()));
-            }
-        }
-        None
+        let block = block(
+            levels,
+            port,
+            |settings| settings.load_balancer.as_ref(),
+            |policy| policy.load_balancer.as_ref(),
+        )?;
+        Some(Self {
+            meta: block.meta,
+            path: format!("{}.loadBalancer", block.path),
+            settings: block.settings,
+        })
+    }
+
+    /// By which endpoints are known to have failed.
+    fn has_detection(levels: &[Level<'r>], port: u16) -> bool {
+        let detection = block(
+            levels,
+            port,
+            |settings| settings.outlier_detection.as_ref(),
+            |policy| policy.outlier_detection.as_ref(),
+        );
+        detection.is_some()
     }
 
     fn warning(&self, code: &'static str, field: &str, at: At, message: String) -> Diagnostic {

@@ -7,6 +7,7 @@ use super::diagnostics::{Help, warning};
 use super::part::{Layer, Part};
 use super::resolve::Resolved;
 use super::services::Source;
+use super::upstream_tls_findings::upstream_tls_findings;
 use crate::{ClusterKey, ClusterTarget, MissingCluster};
 use model::{Destination, Diagnostic, PortProtocol, Resolution, VirtualService};
 use std::sync::Arc;
@@ -52,6 +53,8 @@ impl Scope<'_> {
             Ok(cluster) => {
                 part.diagnostics.extend(site.unresolved());
                 let told = balancer_findings(&key, &resolved, &self.options.proxy);
+                part.diagnostics.extend(told);
+                let told = upstream_tls_findings(&key, &resolved);
                 part.diagnostics.extend(told);
                 part.use_cluster(&cluster);
                 ClusterTarget::Cluster(cluster)

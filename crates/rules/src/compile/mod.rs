@@ -24,6 +24,7 @@ mod operations;
 mod part;
 mod policies;
 mod policy;
+mod policy_levels;
 mod pool;
 mod resolve;
 mod routes;
@@ -34,6 +35,7 @@ mod shadow;
 mod spelled;
 mod termination;
 mod upstream_tls;
+mod upstream_tls_findings;
 mod virtual_hosts;
 
 #[cfg(test)]

@@ -11,6 +11,8 @@ use std::net::IpAddr;
 pub struct NameAnswer {
     /// Its addresses. Where only one is wanted it is the first.
     pub addresses: Vec<IpAddr>,
+    /// There are more of them, which are left aside.
+    pub is_cut: bool,
     /// Why it could not be resolved the last time. Absent: it could.
     pub failure: Option<String>,
 }
@@ -51,8 +53,17 @@ impl<'r> Workloads<'r> {
         if let Some(why) = &answer.failure {
             finding.diagnostics.push(failed(name, answer, why, site));
         }
+        if answer.is_cut {
+            finding.diagnostics.push(cut(name, answer, site));
+        }
         &answer.addresses
     }
+}
+
+fn cut(name: &Hostname, answer: &NameAnswer, site: &NameSite<'_>) -> Diagnostic {
+    let used = answer.addresses.len();
+    let message = format!("{name} has more than {used} addresses; the others are not used");
+    site.warning("too_many_addresses", message)
 }
 
 fn failed(name: &Hostname, answer: &NameAnswer, why: &str, site: &NameSite<'_>) -> Diagnostic {

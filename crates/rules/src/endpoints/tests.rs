@@ -23,7 +23,7 @@ fn answers(told: &[(&str, &[&str])]) -> Arc<NameAnswers> {
     let answers = told.iter().map(|(name, addresses)| {
         let answer = NameAnswer {
             addresses: addresses.iter().map(|one| one.parse().unwrap()).collect(),
-            failure: None,
+            ..NameAnswer::default()
         };
         (Hostname::try_from(*name).unwrap(), answer)
     });
@@ -215,6 +215,7 @@ fn a_failure_is_told_of_the_object_that_names_the_host_and_goes_away() {
         let answer = NameAnswer {
             addresses: addresses.iter().map(|one| one.parse().unwrap()).collect(),
             failure: failure.map(str::to_owned),
+            ..NameAnswer::default()
         };
         let answers = NameAnswers::from([("api.test".try_into().unwrap(), answer)]);
         let (_, diagnostics) = compiler.endpoints(&resources, &Arc::new(answers));
@@ -229,6 +230,19 @@ fn a_failure_is_told_of_the_object_that_names_the_host_and_goes_away() {
     );
     assert!(told(&["192.0.2.1"], Some("timed out"))[0].ends_with("its last addresses stay in use"));
     assert!(told(&["192.0.2.1"], None).is_empty());
+}
+
+#[test]
+fn that_addresses_are_left_aside_is_told() {
+    let answer = NameAnswer {
+        addresses: vec![[192, 0, 2, 1].into(), [192, 0, 2, 2].into()],
+        is_cut: true,
+        failure: None,
+    };
+    let answers = NameAnswers::from([("api.test".try_into().unwrap(), answer)]);
+    let used = &["192.0.2.1:80 1", "192.0.2.2:80 1"];
+    let told = check_with(NAMES, &Arc::new(answers), "api.test", 80, used);
+    assert_eq!(told, ["too_many_addresses"]);
 }
 
 const ENTRY: &str = "

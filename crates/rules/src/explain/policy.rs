@@ -2,7 +2,7 @@
 
 use crate::{
     Cluster, ConnectionPool, CredentialRef, Failover, HashKey, LoadBalancing, Localities,
-    NO_IDLE_LIMIT, ServerVerification, UpstreamTls,
+    NO_IDLE_LIMIT, ServerVerification, UpstreamProtocol, UpstreamTls,
 };
 use model::{
     HashAlgorithm, HashCookie, OutlierDetection, ProxyProtocolVersion, RetryBudget, TcpKeepalive,
@@ -27,6 +27,7 @@ impl Cluster {
             "outlier_detection",
             self.outlier_detection.as_ref().map(outlier_detection),
         );
+        say("protocol", protocol(self.protocol));
         say("tls", self.tls.as_deref().map(tls));
         say("tunnel", self.tunnel.as_ref().map(tunnel));
         say("proxy_protocol", self.proxy_protocol.map(proxy_protocol));
@@ -155,6 +156,15 @@ fn outlier_detection(outlier: &OutlierDetection) -> String {
     };
     let interval = outlier.interval;
     format!("{causes}, for {out:?}, at most {most}%, swept every {interval:?}{health}")
+}
+
+/// HTTP/1.1 goes without saying, and so does that connections of clients are not looked into.
+fn protocol(protocol: UpstreamProtocol) -> Option<String> {
+    match protocol {
+        UpstreamProtocol::Http1 | UpstreamProtocol::Tcp => None,
+        UpstreamProtocol::Http2 => Some("HTTP/2".to_owned()),
+        UpstreamProtocol::AsClient => Some("the client's".to_owned()),
+    }
 }
 
 fn tls(tls: &UpstreamTls) -> String {

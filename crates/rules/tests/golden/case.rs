@@ -43,11 +43,11 @@ impl NamesDocument {
             let answer = match told {
                 Told::Addresses(addresses) => NameAnswer {
                     addresses,
-                    failure: None,
+                    ..NameAnswer::default()
                 },
                 Told::Failure(why) => NameAnswer {
-                    addresses: Vec::new(),
                     failure: Some(why),
+                    ..NameAnswer::default()
                 },
             };
             (name.as_str().try_into().expect("a name"), answer)

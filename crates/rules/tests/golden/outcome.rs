@@ -23,6 +23,7 @@ const SETTINGS: &[&str] = &[
     "localities",
     "warmup",
     "outlier_detection",
+    "protocol",
     "tls",
     "tunnel",
     "proxy_protocol",

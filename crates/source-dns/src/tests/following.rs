@@ -4,7 +4,7 @@ use crate::follower::Follower;
 use crate::lookup::{Failure, Family, Found, Lookup};
 use crate::runner::Runner;
 use crate::{LookupFamily, Settings};
-use config::Message;
+use config::{Message, ResolvedName};
 use model::Hostname;
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
@@ -108,10 +108,15 @@ impl Following {
         self.follower.follow(&names.collect::<BTreeSet<_>>());
     }
 
-    async fn told(&mut self) -> Vec<Told> {
+    async fn resolved(&mut self) -> Vec<ResolvedName> {
         let Some(Message::Names(names)) = self.messages.recv().await else {
             panic!("it ended")
         };
+        names
+    }
+
+    async fn told(&mut self) -> Vec<Told> {
+        let names = self.resolved().await;
         let plain = |address: &IpAddr| address.to_string();
         let told = names.into_iter().map(|one| {
             let answer = one.answer;
@@ -199,6 +204,36 @@ async fn a_failure_keeps_the_last_addresses_and_is_told_once() {
     following.silence(600).await;
     following.script.say("a.test", found(&["192.0.2.1"], 10));
     assert_eq!(following.addresses().await, ["192.0.2.1"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn more_addresses_than_are_kept_are_left_aside_and_that_is_told() {
+    let mut following = Following::v4();
+    let of = |numbers: std::ops::Range<u32>| Found {
+        addresses: numbers
+            .map(|one| IpAddr::from((one + 1).to_be_bytes()))
+            .collect(),
+        ttl: Duration::from_secs(10),
+        unknown: None,
+    };
+    let mut first = Vec::new();
+    for (count, kept, is_cut) in [(1024, 1024, false), (1025, 1024, true), (3, 3, false)] {
+        following.script.say("a.test", Ok(of(0..count)));
+        following.follow(&["a.test"]);
+        let told = following.resolved().await;
+        let answer = &told[0].answer;
+        assert_eq!((answer.addresses.len(), answer.is_cut), (kept, is_cut));
+        first.push(answer.addresses[0]);
+    }
+    assert!(first.iter().all(|one| *one == first[0]));
+    following.script.say("a.test", Ok(of(0..2000)));
+    following.resolved().await;
+    // Others of too many are no news while those that are used are there.
+    following.script.say("a.test", Ok(of(0..3000)));
+    following.silence(60).await;
+    following.script.say("a.test", temporary("timed out"));
+    let told = following.resolved().await;
+    assert!(told[0].answer.is_cut && told[0].answer.failure.is_some());
 }
 
 #[tokio::test(start_paused = true)]

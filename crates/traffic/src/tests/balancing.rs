@@ -178,3 +178,17 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_round_goes_on_in_the_set_after() {
+    let first = set(Algorithm::RoundRobin, &[1, 1, 1]);
+    let mut dice = dice(1);
+    let mut turns = |set: &EndpointSet<()>| set.select(Choice::default(), &mut dice);
+    assert_eq!((turns(&first), turns(&first)), (Some(0), Some(1)));
+    let next = first.next(
+        members(&[1, 1, 1]),
+        balancing(Algorithm::RoundRobin),
+        moment(),
+    );
+    assert_eq!(turns(&next), Some(2));
+}

@@ -110,16 +110,7 @@ impl Materials {
             (Some(one), Some(other)) => Arc::ptr_eq(one, other),
             _ => false,
         };
-        let authorities = match (&self.authorities, &other.authorities) {
-            (None, None) => true,
-            (Some(one), Some(other)) => {
-                Arc::ptr_eq(one, other)
-                    || (one.certificates == other.certificates
-                        && one.revocations == other.revocations)
-            }
-            _ => false,
-        };
-        certificate && authorities
+        certificate && self.authorities == other.authorities
     }
 }
 

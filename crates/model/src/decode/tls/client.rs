@@ -1,5 +1,6 @@
 //! TLS to upstreams.
 
+use super::names::names_of_servers;
 use crate::decode::{Cursor, Fields};
 use crate::{ClientTlsMode, ClientTlsSettings};
 use std::net::IpAddr;
@@ -29,7 +30,7 @@ pub(in crate::decode) fn client_tls(cursor: &Cursor<'_>) -> Option<ClientTlsSett
             private_key: fields.string("privateKey"),
             ca_certificates: fields.string("caCertificates"),
             credential_name: fields.string("credentialName"),
-            subject_alt_names: fields.strings("subjectAltNames"),
+            subject_alt_names: names_of_servers(fields),
             sni: fields.maybe("sni", sni),
             insecure_skip_verify: fields.bool("insecureSkipVerify"),
             ca_crl: fields.string("caCrl"),

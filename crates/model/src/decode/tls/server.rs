@@ -2,6 +2,7 @@
 
 use super::check::{check_bytes, check_http, check_tls};
 use super::crypto::{certificate_hash, cipher_suites, spki_hash};
+use super::names::names_of_clients;
 use crate::decode::{Cursor, Fields};
 use crate::{ServerTlsMode, ServerTlsSettings, TlsCertificate, TlsVersion};
 
@@ -68,7 +69,7 @@ fn server_fields(fields: &Fields<'_>) -> ServerTlsSettings {
         credential_names: at_most_two(fields, "credentialNames", Cursor::text),
         ca_cert_credential_name: fields.string("caCertCredentialName"),
         tls_certificates: at_most_two(fields, "tlsCertificates", certificate),
-        subject_alt_names: fields.strings("subjectAltNames"),
+        subject_alt_names: names_of_clients(fields),
         verify_certificate_spki: fields.each("verifyCertificateSpki", spki_hash),
         verify_certificate_hash: fields.each("verifyCertificateHash", certificate_hash),
         min_protocol_version: version("minProtocolVersion"),
