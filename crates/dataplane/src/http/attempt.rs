@@ -8,7 +8,7 @@ use super::forwarding::{
     ATTEMPT_COUNT, EXPECTED_TIMEOUT, ORIGINAL_HOST, ORIGINAL_PATH, UPSTREAM_TIMEOUT, insert,
 };
 use super::{admission, deadline};
-use crate::upstream::{Admission, Attempt, Kept, Overflow, Side, Stream};
+use crate::upstream::{Admission, Attempt, Kept, Overflow, Stream};
 use http::HeaderValue;
 use http::header::{ACCEPT, CONNECTION, HOST};
 use pingora_core::upstreams::peer::HttpPeer;
@@ -32,14 +32,15 @@ pub(super) async fn prepare(session: &mut Session, ctx: &mut RequestCtx) -> Resu
         return select(ctx);
     }
     select(ctx)?;
-    ctx.attempts.stream = Some(stream(session, ctx).await?);
+    ctx.attempts.stream = Some(stream(session, ctx, false).await?);
     Ok(())
 }
 
 /// The attempt before was not one, and is made once more at the same endpoint.
 async fn prepare_again(session: &mut Session, ctx: &mut RequestCtx) -> Result<(), Failure> {
     if shares_connections(session, ctx) {
-        ctx.attempts.stream = Some(stream(session, ctx).await?);
+        let fresh = ctx.attempts.repeated;
+        ctx.attempts.stream = Some(stream(session, ctx, fresh).await?);
     } else {
         ctx.attempts.permits.slot = Some(slot(session, ctx).await?);
     }
@@ -118,25 +119,13 @@ async fn slot(session: &mut Session, ctx: &RequestCtx) -> Result<Slot, Failure> 
 }
 
 /// Takes a place on a connection to the chosen endpoint, for which it may have to wait.
-async fn stream(session: &mut Session, ctx: &RequestCtx) -> Result<Stream, Failure> {
+async fn stream(session: &mut Session, ctx: &RequestCtx, fresh: bool) -> Result<Stream, Failure> {
     let plan = ctx.plan.as_ref().ok_or(Failure::Internal)?;
     let upstream = ctx.upstream().ok_or(Failure::NoEndpoint)?;
-    let how = how(ctx, false);
-    let key = upstream.stream_key(how.host, how.downstream, Side::Clients);
-    loop {
-        let mut stream = match plan.cluster.stream(key.clone()) {
-            Admission::Stream(stream) => stream,
-            Admission::Wait(wait) => {
-                Box::pin(patiently(session, wait.stream(), plan.deadline)).await?
-            }
-            Admission::Overflow => return Err(overflow(&plan.cluster.kept, Overflow::Pending)),
-        };
-        if !stream.try_turn() {
-            Box::pin(patiently(session, stream.turn(), plan.deadline)).await?;
-        }
-        if !stream.is_lost() {
-            return Ok(stream);
-        }
+    match plan.cluster.stream(upstream, &how(ctx, fresh)) {
+        Admission::Stream(stream) => Ok(stream),
+        Admission::Wait(wait) => Box::pin(patiently(session, wait.stream(), plan.deadline)).await,
+        Admission::Overflow => Err(overflow(&plan.cluster.kept, Overflow::Pending)),
     }
 }
 
@@ -238,6 +227,7 @@ fn select(ctx: &mut RequestCtx) -> Result<(), Failure> {
         _ => Failure::NoHealthyEndpoint,
     })?;
     ctx.attempts.endpoint = Some(index);
+    ctx.attempts.lost = 0;
     if !ctx.attempts.tried.contains(&index) {
         ctx.attempts.tried.push(index);
     }
@@ -285,8 +275,8 @@ fn wants_events(session: &Session) -> bool {
     accept.is_some_and(|accept| accept.as_bytes().starts_with(b"text/event-stream"))
 }
 
-/// Has the connection closed after this request, when it has served as many as it may, or long enough. In HTTP/2 it
-/// gets no more requests then.
+/// Has the connection closed after this request, when it has served as many as it may, or long enough. One in HTTP/2 is
+/// not given any more requests then.
 pub(super) fn spend(request: &mut RequestHeader, ctx: &RequestCtx) {
     let (Some(plan), Some(using)) = (&ctx.plan, &ctx.attempts.using) else {
         return;

@@ -8,12 +8,12 @@ use super::context::RequestCtx;
 use super::forwarding;
 use crate::Settings;
 use crate::upstream::{
-    Admission, Attempt, Cluster, KeepAlive, Overflow, Side, Stream, Upstream, UpstreamConnector,
-    Use, connection_of, connector_conf,
+    Admission, Attempt, Cluster, Http2Upstream, KeepAlive, Overflow, Stream, Upstream,
+    UpstreamConnector, Use, connection_of, connector_conf,
 };
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING, UPGRADE};
-use http::uri::{Authority, PathAndQuery, Scheme};
+use http::uri::PathAndQuery;
 use http::{HeaderValue, Uri, Version};
 use pingora_core::connectors::http::Connector;
 use pingora_core::protocols::http::client::HttpSession;
@@ -178,7 +178,7 @@ fn start(
     let (connector, counters, timeout) =
         (pool.connector.clone(), pool.counters.clone(), pool.timeout);
     tokio::spawn(async move {
-        let sending = send(&connector, way, head, body);
+        let sending = send(&connector, &way, head, body);
         if !matches!(tokio::time::timeout(timeout, sending).await, Ok(Ok(()))) {
             (counters.failed)();
         }
@@ -191,8 +191,6 @@ fn start(
 struct Way {
     peer: Box<HttpPeer>,
     keep_alive: Arc<KeepAlive>,
-    /// In HTTP/2, its place on a connection.
-    stream: Option<Stream>,
     /// Requests after which a connection is closed.
     spent_after: Option<u32>,
 }
@@ -202,7 +200,10 @@ struct Way {
 struct Held {
     active: ActiveRequest,
     request: RequestPermit,
+    /// In HTTP/1, a connection.
     slot: Option<Slot>,
+    /// In HTTP/2, its place on one.
+    stream: Option<Stream>,
 }
 
 type Prepared = (Way, Box<RequestHeader>, Held);
@@ -237,7 +238,6 @@ fn prepare(
     });
     let mut head = copy_of(
         original,
-        http2,
         !session.is_body_empty(),
         ctx.shared.mirrors.shadow_host_suffix,
     )
@@ -247,13 +247,13 @@ fn prepare(
     let way = Way {
         peer,
         keep_alive,
-        stream,
         spent_after: cluster.definition.pool.max_requests_per_connection,
     };
     let held = Held {
         active: member.state.begin(),
         request,
         slot,
+        stream,
     };
     Some((way, Box::new(head), held))
 }
@@ -268,21 +268,15 @@ fn slot(cluster: &Cluster) -> Option<Slot> {
 }
 
 fn stream(cluster: &Cluster, upstream: &Upstream, how: &Attempt<'_>) -> Option<Stream> {
-    let key = upstream.stream_key(how.host, how.downstream, Side::Mirrors);
-    if let Admission::Stream(stream) = cluster.stream(key) {
+    if let Admission::Stream(stream) = cluster.stream(upstream, how) {
         return Some(stream);
     }
     cluster.kept.overflow(Overflow::Connections);
     None
 }
 
-/// The head, in the form that the mirror's protocol wants.
-fn copy_of(
-    request: &RequestHeader,
-    http2: bool,
-    has_body: bool,
-    shadow: bool,
-) -> Result<RequestHeader> {
+/// The head, as HTTP/1 wants it.
+fn copy_of(request: &RequestHeader, has_body: bool, shadow: bool) -> Result<RequestHeader> {
     let invalid = || Error::new(ErrorType::InvalidHTTPHeader);
     let mut copy = request.clone();
     let host = host_of(request, shadow).ok_or_else(invalid)?;
@@ -291,22 +285,12 @@ fn copy_of(
     for name in [CONNECTION, UPGRADE, TRANSFER_ENCODING] {
         copy.remove_header(&name);
     }
-    let mut parts = http::uri::Parts::default();
-    parts.path_and_query = Some(target);
-    if http2 {
-        copy.set_version(Version::HTTP_2);
-        copy.set_send_end_stream(true);
-        copy.remove_header(&HOST);
-        parts.scheme = Some(Scheme::HTTP);
-        parts.authority = Some(Authority::try_from(host.as_bytes()).map_err(|_| invalid())?);
-    } else {
-        copy.set_version(Version::HTTP_11);
-        copy.insert_header(HOST, host)?;
-        if has_body && !copy.headers.contains_key(CONTENT_LENGTH) {
-            copy.insert_header(TRANSFER_ENCODING, "chunked")?;
-        }
+    copy.set_version(Version::HTTP_11);
+    copy.insert_header(HOST, host)?;
+    if has_body && !copy.headers.contains_key(CONTENT_LENGTH) {
+        copy.insert_header(TRANSFER_ENCODING, "chunked")?;
     }
-    copy.set_uri(Uri::from_parts(parts).map_err(|_| invalid())?);
+    copy.set_uri(Uri::from(target));
     Ok(copy)
 }
 
@@ -323,24 +307,15 @@ fn host_of(request: &RequestHeader, shadow: bool) -> Option<HeaderValue> {
 
 async fn send(
     connector: &Connector<UpstreamConnector>,
-    mut way: Way,
+    way: &Way,
     mut head: Box<RequestHeader>,
     mut body: mpsc::Receiver<Piece>,
 ) -> Result<()> {
     let peer = &*way.peer;
-    if let Some(stream) = &mut way.stream {
-        stream.turn().await;
-    }
     let (mut session, reused) = connector.get_http_session(peer).await?;
-    let using = match &mut way.stream {
-        Some(stream) => {
-            stream.begin();
-            None
-        }
-        None => connection_of(session.digest()).map(|connection| connection.begin(reused)),
-    };
+    let using = connection_of(session.digest()).map(|connection| connection.begin(reused));
     let is_spent = |using: &Use| using.connection().is_spent(way.spent_after);
-    if using.as_ref().is_some_and(is_spent) && head.version == Version::HTTP_11 {
+    if using.as_ref().is_some_and(is_spent) {
         head.insert_header(CONNECTION, "close")?;
     }
     session.set_read_timeout(peer.options.read_timeout);
@@ -360,7 +335,10 @@ async fn send(
     Ok(())
 }
 
-async fn discard_response(session: &mut HttpSession, keep_alive: &KeepAlive) -> Result<()> {
+async fn discard_response(
+    session: &mut HttpSession<Http2Upstream>,
+    keep_alive: &KeepAlive,
+) -> Result<()> {
     loop {
         session.read_response_header().await?;
         let Some(head) = session.response_header() else {

@@ -333,13 +333,8 @@ impl RequestCtx {
         if !reused {
             self.shared.metrics.own().upstream().connections.inc();
         }
-        match &mut self.attempts.stream {
-            Some(stream) => stream.begin(),
-            None => {
-                let connection = connection_of(digest);
-                self.attempts.using = connection.map(|connection| connection.begin(reused));
-            }
-        }
+        let connection = connection_of(digest);
+        self.attempts.using = connection.map(|connection| connection.begin(reused));
         self.observe(Observed::Connected);
         let socket = digest.and_then(|digest| digest.socket_digest.as_ref());
         let local = socket.and_then(|socket| socket.local_addr());

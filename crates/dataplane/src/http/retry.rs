@@ -2,7 +2,7 @@
 
 use super::context::RequestCtx;
 use super::failure::{Connect, Failure, Reset};
-use crate::upstream::{DialError, Overflow, Stream};
+use crate::upstream::{DialError, Overflow};
 use http::StatusCode;
 use pingora_error::{Error, ErrorSource, ErrorType, RetryType};
 use pingora_http::ResponseHeader;
@@ -26,10 +26,6 @@ pub(super) fn after_connect_failure(
 ) -> bool {
     match DialError::of(error) {
         Some(DialError::Missing) => return look_again(ctx),
-        // What was there has broken before anything could be sent on it.
-        None if ctx.attempts.stream.as_ref().is_some_and(Stream::is_joining) => {
-            return look_again(ctx);
-        }
         Some(DialError::NotAdmitted) => {
             finish_attempt(ctx, None);
             if let Some(plan) = &ctx.plan {
@@ -50,14 +46,11 @@ pub(super) fn after_connect_failure(
     !session.as_ref().retry_buffer_truncated() && grant(ctx, &failure, session, false)
 }
 
-/// The connection that the attempt was to share is not there any more. Nothing was sent, so that this is no retry: it
-/// looks once more, or takes another.
+/// The connection that the attempt was to share has no room for it, or is not there any more. Nothing was sent, so that
+/// this is no retry: it takes another.
 fn look_again(ctx: &mut RequestCtx) -> bool {
-    let keeps_looking = ctx.attempts.stream.as_mut().is_some_and(Stream::missed);
-    if !keeps_looking {
-        finish_attempt(ctx, None);
-        ctx.attempts.lost += 1;
-    }
+    finish_attempt(ctx, None);
+    ctx.attempts.lost += 1;
     ctx.attempts.again = ctx.attempts.lost < MOST_LOST;
     ctx.attempts.again
 }
@@ -72,6 +65,12 @@ pub(super) fn after_error(
     let retry_answer = std::mem::take(&mut ctx.attempts.retry_answer);
     let by_upstream = *error.esource() == ErrorSource::Upstream;
     let failure = Failure::of(error, ctx.attempts.bound_by_try);
+    if by_upstream
+        && is_stale(error)
+        && let Some(stream) = &ctx.attempts.stream
+    {
+        stream.leave();
+    }
     finish_attempt(ctx, by_upstream.then(|| observed(&failure)));
     if retry_answer {
         return true;

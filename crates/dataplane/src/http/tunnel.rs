@@ -11,14 +11,14 @@ use super::context::RequestCtx;
 use super::failure::Failure;
 use super::{attempt, hop_by_hop, reply, response, retry, route};
 use crate::net::{BothWays, DownstreamIo, End, Silence};
-use crate::upstream::UpstreamConnector;
+use crate::upstream::{Http2Upstream, UpstreamConnector};
 use bytes::Bytes;
 use http::StatusCode;
 use http::header::{HeaderMap, UPGRADE};
 use pingora_core::connectors::http::Connector;
 use pingora_core::protocols::Shutdown;
 use pingora_core::protocols::http::ServerSession;
-use pingora_core::protocols::http::client::HttpSession;
+use pingora_core::protocols::http::client::HttpSession as AnySession;
 use pingora_core::protocols::http::v1::client::HttpSession as UpstreamHttp1;
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_error::{Error, ErrorType, Result};
@@ -27,6 +27,9 @@ use pingora_proxy::Session;
 use std::future::{Future, poll_fn, ready};
 use std::io::Cursor;
 use std::time::{Duration, Instant};
+
+/// A session of Pingora's.
+type HttpSession = AnySession<Http2Upstream>;
 
 /// While both sides are open, silence may last for ever (promise 15).
 const SILENCE: Silence = Silence {

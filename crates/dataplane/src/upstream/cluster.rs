@@ -1,8 +1,8 @@
 //! A cluster with its endpoints and what is counted about them.
 
 use super::kept::Kept;
-use super::peer::{Common, terms};
-use super::streams::{Admission, StreamKey};
+use super::peer::{Attempt, Common};
+use super::streams::Admission;
 use super::tls::ClientTlsStore;
 use super::{KeepAlive, Upstream};
 use ahash::{HashMap, HashSet};
@@ -144,9 +144,10 @@ impl Cluster {
         }
     }
 
-    /// Asks for a stream on a connection in HTTP/2.
-    pub(crate) fn stream(&self, key: StreamKey) -> Admission {
-        self.kept.streams.enter(key, terms(&self.definition))
+    /// Asks for a stream on a connection in HTTP/2 to one of its endpoints.
+    pub(crate) fn stream(&self, upstream: &Upstream, attempt: &Attempt<'_>) -> Admission {
+        let (key, recipe) = upstream.sharing(attempt);
+        self.kept.streams.enter(key, recipe, attempt.fresh)
     }
 
     /// Whether somebody has to look after it as time goes by: endpoints may come back, or become warm.

@@ -3,17 +3,24 @@
 use super::connections::{Changes, Connections};
 use atomic_waker::AtomicWaker;
 use rules::EndpointAddr;
-use socket2::Socket;
+use std::sync::Arc;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, SeqCst};
-use std::sync::atomic::{AtomicBool, AtomicU32};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 use std::task::Waker;
 use std::time::{Duration, Instant};
-use tokio::task::AbortHandle;
 
 /// In a connection's state: it is to be closed as soon as nobody uses it. The rest of the state counts its requests.
 /// They share a word, so that nobody takes up a connection that is just being closed.
 const LEAVING: u32 = 1 << 31;
+
+/// How long a connection may be.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Lifetime {
+    /// How long it may be used. Absent: for ever.
+    pub(crate) whole: Option<Duration>,
+    /// How long it may be idle. Absent: somebody else looks after that.
+    pub(crate) idle: Option<Duration>,
+}
 
 /// What is known of one connection by those who use it.
 #[derive(Debug)]
@@ -21,8 +28,9 @@ pub(crate) struct Connection {
     /// Where it leads.
     pub(crate) address: EndpointAddr,
     born: Instant,
-    /// How long it may be used from then on.
-    lifetime: Option<Duration>,
+    terms: Lifetime,
+    /// When it became idle, in milliseconds since it was born.
+    idle_since: AtomicU64,
     /// Requests on it now, and [`LEAVING`]. A new connection has one: that for which it is made.
     state: AtomicU32,
     /// Requests it has had, that one included.
@@ -31,8 +39,6 @@ pub(crate) struct Connection {
     closed: AtomicBool,
     /// Whoever waits for it to end while it is idle.
     watcher: AtomicWaker,
-    /// Its socket, where nobody waits for it so: Pingora reads from it whatever happens, and sees its end then.
-    socket: Mutex<Option<Socket>>,
     changes: Arc<Changes>,
 }
 
@@ -41,8 +47,6 @@ pub(crate) struct Open {
     connection: Arc<Connection>,
     home: Arc<Connections>,
     number: u64,
-    /// Ends it when its time is over, where nobody else does.
-    timer: Option<AbortHandle>,
     /// Whom to tell that it has ended.
     on_end: Option<Box<dyn Fn() + Send + Sync>>,
 }
@@ -63,7 +67,6 @@ impl Open {
             connection,
             home,
             number,
-            timer: None,
             on_end: None,
         }
     }
@@ -77,33 +80,11 @@ impl Open {
     pub(super) fn on_end(&mut self, tell: impl Fn() + Send + Sync + 'static) {
         self.on_end = Some(Box::new(tell));
     }
-
-    /// Has its socket ended when nobody uses it and it shall go, since nobody asks whether it [shall
-    /// end](Connection::shall_end).
-    pub(super) fn end_by_itself(&mut self, socket: Socket) {
-        *self.connection.socket() = Some(socket);
-        let Some(at) = self.connection.expires_at() else {
-            return;
-        };
-        let connection = Arc::downgrade(&self.connection);
-        let timer = tokio::spawn(async move {
-            tokio::time::sleep_until(at.into()).await;
-            if let Some(connection) = connection.upgrade() {
-                connection.leave();
-            }
-        });
-        self.timer = Some(timer.abort_handle());
-    }
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
-        if let Some(timer) = &self.timer {
-            timer.abort();
-        }
         self.connection.closed.store(true, SeqCst);
-        // The socket is closed with its other owner.
-        drop(self.connection.socket().take());
         self.home.forget(self.number);
         if let Some(tell) = &self.on_end {
             tell();
@@ -112,26 +93,18 @@ impl Drop for Open {
 }
 
 impl Connection {
-    pub(super) fn new(
-        address: EndpointAddr,
-        lifetime: Option<Duration>,
-        changes: Arc<Changes>,
-    ) -> Self {
+    pub(super) fn new(address: EndpointAddr, terms: Lifetime, changes: Arc<Changes>) -> Self {
         Self {
             address,
             born: Instant::now(),
-            lifetime,
+            terms,
+            idle_since: AtomicU64::new(0),
             state: AtomicU32::new(1),
             served: AtomicU32::new(0),
             closed: AtomicBool::new(false),
             watcher: AtomicWaker::new(),
-            socket: Mutex::default(),
             changes,
         }
-    }
-
-    fn socket(&self) -> MutexGuard<'_, Option<Socket>> {
-        self.socket.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Counts a request on it. `reused`: it was not made for this request.
@@ -172,10 +145,11 @@ impl Connection {
 
     /// A request on it has ended. Returns how many are left.
     pub(super) fn end_share(&self) -> u32 {
+        let now = u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.idle_since.store(now, Relaxed);
         let left = (self.state.fetch_sub(1, SeqCst) & !LEAVING) - 1;
         if self.is_leaving() || self.is_expired() {
             self.watcher.wake();
-            self.end_if_due();
         }
         if left == 0 {
             self.changes.tell();
@@ -191,22 +165,42 @@ impl Connection {
             || self.is_leaving()
     }
 
-    /// Whether it shall end now: nobody uses it, and it was asked to go or is too old. Otherwise whoever asks is
-    /// woken when that may have changed.
+    /// Whether it shall end now: nobody uses it, and it was asked to go, is too old, or was idle for too long. Otherwise
+    /// whoever asks is woken when it is asked to go, and has to ask again [at some time](Self::may_end_at).
     pub(crate) fn shall_end(&self, waker: &Waker) -> bool {
         // A connection comes back to the pool a moment before its request stops to count.
         self.watcher.register(waker);
-        self.is_idle() && (self.is_leaving() || self.is_expired())
+        self.is_idle() && (self.is_leaving() || self.is_expired() || self.was_idle_for_long())
     }
 
-    /// When it is too old, if it ever is.
-    pub(crate) fn expires_at(&self) -> Option<Instant> {
-        Some(self.born + self.lifetime?)
+    /// When it may be too old, or idle for too long, if ever.
+    pub(crate) fn may_end_at(&self) -> Option<Instant> {
+        let now = Instant::now();
+        // While it is used, its end is looked for when it no longer is.
+        let old = self.expires_at().filter(|at| *at > now);
+        let idle = self.terms.idle.map(|limit| match self.is_idle() {
+            true => self.idle_since() + limit,
+            false => now + limit,
+        });
+        old.into_iter().chain(idle).min()
+    }
+
+    fn expires_at(&self) -> Option<Instant> {
+        Some(self.born + self.terms.whole?)
     }
 
     fn is_expired(&self) -> bool {
-        self.lifetime
-            .is_some_and(|lifetime| self.born.elapsed() >= lifetime)
+        let mut whole = self.terms.whole.into_iter();
+        whole.any(|whole| self.born.elapsed() >= whole)
+    }
+
+    fn idle_since(&self) -> Instant {
+        self.born + Duration::from_millis(self.idle_since.load(Relaxed))
+    }
+
+    fn was_idle_for_long(&self) -> bool {
+        let mut limit = self.terms.idle.into_iter();
+        limit.any(|limit| self.idle_since().elapsed() >= limit)
     }
 
     /// Requests on it now.
@@ -231,18 +225,6 @@ impl Connection {
     pub(crate) fn leave(&self) {
         self.state.fetch_or(LEAVING, SeqCst);
         self.watcher.wake();
-        self.end_if_due();
-    }
-
-    /// Ends the socket, if that is ours to do.
-    fn end_if_due(&self) {
-        if !self.is_idle() || !(self.is_leaving() || self.is_expired()) {
-            return;
-        }
-        if let Some(socket) = self.socket().take() {
-            // One that has ended already is no matter.
-            let _ = socket.shutdown(std::net::Shutdown::Both);
-        }
     }
 }
 

@@ -1,12 +1,11 @@
 //! The open connections of a cluster: how many there are, and which of them nobody uses.
 
-use super::connection::{Connection, Open};
+use super::connection::{Connection, Lifetime, Open};
 use rules::EndpointAddr;
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::Duration;
 use tokio::sync::Notify;
 
 /// No limit.
@@ -66,11 +65,7 @@ impl Connections {
     }
 
     /// A connection that is to be made, and does not count yet.
-    pub(super) fn prepare(
-        &self,
-        address: &EndpointAddr,
-        lifetime: Option<Duration>,
-    ) -> Arc<Connection> {
+    pub(super) fn prepare(&self, address: &EndpointAddr, lifetime: Lifetime) -> Arc<Connection> {
         let changes = self.changes.clone();
         Arc::new(Connection::new(address.clone(), lifetime, changes))
     }
@@ -78,15 +73,14 @@ impl Connections {
     /// Waits until there may be one more, and has one that nobody uses closed for it. Whoever comes here has been
     /// told that there may be one more in use, so that one of them is idle or about to end.
     ///
-    /// `is_shared`: it is for many requests at a time. Nobody may be about to end then, so that an endpoint that has no
-    /// connection gets its first one whatever the limit says, as from Envoy.
+    /// `anyway`: it does not wait, whatever the limit says.
     pub(super) async fn admit(
         self: &Arc<Self>,
         connection: &Arc<Connection>,
-        is_shared: bool,
+        anyway: bool,
     ) -> Open {
         let try_admit = || {
-            let open = self.try_admit(connection, is_shared);
+            let open = self.try_admit(connection, anyway);
             if open.is_none() {
                 self.dismiss_one();
             }
@@ -95,12 +89,11 @@ impl Connections {
         self.changes.until(try_admit).await
     }
 
-    fn try_admit(self: &Arc<Self>, connection: &Arc<Connection>, is_shared: bool) -> Option<Open> {
+    fn try_admit(self: &Arc<Self>, connection: &Arc<Connection>, anyway: bool) -> Option<Open> {
         let mut all = self.all();
         let limit = self.limit.load(Relaxed);
         let is_full = limit != UNLIMITED && all.open.len() >= limit as usize;
-        let may_be_beyond = is_shared && !all.lead_to(&connection.address);
-        if is_full && !may_be_beyond {
+        if is_full && !anyway {
             return None;
         }
         let number = all.next;
@@ -111,7 +104,13 @@ impl Connections {
 
     /// Whether there is one to an endpoint that goes on.
     pub(super) fn lead_to(&self, address: &EndpointAddr) -> bool {
-        self.all().lead_to(address)
+        let goes_on = |one: Arc<Connection>| one.address == *address && !one.is_leaving();
+        self.all().connections().any(goes_on)
+    }
+
+    /// Whether somebody waits for one to end.
+    pub(super) fn are_wanted(&self) -> bool {
+        self.changes.waiting.load(SeqCst) > 0
     }
 
     /// Has the oldest one closed that nobody uses.
@@ -150,11 +149,6 @@ impl Connections {
 impl All {
     fn connections(&self) -> impl Iterator<Item = Arc<Connection>> {
         self.open.values().filter_map(Weak::upgrade)
-    }
-
-    fn lead_to(&self, address: &EndpointAddr) -> bool {
-        self.connections()
-            .any(|connection| connection.address == *address && !connection.is_leaving())
     }
 }
 
@@ -197,14 +191,15 @@ mod tests {
     use std::future::Future;
     use std::pin::pin;
     use std::task::{Context, Poll, Waker};
+    use std::time::Duration;
 
     fn connections(limit: u32) -> Arc<Connections> {
         Arc::new(Connections::new(limit))
     }
 
-    fn prepared(all: &Connections, lifetime: Option<Duration>) -> Arc<Connection> {
+    fn prepared(all: &Connections, whole: Option<Duration>) -> Arc<Connection> {
         let address = EndpointAddr::Tcp("127.0.0.1:80".parse().unwrap());
-        all.prepare(&address, lifetime)
+        all.prepare(&address, Lifetime { whole, idle: None })
     }
 
     async fn admitted(all: &Arc<Connections>) -> Open {

@@ -30,7 +30,7 @@ pub(crate) use kept::{Kept, Overflow};
 pub(crate) use peer::Wrap;
 pub use peer::{Attempt, Upstream};
 pub use snapshot::Snapshot;
-pub(crate) use streams::{Admission, Side, Stream};
+pub(crate) use streams::{Admission, Http2Upstream, Stream};
 pub(crate) use sweep::start as look_after;
 pub(crate) use tracked::connection_of;
 

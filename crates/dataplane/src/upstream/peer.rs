@@ -1,18 +1,18 @@
 //! An endpoint as Pingora dials it.
 
 use super::KeepAlive;
-use super::connection::Open;
+use super::connection::{Lifetime, Open};
 use super::connections::Connections;
-use super::connector::alpn;
+use super::connector::{Carried, alpn};
 use super::dial::{Dial, DialError, Dialer, UpstreamIo};
-use super::streams::{Side, Stream, StreamKey, Terms};
+use super::streams::{Recipe, Stream, StreamKey, Terms};
 use super::tls::{Alpn, ClientTlsStore};
 use super::way::{Occasion, Way};
 use crate::health::Spoken;
 use pingora_core::upstreams::peer::HttpPeer;
 use rules::EndpointAddr;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
@@ -20,14 +20,8 @@ use std::time::Duration;
 /// Requests on one upstream HTTP/2 connection at a time, unless a rule says otherwise. Pingora's default of 1 makes
 /// a connection for each.
 const HTTP2_STREAMS: u32 = 100;
-/// Response bytes a slow client may leave waiting here, for one stream.
-const HTTP2_STREAM_WINDOW: u32 = 256 * 1024;
-/// Response bytes all streams of an upstream connection may leave waiting here.
-const HTTP2_CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
 /// Marks the pool's keys that each serve one attempt.
 const FRESH: u64 = 1 << 63;
-/// Marks the pool's keys of connections in HTTP/2, each of which has its own.
-const HTTP2: u64 = 1;
 
 /// One endpoint of a cluster: its address, and how it is dialled.
 #[derive(Debug)]
@@ -42,8 +36,9 @@ pub struct Upstream {
     pub(crate) way: Arc<Way>,
     /// For bytes, which may go through a tunnel.
     of_bytes: Arc<Dialer>,
-    http1: HttpPeer,
-    http2: HttpPeer,
+    /// What Pingora needs to make an attempt, but for what an attempt says.
+    template: HttpPeer,
+    terms: Terms,
     tells: Tells,
     idle_timeout: Duration,
     connect_timeout: Duration,
@@ -115,8 +110,8 @@ impl Upstream {
             address: endpoint.address.clone(),
             locality: endpoint.locality.clone(),
             keep_alive,
-            http1: http1(template.clone(), &way),
-            http2: http2(template, cluster),
+            template: with_way(template, &way),
+            terms: terms(cluster),
             way,
             of_bytes: Arc::new(of_bytes),
             tells,
@@ -144,13 +139,14 @@ impl Upstream {
     }
 
     fn http1_peer(&self, attempt: &Attempt<'_>) -> Box<HttpPeer> {
-        let mut peer = Box::new(self.http1.clone());
-        if self.tells.host || self.tells.client {
-            let occasion = self.occasion(attempt.host, attempt.downstream);
+        let mut peer = Box::new(self.template.clone());
+        let occasion = self.occasion(attempt);
+        if occasion != Occasion::default() {
             let mut hasher = DefaultHasher::new();
             (self.group, &occasion).hash(&mut hasher);
-            peer.group_key = hasher.finish() & !(FRESH | HTTP2);
-            peer.options.proxy_digest_user_data_hook = Some(self.way_on(occasion).carried());
+            peer.group_key = hasher.finish() & !FRESH;
+            let carried = Carried::Http1(self.way_on(occasion));
+            peer.options.proxy_digest_user_data_hook = Some(carried.hook());
         }
         peer.options.idle_timeout = Some(self.keep_alive.idle_timeout(self.idle_timeout));
         if attempt.fresh || self.keeps_none {
@@ -160,31 +156,30 @@ impl Upstream {
         peer
     }
 
+    /// There is nothing for it in Pingora's pool.
     fn http2_peer(&self, stream: &Stream) -> Box<HttpPeer> {
-        let mut peer = Box::new(self.http2.clone());
-        peer.group_key = stream.number() << 1 & !FRESH | HTTP2;
-        let way = match stream.occasion() {
-            occasion if *occasion == Occasion::default() => self.way.clone(),
-            occasion => self.way_on(occasion.clone()),
-        };
-        peer.options.custom_l4 = Some(stream.connector(&way));
-        peer.options.idle_timeout = Some(self.keep_alive.idle_timeout(self.idle_timeout));
+        let mut peer = Box::new(self.template.clone());
+        peer.group_key = unused_key();
+        let carried = Carried::Http2(stream.shared().clone());
+        peer.options.proxy_digest_user_data_hook = Some(carried.hook());
         peer
     }
 
-    /// With which requests one shares a connection in HTTP/2. `host` and `downstream` as in [`Attempt`].
-    pub(crate) fn stream_key(
-        &self,
-        host: &str,
-        downstream: Option<(SocketAddr, SocketAddr)>,
-        side: Side,
-    ) -> StreamKey {
-        StreamKey {
+    /// Which connections in HTTP/2 a request can share, and how another is made.
+    pub(super) fn sharing(&self, attempt: &Attempt<'_>) -> (StreamKey, Recipe) {
+        let occasion = self.occasion(attempt);
+        let way = match occasion == Occasion::default() {
+            true => self.way.clone(),
+            false => self.way_on(occasion.clone()),
+        };
+        let key = StreamKey {
             address: self.address.clone(),
             group: self.group,
-            occasion: self.occasion(host, downstream),
-            side,
-        }
+            occasion,
+        };
+        let mut terms = self.terms;
+        terms.lifetime.idle = Some(self.keep_alive.idle_timeout(self.idle_timeout));
+        (key, way.recipe(terms))
     }
 
     /// A connection for bytes, counted as open as long as the second value exists. `ends`: the client and where it
@@ -230,10 +225,10 @@ impl Upstream {
 
     /// What of a request its connection tells the endpoint, so that requests of which it would tell something else
     /// cannot use it.
-    fn occasion(&self, host: &str, downstream: Option<(SocketAddr, SocketAddr)>) -> Occasion {
+    fn occasion(&self, attempt: &Attempt<'_>) -> Occasion {
         Occasion {
-            sni: self.tells.host.then(|| host.into()),
-            downstream: downstream.filter(|_| self.tells.client),
+            sni: self.tells.host.then(|| attempt.host.into()),
+            downstream: attempt.downstream.filter(|_| self.tells.client),
         }
     }
 
@@ -266,39 +261,25 @@ fn template(address: &EndpointAddr, group: u64) -> Option<HttpPeer> {
     Some(template)
 }
 
-fn http1(mut peer: HttpPeer, way: &Arc<Way>) -> HttpPeer {
-    peer.options.alpn = alpn();
-    peer.options.proxy_digest_user_data_hook = Some(way.clone().carried());
-    peer
-}
-
-fn http2(mut peer: HttpPeer, cluster: &rules::Cluster) -> HttpPeer {
-    if cluster.tls.is_some() {
-        // What Pingora holds then is not the endpoint's socket, which it would look for in its pool. Whose it is
-        // follows from the key.
-        let nowhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
-        peer = HttpPeer::new(nowhere, false, String::new());
-    }
-    let options = &mut peer.options;
-    options.set_http_version(2, 2);
-    options.max_h2_streams = http2_streams(cluster) as usize;
-    options.h2_stream_window_size = Some(HTTP2_STREAM_WINDOW);
-    options.h2_connection_window_size = Some(HTTP2_CONNECTION_WINDOW);
-    options.h2_ping_interval = cluster.pool.http2_keep_alive.map(|alive| alive.interval);
-    peer
-}
-
-/// Requests at one time on one connection.
-fn http2_streams(cluster: &rules::Cluster) -> u32 {
-    cluster.pool.max_concurrent_streams.unwrap_or(HTTP2_STREAMS)
+fn with_way(mut template: HttpPeer, way: &Arc<Way>) -> HttpPeer {
+    template.options.alpn = alpn();
+    let carried = Carried::Http1(way.clone());
+    template.options.proxy_digest_user_data_hook = Some(carried.hook());
+    template
 }
 
 /// What the rules say of connections in HTTP/2.
-pub(super) fn terms(cluster: &rules::Cluster) -> Terms {
+fn terms(cluster: &rules::Cluster) -> Terms {
+    let pool = &cluster.pool;
     Terms {
-        streams: http2_streams(cluster),
-        requests: cluster.pool.max_requests_per_connection,
-        lifetime: cluster.pool.max_connection_duration,
+        streams: pool.max_concurrent_streams.unwrap_or(HTTP2_STREAMS),
+        requests: pool.max_requests_per_connection,
+        lifetime: Lifetime {
+            whole: pool.max_connection_duration,
+            idle: None,
+        },
+        is_encrypted: cluster.tls.is_some(),
+        ping_interval: pool.http2_keep_alive.map(|alive| alive.interval),
     }
 }
 
@@ -311,7 +292,7 @@ fn group_key(common: &Common<'_>) -> u64 {
     let tls = cluster.tls.as_ref();
     let tls = tls.map(|settings| common.tls.of(settings).ok().map(|tls| tls.id));
     (tls, cluster.proxy_protocol.map(|version| version as u8)).hash(&mut hasher);
-    hasher.finish() & !(FRESH | HTTP2)
+    hasher.finish() & !FRESH
 }
 
 /// A key that no connection was ever pooled under. The pool forgets keys without connections, so that

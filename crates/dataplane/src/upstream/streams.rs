@@ -1,17 +1,19 @@
 //! Which connection a request in HTTP/2 shares, who waits for one, and who makes one.
 //!
-//! Pingora's pool takes a connection out while it begins a stream, so that whoever looks for it at that moment makes
-//! another one. Here each connection has a key of its own in that pool, and requests look it up in turns.
+//! These are not in Pingora's pool, which knows neither limits nor queues, and keeps what it has lost sight of.
 
+mod session;
 mod shared;
 #[cfg(test)]
 mod tests;
 
-use shared::Shared;
+pub(crate) use session::Http2Upstream;
+pub(super) use shared::Shared;
 pub(crate) use shared::Stream;
 
+use super::connection::Lifetime;
 use super::connections::Connections;
-use super::way::Occasion;
+use super::way::{Occasion, Way};
 use ahash::HashMap;
 use rules::EndpointAddr;
 use std::collections::VecDeque;
@@ -28,7 +30,7 @@ const FEW: usize = 64;
 pub(crate) struct Streams {
     limits: Arc<Limits>,
     connections: Arc<Connections>,
-    pools: Mutex<HashMap<StreamKey, Pool>>,
+    pools: Mutex<Pools>,
 }
 
 /// What requests have to have in common to share a connection.
@@ -38,17 +40,13 @@ pub(crate) struct StreamKey {
     /// How it is dialled: TLS, PROXY header.
     pub(super) group: u64,
     pub(super) occasion: Occasion,
-    pub(super) side: Side,
 }
 
-/// Whose requests they are. Each side has a pool of Pingora's own.
-#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
-pub(crate) enum Side {
-    /// Of clients.
-    #[default]
-    Clients,
-    /// Copies of them.
-    Mirrors,
+/// How a connection is made, and what may be done with it.
+#[derive(Clone, Debug)]
+pub(crate) struct Recipe {
+    pub(super) maker: Arc<dyn Maker>,
+    pub(super) terms: Terms,
 }
 
 /// What the rules say of such connections.
@@ -58,9 +56,20 @@ pub(crate) struct Terms {
     pub(super) streams: u32,
     /// Requests on one connection until it ends. Absent: any number.
     pub(super) requests: Option<u32>,
-    /// How long it may be used. Absent: for ever.
-    pub(super) lifetime: Option<Duration>,
+    pub(super) lifetime: Lifetime,
+    /// Whether they are in TLS.
+    pub(super) is_encrypted: bool,
+    /// How often its server is asked for a sign of life. Absent: never.
+    pub(super) ping_interval: Option<Duration>,
 }
+
+/// Makes connections, each on a task of its own: whoever asked for it may leave, and others may have come.
+pub(super) trait Maker: std::fmt::Debug + Send + Sync {
+    fn make(&self, shared: Arc<Shared>, terms: Terms, on_end: OnEnd);
+}
+
+/// To be called when a connection has ended.
+pub(super) type OnEnd = Box<dyn Fn() + Send + Sync>;
 
 /// What came of asking for a stream.
 #[derive(Debug)]
@@ -78,9 +87,16 @@ pub(crate) enum Admission {
 pub(crate) struct Wait {
     home: Arc<Streams>,
     key: StreamKey,
-    terms: Terms,
+    recipe: Recipe,
     room: oneshot::Receiver<Stream>,
     place: Waiting,
+}
+
+#[derive(Debug, Default)]
+struct Pools {
+    by_key: HashMap<StreamKey, Pool>,
+    /// How many connections there are, or are made, by where they lead. None: no entry.
+    by_address: HashMap<EndpointAddr, usize>,
 }
 
 /// The connections of one key, by age.
@@ -88,6 +104,8 @@ pub(crate) struct Wait {
 struct Pool {
     open: Vec<Entry>,
     queue: VecDeque<oneshot::Sender<Stream>>,
+    /// As the last who came knows the rules.
+    recipe: Option<Recipe>,
     /// How long the queue gets before it is looked through for those who gave up.
     look_through_at: usize,
 }
@@ -95,8 +113,6 @@ struct Pool {
 #[derive(Debug)]
 struct Entry {
     shared: Arc<Shared>,
-    /// How many requests the server was found to allow, if fewer than the rules.
-    capacity: u32,
     /// Counts it as in use. Absent: it is idle.
     slot: Option<Slot>,
 }
@@ -113,92 +129,114 @@ impl Streams {
         }
     }
 
-    /// Asks for a stream. Who comes now does not overtake who waits: there is no room while somebody does.
-    pub(crate) fn enter(self: &Arc<Self>, key: StreamKey, terms: Terms) -> Admission {
+    /// Asks for a stream. Who comes now does not overtake who waits. `fresh`: not on a connection that is idle, since one
+    /// like it has just turned out to be dead.
+    pub(crate) fn enter(
+        self: &Arc<Self>,
+        key: StreamKey,
+        recipe: Recipe,
+        fresh: bool,
+    ) -> Admission {
         let mut pools = self.pools();
-        if let Some(pool) = pools.get_mut(&key)
-            && let Some(stream) = self.share(pool, &key, terms)
+        if fresh {
+            pools.leave_idle(&key);
+        }
+        if let Some(pool) = pools.by_key.get_mut(&key) {
+            pool.recipe = Some(recipe.clone());
+        }
+        let served = self.serve(&mut pools, &key);
+        let admission = self.admit(&mut pools, key, recipe);
+        drop(pools);
+        deliver(served);
+        admission
+    }
+
+    fn admit(self: &Arc<Self>, pools: &mut Pools, key: StreamKey, recipe: Recipe) -> Admission {
+        if !pools.has_line(&key)
+            && let Some(stream) = self.share(pools, &key, recipe.terms)
         {
             return Admission::Stream(stream);
         }
         let slot = match self.limits.enter() {
             traffic::Entry::Slot(slot) => slot,
-            _ if self.is_starving(pools.get(&key), &key) => self.limits.enter_anyway(),
+            _ if pools.is_starving(&key, &self.connections) => {
+                let slot = self.limits.enter_anyway();
+                return Admission::Stream(self.open(pools, &key, &recipe, slot, true));
+            }
             traffic::Entry::Overflow => return Admission::Overflow,
             traffic::Entry::Wait(place) => {
-                let room = pools.entry(key.clone()).or_default().stand_in_line();
+                let pool = pools.by_key.entry(key.clone()).or_default();
+                pool.recipe = Some(recipe.clone());
+                let room = pool.stand_in_line();
                 let home = self.clone();
                 return Admission::Wait(Wait {
                     home,
                     key,
-                    terms,
+                    recipe,
                     room,
                     place,
                 });
             }
         };
-        let pool = pools.entry(key.clone()).or_default();
-        Admission::Stream(self.open(pool, &key, terms, slot))
+        Admission::Stream(self.open(pools, &key, &recipe, slot, false))
     }
 
     /// A stream of a connection that there is.
-    fn share(self: &Arc<Self>, pool: &mut Pool, key: &StreamKey, terms: Terms) -> Option<Stream> {
+    fn share(self: &Arc<Self>, pools: &mut Pools, key: &StreamKey, terms: Terms) -> Option<Stream> {
+        let pool = pools.by_key.get_mut(key)?;
+        // Somebody has a slot already, and waits for a connection to end: an idle one is his.
+        let idle_is_free = !self.connections.are_wanted();
         let has_room = |entry: &&mut Entry| {
-            let room = terms.streams.min(entry.capacity);
-            let connection = &entry.shared.connection;
-            !entry.shared.is_gone() && connection.try_share(room, terms.requests)
+            (idle_is_free || entry.slot.is_some()) && entry.shared.try_share(terms)
         };
         let entry = pool.open.iter_mut().find(has_room)?;
-        // It is open, and so within the limit.
+        // It is open, and so within the limit of connections.
         entry.slot.get_or_insert_with(|| self.limits.enter_anyway());
-        Some(Stream::joining(
-            &entry.shared,
-            self.clone(),
-            key.clone(),
-            terms,
-        ))
+        Some(Stream::new(&entry.shared, self.clone(), key.clone()))
     }
 
-    /// The first stream of a connection that is to be made.
+    /// The first stream of a connection that is made from now on. `anyway`: whatever the limit says.
     fn open(
         self: &Arc<Self>,
-        pool: &mut Pool,
+        pools: &mut Pools,
         key: &StreamKey,
-        terms: Terms,
+        recipe: &Recipe,
         slot: Slot,
+        anyway: bool,
     ) -> Stream {
+        let terms = recipe.terms;
         let connection = self.connections.prepare(&key.address, terms.lifetime);
         connection.count_shared(terms.requests);
-        let shared = Arc::new(Shared::new(connection));
-        pool.open.push(Entry {
-            shared: shared.clone(),
-            capacity: u32::MAX,
-            slot: Some(slot),
-        });
-        Stream::making(&shared, self.clone(), key.clone(), terms)
-    }
-
-    /// As from Envoy, an endpoint without a connection gets one, whatever others have.
-    fn is_starving(&self, pool: Option<&Pool>, key: &StreamKey) -> bool {
-        pool.is_none_or(|pool| pool.open.is_empty()) && !self.connections.lead_to(&key.address)
+        let shared = Arc::new(Shared::new(connection, terms, anyway));
+        pools.add(
+            key,
+            Entry {
+                shared: shared.clone(),
+                slot: Some(slot),
+            },
+        );
+        let (home, of) = (self.clone(), key.clone());
+        let on_end = Box::new(move || home.forget(&of));
+        recipe.maker.make(shared.clone(), terms, on_end);
+        Stream::new(&shared, self.clone(), key.clone())
     }
 
     /// Streams for those who wait for this key, as far as there is room.
-    fn serve(self: &Arc<Self>, pool: &mut Pool, key: &StreamKey, terms: Terms) -> Deliveries {
+    fn serve(self: &Arc<Self>, pools: &mut Pools, key: &StreamKey) -> Deliveries {
         let mut served = Deliveries::new();
-        while let Some(first) = pool.queue.front() {
-            if first.is_closed() {
-                pool.queue.pop_front();
-                continue;
-            }
-            let stream = match self.share(pool, key, terms) {
+        while pools.has_line(key)
+            && let Some(recipe) = pools.recipe(key)
+        {
+            let stream = match self.share(pools, key, recipe.terms) {
                 Some(stream) => stream,
-                None if self.is_starving(Some(pool), key) => {
-                    self.open(pool, key, terms, self.limits.enter_anyway())
+                None if pools.is_starving(key, &self.connections) => {
+                    let slot = self.limits.enter_anyway();
+                    self.open(pools, key, &recipe, slot, true)
                 }
                 None => break,
             };
-            if let Some(first) = pool.queue.pop_front() {
+            let pool = pools.by_key.get_mut(key);
+            if let Some(first) = pool.and_then(|pool| pool.queue.pop_front()) {
                 served.push((first, stream));
             }
         }
@@ -209,61 +247,39 @@ impl Streams {
     fn release(self: &Arc<Self>, stream: &Stream) {
         let mut pools = self.pools();
         stream.shared.connection.end_share();
-        let mut idle = None;
-        let mut served = Deliveries::new();
-        if let Some(pool) = pools.get_mut(&stream.key) {
-            pool.open.retain(Entry::goes_on);
-            served = self.serve(pool, &stream.key, stream.terms);
-            idle = pool.rest(&stream.shared);
-            if pool.is_empty() {
-                pools.remove(&stream.key);
-            }
-        }
+        pools.retain_open(&stream.key);
+        let served = self.serve(&mut pools, &stream.key);
+        let idle = pools.rest(&stream.key, &stream.shared);
+        pools.tidy(&stream.key);
         drop(pools);
         drop(idle);
         deliver(served);
     }
 
-    /// A connection has ended.
-    fn forget(self: &Arc<Self>, key: &StreamKey, terms: Terms) {
+    /// A connection has ended, or could not be made. Others to its endpoint may have been waited for because of it.
+    fn forget(self: &Arc<Self>, key: &StreamKey) {
         let mut pools = self.pools();
-        let Some(pool) = pools.get_mut(key) else {
-            return;
-        };
-        pool.open.retain(Entry::goes_on);
-        let served = self.serve(pool, key, terms);
-        if pool.is_empty() {
-            pools.remove(key);
+        pools.retain_open(key);
+        let mut served = self.serve(&mut pools, key);
+        for waiting in pools.waiting_for(&key.address) {
+            served.extend(self.serve(&mut pools, &waiting));
         }
+        pools.tidy(key);
         drop(pools);
         deliver(served);
     }
 
-    /// The connection could not be found although nobody else was looking for it: the server allows no more than there
-    /// are on it, or it is about to end.
-    fn shrink(&self, stream: &Stream) {
-        let mut pools = self.pools();
-        let others = stream.shared.connection.uses() - 1;
-        let entry = pools.get_mut(&stream.key);
-        let entry = entry.and_then(|pool| pool.entry(&stream.shared));
-        match entry {
-            Some(entry) if others > 0 => entry.capacity = others,
-            _ => stream.shared.connection.leave(),
-        }
-    }
-
     /// There is a slot for one who waited.
-    fn open_for(self: &Arc<Self>, key: &StreamKey, terms: Terms, slot: Slot) -> Stream {
+    fn open_for(self: &Arc<Self>, key: &StreamKey, recipe: &Recipe, slot: Slot) -> Stream {
         let mut pools = self.pools();
-        let pool = pools.entry(key.clone()).or_default();
-        let stream = self.open(pool, key, terms, slot);
-        let served = self.serve(pool, key, terms);
+        let stream = self.open(&mut pools, key, recipe, slot, false);
+        let served = self.serve(&mut pools, key);
         drop(pools);
         deliver(served);
         stream
     }
 
-    fn pools(&self) -> MutexGuard<'_, HashMap<StreamKey, Pool>> {
+    fn pools(&self) -> MutexGuard<'_, Pools> {
         self.pools.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -272,6 +288,86 @@ fn deliver(served: Deliveries) {
     for (waiting, stream) in served {
         // Who has left gives it back, and so to the next.
         drop(waiting.send(stream));
+    }
+}
+
+impl Pools {
+    fn add(&mut self, key: &StreamKey, entry: Entry) {
+        *self.by_address.entry(key.address.clone()).or_default() += 1;
+        self.by_key.entry(key.clone()).or_default().open.push(entry);
+    }
+
+    /// As from Envoy, an endpoint without a connection gets one, whatever others have.
+    fn is_starving(&self, key: &StreamKey, connections: &Connections) -> bool {
+        !self.by_address.contains_key(&key.address) && !connections.lead_to(&key.address)
+    }
+
+    /// Has idle connections end.
+    fn leave_idle(&mut self, key: &StreamKey) {
+        let pool = self.by_key.get(key);
+        let open = pool.into_iter().flat_map(|pool| &pool.open);
+        for entry in open.filter(|entry| entry.slot.is_none()) {
+            entry.shared.connection.leave();
+        }
+    }
+
+    /// Whether somebody waits. Those who have left are passed over.
+    fn has_line(&mut self, key: &StreamKey) -> bool {
+        let Some(pool) = self.by_key.get_mut(key) else {
+            return false;
+        };
+        while pool.queue.front().is_some_and(oneshot::Sender::is_closed) {
+            pool.queue.pop_front();
+        }
+        !pool.queue.is_empty()
+    }
+
+    fn recipe(&self, key: &StreamKey) -> Option<Recipe> {
+        self.by_key.get(key)?.recipe.clone()
+    }
+
+    /// The keys of an endpoint for which somebody waits.
+    fn waiting_for(&self, address: &EndpointAddr) -> Vec<StreamKey> {
+        let pools = self.by_key.iter();
+        pools
+            .filter(|(key, pool)| key.address == *address && !pool.queue.is_empty())
+            .map(|(key, _)| key.clone())
+            .collect()
+    }
+
+    /// Forgets connections that have ended, or will as soon as nobody looks.
+    fn retain_open(&mut self, key: &StreamKey) {
+        let Some(pool) = self.by_key.get_mut(key) else {
+            return;
+        };
+        let before = pool.open.len();
+        pool.open.retain(Entry::goes_on);
+        let gone = before - pool.open.len();
+        if gone == 0 {
+            return;
+        }
+        if let Some(count) = self.by_address.get_mut(&key.address) {
+            *count -= gone;
+            if *count == 0 {
+                self.by_address.remove(&key.address);
+            }
+        }
+    }
+
+    /// The slot of a connection on which there is nobody any more.
+    fn rest(&mut self, key: &StreamKey, shared: &Arc<Shared>) -> Option<Slot> {
+        let mut open = self.by_key.get_mut(key)?.open.iter_mut();
+        let entry = open.find(|entry| Arc::ptr_eq(&entry.shared, shared))?;
+        match shared.connection.is_idle() {
+            true => entry.slot.take(),
+            false => None,
+        }
+    }
+
+    fn tidy(&mut self, key: &StreamKey) {
+        if self.by_key.get(key).is_some_and(Pool::is_empty) {
+            self.by_key.remove(key);
+        }
     }
 }
 
@@ -286,20 +382,6 @@ impl Pool {
         room
     }
 
-    fn entry(&mut self, shared: &Arc<Shared>) -> Option<&mut Entry> {
-        let mut open = self.open.iter_mut();
-        open.find(|entry| Arc::ptr_eq(&entry.shared, shared))
-    }
-
-    /// The slot of a connection on which there is nobody any more.
-    fn rest(&mut self, shared: &Arc<Shared>) -> Option<Slot> {
-        let entry = self.entry(shared)?;
-        match entry.shared.connection.is_idle() {
-            true => entry.slot.take(),
-            false => None,
-        }
-    }
-
     fn is_empty(&self) -> bool {
         self.open.is_empty() && self.queue.iter().all(oneshot::Sender::is_closed)
     }
@@ -310,27 +392,39 @@ impl Entry {
     fn goes_on(&self) -> bool {
         let connection = &self.shared.connection;
         let is_ending = connection.is_idle() && connection.is_leaving();
-        !connection.is_closed() && !is_ending
+        !self.shared.is_gone() && !is_ending
     }
 }
 
 impl Drop for Wait {
     fn drop(&mut self) {
         self.room.close();
-        let mut pools = self.home.pools();
-        if pools.get(&self.key).is_some_and(Pool::is_empty) {
-            pools.remove(&self.key);
-        }
+        self.home.pools().tidy(&self.key);
     }
 }
 
 impl Wait {
     /// A stream, as soon as there is one and nobody has waited longer for it.
     pub(crate) async fn stream(mut self) -> Stream {
-        tokio::select! {
+        let slot = tokio::select! {
             biased;
-            Ok(stream) = &mut self.room => stream,
-            slot = &mut self.place => self.home.open_for(&self.key, self.terms, slot),
+            Ok(stream) = &mut self.room => return stream,
+            slot = &mut self.place => slot,
+        };
+        self.room.close();
+        match self.room.try_recv() {
+            Ok(stream) => stream,
+            Err(_) => self.home.open_for(&self.key, &self.recipe, slot),
+        }
+    }
+}
+
+impl Way {
+    /// How requests that go this way share connections.
+    pub(super) fn recipe(self: &Arc<Self>, terms: Terms) -> Recipe {
+        Recipe {
+            maker: self.clone(),
+            terms,
         }
     }
 }

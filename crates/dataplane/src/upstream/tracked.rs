@@ -13,7 +13,7 @@ use pingora_http::ResponseHeader;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
@@ -22,40 +22,67 @@ use tokio::time::Sleep;
 pub(crate) struct Tracked {
     io: UpstreamIo,
     connection: Arc<Connection>,
-    /// Until it is too old, if it ever is.
-    expiry: Option<Pin<Box<Sleep>>>,
-    digest: Arc<ProxyDigest>,
+    /// Until its end has to be looked for.
+    timer: Option<Pin<Box<Sleep>>>,
+    held: Held,
+}
+
+/// Who has the connection count as open.
+#[derive(Debug)]
+enum Held {
+    /// Those who use it, one after the other, to whom it travels through Pingora.
+    ByUsers(Arc<ProxyDigest>),
+    /// The connection itself.
+    Here(#[expect(dead_code, reason = "what counts is that it is there")] Open),
 }
 
 impl Tracked {
     /// A connection that counts as `open`.
     pub(crate) fn new(io: UpstreamIo, open: Open) -> io::Result<Self> {
         let connection = open.connection().clone();
-        let expires_at = connection.expires_at();
+        let held = Held::ByUsers(Arc::new(digest(open)?));
         Ok(Self {
             io,
-            expiry: expires_at.map(|at| Box::pin(tokio::time::sleep_until(at.into()))),
-            digest: Arc::new(digest(open)?),
             connection,
+            timer: None,
+            held,
         })
     }
 
-    /// To be asked when there is nothing to read: an end of the connection that comes from this side.
-    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if let Some(expiry) = &mut self.expiry
-            && expiry.as_mut().poll(cx).is_ready()
-        {
-            self.expiry = None;
+    /// A connection that requests share, which counts as `open` as long as it exists.
+    pub(super) fn shared(io: UpstreamIo, open: Open) -> Self {
+        Self {
+            io,
+            connection: open.connection().clone(),
+            timer: None,
+            held: Held::Here(open),
         }
-        match self.connection.shall_end(cx.waker()) {
-            true => Poll::Ready(()),
-            false => Poll::Pending,
+    }
+
+    /// To be asked when there is nothing to read: an end of the connection that comes from this side. The timer is
+    /// moved when it fires, which spares every request in between the work of setting one.
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            if self.connection.shall_end(cx.waker()) {
+                return Poll::Ready(());
+            }
+            let Some(at) = self.connection.may_end_at() else {
+                return Poll::Pending;
+            };
+            let at = tokio::time::Instant::from_std(at);
+            let timer = self
+                .timer
+                .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(at)));
+            if timer.deadline() > at || timer.is_elapsed() {
+                timer.as_mut().reset(at);
+            }
+            ready!(timer.as_mut().poll(cx));
         }
     }
 }
 
 /// What of a connection travels through Pingora to those who use it. It counts as open as long as this exists.
-pub(super) fn digest(open: Open) -> io::Result<ProxyDigest> {
+fn digest(open: Open) -> io::Result<ProxyDigest> {
     // Meant for answers of forward proxies; only the second part is ever looked at.
     let head = ResponseHeader::build(200, None).map_err(io::Error::other)?;
     Ok(ProxyDigest::new(Box::new(head), Some(Box::new(open))))
@@ -139,7 +166,10 @@ impl GetTimingDigest for Tracked {
 
 impl GetProxyDigest for Tracked {
     fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
-        Some(self.digest.clone())
+        match &self.held {
+            Held::ByUsers(digest) => Some(digest.clone()),
+            Held::Here(_) => None,
+        }
     }
 }
 

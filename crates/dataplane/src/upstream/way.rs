@@ -1,15 +1,11 @@
 //! How connections to one endpoint of a cluster are made.
 
-use super::connection::{Connection, Open};
+use super::connection::{Connection, Lifetime, Open};
 use super::connections::Connections;
-use super::dial::{Dial, DialError, Dialer, UpstreamIo, bridge};
+use super::dial::{Dial, DialError, Dialer, UpstreamIo};
 use super::tls::Alpn;
-use super::tracked::{Tracked, digest};
-use pingora_core::protocols::GetProxyDigest;
-use pingora_core::protocols::l4::stream::Stream as L4Stream;
-use pingora_core::upstreams::peer::{Peer, ProxyDigestUserDataHook};
+use super::tracked::Tracked;
 use pingora_error::{Error, ErrorType, Result};
-use pingora_http::ResponseHeader;
 use rules::EndpointAddr;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -45,30 +41,33 @@ impl Way {
         alpn: Alpn,
         timeout: Duration,
     ) -> Result<(UpstreamIo, Open), DialError> {
-        let connection = self.connections.prepare(&self.address, self.lifetime);
-        self.dial_as(&connection, alpn, timeout).await
+        let lifetime = Lifetime {
+            whole: self.lifetime,
+            idle: None,
+        };
+        let connection = self.connections.prepare(&self.address, lifetime);
+        self.dial_as(&connection, false, alpn, timeout).await
     }
 
-    /// A connection that requests in HTTP/2 will share, on a socket, which is all that Pingora takes there.
+    /// A connection that requests in HTTP/2 will share. `anyway`: whatever the limit says.
     pub(super) async fn dial_shared(
         &self,
         connection: &Arc<Connection>,
-    ) -> Result<(L4Stream, Open), DialError> {
-        let dialled = self.dial_as(connection, Alpn::Http2, self.connect_timeout);
-        let (io, mut open) = dialled.await?;
-        let (stream, socket) = bridge(io).map_err(DialError::Io)?;
-        open.end_by_itself(socket);
-        Ok((stream, open))
+        anyway: bool,
+    ) -> Result<(UpstreamIo, Open), DialError> {
+        let timeout = self.connect_timeout;
+        self.dial_as(connection, anyway, Alpn::Http2, timeout).await
     }
 
     async fn dial_as(
         &self,
         connection: &Arc<Connection>,
+        anyway: bool,
         alpn: Alpn,
         timeout: Duration,
     ) -> Result<(UpstreamIo, Open), DialError> {
         let began = Instant::now();
-        let admitted = self.connections.admit(connection, alpn == Alpn::Http2);
+        let admitted = self.connections.admit(connection, anyway);
         let Ok(open) = tokio::time::timeout(timeout, admitted).await else {
             return Err(DialError::NotAdmitted);
         };
@@ -86,27 +85,6 @@ impl Way {
         let (io, open) = self.dial(Alpn::Http1, timeout).await.map_err(of_pingora)?;
         Tracked::new(io, open).map_err(internal)
     }
-
-    /// What carries it through Pingora, which knows peers but not ways. It is meant for something else, but nobody
-    /// asks for that on connections that are made without a forward proxy of Pingora's.
-    pub(super) fn carried(self: Arc<Self>) -> ProxyDigestUserDataHook {
-        Arc::new(move |_, _| Some(Box::new(self.clone())))
-    }
-
-    /// The way that a peer carries.
-    pub(super) fn of(peer: &impl Peer) -> Option<Arc<Self>> {
-        let hook = peer.proxy_digest_user_data_hook()?;
-        let (request, ()) = http::Request::new(()).into_parts();
-        let response = ResponseHeader::build(200, None).ok()?;
-        let way = hook(&request, &response)?.downcast().ok()?;
-        Some(*way)
-    }
-}
-
-/// Has a connection count as open for as long as Pingora has it.
-pub(super) fn carry(stream: &mut L4Stream, open: Open) -> Result<()> {
-    stream.set_proxy_digest(digest(open).map_err(internal)?);
-    Ok(())
 }
 
 fn internal(error: std::io::Error) -> Box<Error> {

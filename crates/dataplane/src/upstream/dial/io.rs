@@ -1,6 +1,5 @@
 //! A connection to an endpoint, as Pingora and the copy loop see it.
 
-use super::socket::Socket;
 use super::transport::Transport;
 use super::tunnel::Carrier;
 use crate::net::WriteBuffer;
@@ -67,21 +66,6 @@ impl UpstreamIo {
     #[cfg(test)]
     pub(crate) fn tls(&self) -> Option<&ClientConnection> {
         transport(&self.carrier).session()
-    }
-
-    /// The socket alone, when there is nothing around it.
-    ///
-    /// # Errors
-    /// The connection as it was, when there is.
-    pub(super) fn into_socket(self) -> Result<Socket, Box<Self>> {
-        match self.carrier {
-            Carrier::Direct(Transport::Left(socket), left)
-                if left.is_empty() && self.gathered.is_empty() =>
-            {
-                Ok(socket)
-            }
-            carrier => Err(Box::new(Self { carrier, ..self })),
-        }
     }
 
     /// Makes the close to come a reset, where there is such a thing.

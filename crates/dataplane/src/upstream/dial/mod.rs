@@ -4,7 +4,6 @@
 //! comes TLS, with whoever listens at the endpoint's address. A tunnel is asked for within it: the endpoint is a
 //! forward proxy then, and the TLS is that proxy's.
 
-mod bridge;
 mod dialer;
 mod error;
 mod io;
@@ -17,7 +16,6 @@ mod tunnel;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use bridge::bridge;
 pub(crate) use dialer::{Dial, Dialer};
 pub(crate) use error::{DialError, TlsFailure, TunnelFailure};
 pub(crate) use io::UpstreamIo;

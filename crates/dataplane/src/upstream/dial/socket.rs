@@ -3,7 +3,6 @@
 use super::DialError;
 use crate::net::Either;
 use model::TcpKeepalive;
-use pingora_core::protocols::l4::stream::Stream;
 use rules::EndpointAddr;
 use socket2::SockRef;
 use std::io;
@@ -21,15 +20,6 @@ const MOST_PROBES: u32 = 127;
 
 /// A connected socket: of TCP, or a Unix one.
 pub(super) type Socket = Either<TcpStream, UnixStream>;
-
-impl From<Socket> for Stream {
-    fn from(socket: Socket) -> Self {
-        match socket {
-            Socket::Left(tcp) => tcp.into(),
-            Socket::Right(unix) => unix.into(),
-        }
-    }
-}
 
 impl Socket {
     pub(super) async fn open(
@@ -50,13 +40,6 @@ impl Socket {
             }
         }
         Ok(socket)
-    }
-
-    pub(super) fn as_ref(&self) -> SockRef<'_> {
-        match self {
-            Self::Left(tcp) => tcp.into(),
-            Self::Right(unix) => unix.into(),
-        }
     }
 
     /// Its own address. Absent: it has none, as a Unix socket.

@@ -1,36 +1,51 @@
 //! A connection that requests share, from before it is made, and a stream on it.
 
-use super::super::connection::{Connection, Open};
+use super::super::connection::Connection;
 use super::super::dial::DialError;
-use super::super::way::{Occasion, Way, carry, of_pingora};
-use super::{StreamKey, Streams, Terms};
-use async_trait::async_trait;
-use pingora_core::connectors::L4Connect;
-use pingora_core::protocols::l4::socket::SocketAddr as L4Address;
-use pingora_core::protocols::l4::stream::Stream as L4Stream;
-use pingora_error::Result;
-use std::sync::atomic::{
-    AtomicBool, AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release,
-};
-use std::sync::{Arc, OnceLock};
-use tokio::sync::{Mutex, OwnedMutexGuard};
+use super::super::tracked::Tracked;
+use super::super::way::Way;
+use super::{Http2Upstream, Maker, OnEnd, StreamKey, Streams, Terms};
+use http::uri::Scheme;
+use pingora_core::connectors::http::v2::{ConnectionRef, H2HandshakeSettings, handshake};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
+use tokio::sync::watch;
 
-/// Look-ups before a connection counts as one that cannot be found. Pingora's pool has it in no place for an instant
-/// when a stream ends.
-const LOOKUPS: u32 = 4;
+/// Response bytes a slow client may leave waiting here, for one stream.
+const STREAM_WINDOW: u32 = 256 * 1024;
+/// Response bytes all streams of a connection may leave waiting here.
+const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
 
 /// A connection that requests share.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(super) connection: Arc<Connection>,
-    /// Its key in Pingora's pool.
-    number: u64,
-    /// Whose turn it is to make it, or to look it up.
-    turn: Arc<Mutex<()>>,
-    /// Why it could not be made.
-    failure: OnceLock<Arc<DialError>>,
-    /// Whoever was to make it did not.
-    abandoned: AtomicBool,
+    /// It may be made whatever the limit says.
+    anyway: bool,
+    is_encrypted: bool,
+    /// Whether a request has had a stream of the protocol on it.
+    is_used: AtomicBool,
+    state: watch::Sender<State>,
+    /// Requests that have a stream of the protocol, of those that have a place.
+    begun: AtomicU32,
+}
+
+/// How far it is.
+#[derive(Clone)]
+enum State {
+    Making,
+    Made(ConnectionRef),
+    Failed(Arc<DialError>),
+}
+
+impl std::fmt::Debug for State {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Making => "making",
+            Self::Made(_) => "made",
+            Self::Failed(_) => "failed",
+        })
+    }
 }
 
 /// A request's place on a connection. It counts there for as long as it exists.
@@ -39,198 +54,192 @@ pub(crate) struct Stream {
     pub(super) shared: Arc<Shared>,
     home: Arc<Streams>,
     pub(super) key: StreamKey,
-    pub(super) terms: Terms,
-    role: Role,
-    turn: Option<OwnedMutexGuard<()>>,
-}
-
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Role {
-    /// Makes the connection.
-    Maker,
-    /// Uses one that there is, or that somebody else makes. Has looked for it so often.
-    Joiner(u32),
-    /// Is on it.
-    Begun,
 }
 
 impl Shared {
-    pub(super) fn new(connection: Arc<Connection>) -> Self {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
+    pub(super) fn new(connection: Arc<Connection>, terms: Terms, anyway: bool) -> Self {
         Self {
             connection,
-            number: NEXT.fetch_add(1, Relaxed),
-            turn: Arc::default(),
-            failure: OnceLock::new(),
-            abandoned: AtomicBool::new(false),
+            anyway,
+            is_encrypted: terms.is_encrypted,
+            is_used: AtomicBool::new(false),
+            state: watch::Sender::new(State::Making),
+            begun: AtomicU32::new(0),
         }
     }
 
-    /// It could not be made. Requests that wait for it end as the one that was to make it.
-    pub(super) fn fail(&self, error: DialError) -> DialError {
-        let error = self.failure.get_or_init(|| Arc::new(error));
-        DialError::Shared(error.clone())
+    /// Whether it could not be made, or has ended.
+    pub(super) fn is_gone(&self) -> bool {
+        self.connection.is_closed() || matches!(*self.state.borrow(), State::Failed(_))
     }
 
-    /// Whether it will never be, or is no more.
-    pub(super) fn is_gone(&self) -> bool {
-        let is_abandoned = self.abandoned.load(Acquire);
-        is_abandoned || self.failure.get().is_some() || self.connection.is_closed()
+    /// Gives one more request a place on it, if there is room and it is not about to end.
+    pub(super) fn try_share(&self, terms: Terms) -> bool {
+        let has_room = match &*self.state.borrow() {
+            State::Making => true,
+            // Those that have a place and no stream yet will need one.
+            State::Made(connection) => {
+                let to_come = self
+                    .connection
+                    .uses()
+                    .saturating_sub(self.begun.load(SeqCst));
+                connection.free_stream_slots() > to_come as usize
+            }
+            State::Failed(_) => false,
+        };
+        has_room && self.connection.try_share(terms.streams, terms.requests)
+    }
+
+    pub(super) fn is_made(&self, connection: ConnectionRef) {
+        self.state.send_replace(State::Made(connection));
+    }
+
+    /// It could not be made. All that wait for it are told.
+    pub(super) fn has_failed(&self, error: DialError) {
+        self.state.send_replace(State::Failed(Arc::new(error)));
+    }
+
+    /// A stream of the protocol, as soon as there is the connection. The second value: whether it is not the first.
+    ///
+    /// # Errors
+    /// Why there is no connection, or that it is of no use any more.
+    pub(in super::super) async fn session(
+        self: &Arc<Self>,
+    ) -> Result<(Http2Upstream, bool), DialError> {
+        let connection = self.made().await?;
+        if connection.free_stream_slots() == 0 {
+            return Err(DialError::Missing);
+        }
+        let begun = Begun::on(self.clone());
+        match connection.spawn_stream().await {
+            Ok(Some(session)) => {
+                let is_reused = self.is_used.swap(true, SeqCst);
+                Ok((Http2Upstream::new(session, begun), is_reused))
+            }
+            // It is full, or its server lets it go.
+            Ok(None) => Err(DialError::Missing),
+            Err(_) => {
+                self.connection.leave();
+                Err(DialError::Missing)
+            }
+        }
+    }
+
+    async fn made(&self) -> Result<ConnectionRef, DialError> {
+        let mut state = self.state.subscribe();
+        let made = state
+            .wait_for(|state| !matches!(state, State::Making))
+            .await;
+        match made.as_deref() {
+            Ok(State::Made(connection)) => Ok(connection.clone()),
+            Ok(State::Failed(error)) => Err(DialError::Shared(error.clone())),
+            Ok(State::Making) | Err(_) => Err(DialError::Missing),
+        }
+    }
+
+    /// Has the connection end when nobody is on it any more: it does not answer.
+    pub(super) fn give_up(&self) {
+        self.connection.leave();
+    }
+
+    pub(super) fn scheme(&self) -> Scheme {
+        match self.is_encrypted {
+            true => Scheme::HTTPS,
+            false => Scheme::HTTP,
+        }
+    }
+}
+
+/// Counts a stream of the protocol for as long as it exists.
+#[derive(Debug)]
+pub(super) struct Begun(Arc<Shared>);
+
+impl Begun {
+    fn on(shared: Arc<Shared>) -> Self {
+        shared.begun.fetch_add(1, SeqCst);
+        Self(shared)
+    }
+
+    /// The connection that it is on.
+    pub(super) fn shared(&self) -> &Shared {
+        &self.0
+    }
+}
+
+impl Drop for Begun {
+    fn drop(&mut self) {
+        self.0.begun.fetch_sub(1, SeqCst);
     }
 }
 
 impl Stream {
-    pub(super) fn making(
-        shared: &Arc<Shared>,
-        home: Arc<Streams>,
-        key: StreamKey,
-        terms: Terms,
-    ) -> Self {
-        // Nobody else has it yet.
-        let turn = shared.turn.clone().try_lock_owned().ok();
+    pub(super) fn new(shared: &Arc<Shared>, home: Arc<Streams>, key: StreamKey) -> Self {
         Self {
             shared: shared.clone(),
             home,
             key,
-            terms,
-            role: Role::Maker,
-            turn,
         }
     }
 
-    pub(super) fn joining(
-        shared: &Arc<Shared>,
-        home: Arc<Streams>,
-        key: StreamKey,
-        terms: Terms,
-    ) -> Self {
-        Self {
-            shared: shared.clone(),
-            home,
-            key,
-            terms,
-            role: Role::Joiner(0),
-            turn: None,
-        }
+    /// The connection that it is on.
+    pub(in super::super) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
     }
 
-    /// Takes the turn to ask Pingora for the connection, if nobody else has it.
-    pub(crate) fn try_turn(&mut self) -> bool {
-        if self.turn.is_none() {
-            self.turn = self.shared.turn.clone().try_lock_owned().ok();
-        }
-        self.turn.is_some()
-    }
-
-    /// Waits for the turn to ask Pingora for the connection.
-    pub(crate) async fn turn(&mut self) {
-        if !self.try_turn() {
-            self.turn = Some(self.shared.turn.clone().lock_owned().await);
-        }
-    }
-
-    /// Whether another one has to be asked for: this one is gone, and nobody knows why.
-    pub(crate) fn is_lost(&self) -> bool {
-        self.shared.failure.get().is_none() && self.shared.is_gone()
-    }
-
-    /// Pingora has found or made the connection, and the next may look for it.
-    pub(crate) fn begin(&mut self) {
-        self.role = Role::Begun;
-        self.turn = None;
-    }
-
-    /// Whether it relies on a connection that there was, or that somebody else was to make.
-    pub(crate) fn is_joining(&self) -> bool {
-        matches!(self.role, Role::Joiner(_))
-    }
-
-    /// Pingora's pool did not have the connection. Whether it is worth looking once more.
-    pub(crate) fn missed(&mut self) -> bool {
-        let Role::Joiner(lookups) = &mut self.role else {
-            return false;
-        };
-        *lookups += 1;
-        if *lookups < LOOKUPS && !self.shared.is_gone() {
-            return true;
-        }
-        self.home.shrink(self);
-        false
-    }
-
-    /// What the connection tells the endpoint.
-    pub(in super::super) fn occasion(&self) -> &Occasion {
-        &self.key.occasion
-    }
-
-    /// The connection's key in Pingora's pool.
-    pub(in super::super) fn number(&self) -> u64 {
-        self.shared.number
-    }
-
-    /// What makes the connection, or tells that somebody else was to.
-    pub(in super::super) fn connector(&self, way: &Arc<Way>) -> Arc<dyn L4Connect + Send + Sync> {
-        match self.role {
-            Role::Maker => Arc::new(Made {
-                way: way.clone(),
-                shared: self.shared.clone(),
-                home: self.home.clone(),
-                key: self.key.clone(),
-                terms: self.terms,
-            }),
-            Role::Joiner(_) | Role::Begun => Arc::new(Joined(self.shared.clone())),
-        }
+    /// Has the connection end when nobody is on it any more: it has broken.
+    pub(crate) fn leave(&self) {
+        self.shared.connection.leave();
     }
 }
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        if self.role == Role::Maker {
-            self.shared.abandoned.store(true, Release);
-            self.shared.connection.leave();
-        }
         self.home.release(self);
     }
 }
 
-/// Makes the connection that is shared.
-#[derive(Debug)]
-struct Made {
-    way: Arc<Way>,
-    shared: Arc<Shared>,
-    home: Arc<Streams>,
-    key: StreamKey,
-    terms: Terms,
-}
-
-impl Made {
-    async fn open(&self) -> Result<(L4Stream, Open), DialError> {
-        let made = self.way.dial_shared(&self.shared.connection).await;
-        made.map_err(|error| self.shared.fail(error))
+impl Maker for Way {
+    fn make(&self, shared: Arc<Shared>, terms: Terms, on_end: OnEnd) {
+        let way = self.clone();
+        tokio::spawn(async move {
+            let ended = Arc::new(on_end);
+            let on_end = ended.clone();
+            match way
+                .make_shared(&shared, terms, Box::new(move || on_end()))
+                .await
+            {
+                Ok(connection) => shared.is_made(connection),
+                Err(error) => {
+                    shared.has_failed(error);
+                    ended();
+                }
+            }
+        });
     }
 }
 
-#[async_trait]
-impl L4Connect for Made {
-    async fn connect(&self, _address: &L4Address) -> Result<L4Stream> {
-        let (mut stream, mut open) = self.open().await.map_err(of_pingora)?;
-        let (home, key, terms) = (self.home.clone(), self.key.clone(), self.terms);
-        open.on_end(move || home.forget(&key, terms));
-        carry(&mut stream, open)?;
-        Ok(stream)
+impl Way {
+    async fn make_shared(
+        &self,
+        shared: &Shared,
+        terms: Terms,
+        on_end: OnEnd,
+    ) -> Result<ConnectionRef, DialError> {
+        let dialled = self.dial_shared(&shared.connection, shared.anyway).await;
+        let (io, mut open) = dialled?;
+        open.on_end(on_end);
+        let io = Box::new(Tracked::shared(io, open));
+        let made = handshake(io, connection_settings(terms)).await;
+        made.map_err(|error| DialError::Io(std::io::Error::other(error.to_string())))
     }
 }
 
-/// Stands for a connection that is made already: who comes here has not found it.
-#[derive(Debug)]
-struct Joined(Arc<Shared>);
-
-#[async_trait]
-impl L4Connect for Joined {
-    async fn connect(&self, _address: &L4Address) -> Result<L4Stream> {
-        Err(of_pingora(match self.0.failure.get() {
-            Some(failure) => DialError::Shared(failure.clone()),
-            None => DialError::Missing,
-        }))
-    }
+/// What Pingora is told of such a connection.
+fn connection_settings(terms: Terms) -> H2HandshakeSettings {
+    let mut settings = H2HandshakeSettings::new();
+    settings.max_streams = terms.streams.max(1) as usize;
+    settings.ping_interval = terms.ping_interval;
+    settings.stream_window_size = Some(STREAM_WINDOW);
+    settings.connection_window_size = Some(CONNECTION_WINDOW);
+    settings
 }

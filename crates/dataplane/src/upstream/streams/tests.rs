@@ -1,26 +1,114 @@
+use super::super::connection::Open;
+use super::super::connections::UNLIMITED;
+use super::super::dial::DialError;
 use super::*;
-use crate::upstream::connection::Open;
-use crate::upstream::connections::UNLIMITED;
+use pingora_core::connectors::http::v2::ConnectionRef;
+use pingora_core::protocols::Digest;
 use std::future::Future;
 use std::pin::pin;
+use std::sync::atomic::AtomicBool;
 use std::task::{Context, Poll, Waker};
+use tokio::sync::watch;
 use traffic::LimitsPolicy;
 
 const TERMS: Terms = Terms {
     streams: 2,
     requests: None,
-    lifetime: None,
+    lifetime: Lifetime {
+        whole: None,
+        idle: None,
+    },
+    is_encrypted: false,
+    ping_interval: None,
 };
 
-/// The streams of a cluster that may have so many connections, and requests that wait for one.
-fn streams(max_connections: u32, max_pending: u32) -> Arc<Streams> {
-    let limits = Limits::new(LimitsPolicy {
-        max_connections,
-        max_pending,
-        ..LimitsPolicy::default()
+/// A cluster whose connections are made when a test says so.
+#[derive(Debug)]
+struct World {
+    streams: Arc<Streams>,
+    made: Arc<ByHand>,
+}
+
+/// What is to be made.
+#[derive(Default)]
+struct ByHand(Mutex<VecDeque<(Arc<Shared>, OnEnd)>>);
+
+impl std::fmt::Debug for ByHand {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("by hand")
+    }
+}
+
+impl Maker for ByHand {
+    fn make(&self, shared: Arc<Shared>, _: Terms, on_end: OnEnd) {
+        self.0.lock().unwrap().push_back((shared, on_end));
+    }
+}
+
+impl World {
+    fn new(max_connections: u32, max_pending: u32) -> Self {
+        let limits = Limits::new(LimitsPolicy {
+            max_connections,
+            max_pending,
+            ..LimitsPolicy::default()
+        });
+        let connections = Connections::new(max_connections);
+        Self {
+            streams: Arc::new(Streams::new(Arc::new(limits), Arc::new(connections))),
+            made: Arc::default(),
+        }
+    }
+
+    fn enter_on(&self, terms: Terms, key: StreamKey) -> Admission {
+        let maker = self.made.clone();
+        self.streams.enter(key, Recipe { maker, terms }, false)
+    }
+
+    fn enter(&self) -> Admission {
+        self.enter_on(TERMS, key(1))
+    }
+
+    fn stream(&self) -> Stream {
+        stream(self.enter())
+    }
+
+    /// Makes the oldest connection that is to be made. Its server allows so many streams.
+    async fn make(&self, allowed: usize) -> Open {
+        let (shared, on_end) = self.made.0.lock().unwrap().pop_front().unwrap();
+        let admitted = self.streams.connections.admit(&shared.connection, true);
+        let mut open = admitted.await;
+        open.on_end(on_end);
+        shared.is_made(connected(allowed).await);
+        open
+    }
+
+    fn is_clean(&self) -> bool {
+        let limits = &self.streams.limits;
+        let pools = self.streams.pools();
+        (limits.active_connections(), limits.pending()) == (0, 0)
+            && pools.by_key.is_empty()
+            && pools.by_address.is_empty()
+    }
+}
+
+/// A connection of the protocol, to a server that accepts everything and answers nothing.
+async fn connected(allowed: usize) -> ConnectionRef {
+    let (near, far) = tokio::io::duplex(64 * 1024);
+    tokio::spawn(async move {
+        let mut server = h2::server::handshake(far).await.unwrap();
+        while let Some(Ok(request)) = server.accept().await {
+            std::mem::forget(request);
+        }
     });
-    let connections = Connections::new(max_connections);
-    Arc::new(Streams::new(Arc::new(limits), Arc::new(connections)))
+    let (sender, connection) = h2::client::Builder::new()
+        .initial_max_send_streams(allowed)
+        .handshake(near)
+        .await
+        .unwrap();
+    tokio::spawn(connection);
+    let (_, closed) = watch::channel(false);
+    let silent = Arc::new(AtomicBool::new(false));
+    ConnectionRef::new(sender, closed, silent, 0, allowed, Digest::default())
 }
 
 fn key(port: u16) -> StreamKey {
@@ -28,10 +116,18 @@ fn key(port: u16) -> StreamKey {
         address: EndpointAddr::Tcp(([127, 0, 0, 1], port).into()),
         group: 0,
         occasion: Occasion::default(),
-        side: Side::Clients,
     }
 }
 
+/// Of the same endpoint, dialled in another way.
+fn other_group(port: u16) -> StreamKey {
+    StreamKey {
+        group: 1,
+        ..key(port)
+    }
+}
+
+#[track_caller]
 fn stream(admission: Admission) -> Stream {
     match admission {
         Admission::Stream(stream) => stream,
@@ -39,6 +135,7 @@ fn stream(admission: Admission) -> Stream {
     }
 }
 
+#[track_caller]
 fn wait(admission: Admission) -> Wait {
     match admission {
         Admission::Wait(wait) => wait,
@@ -50,6 +147,7 @@ fn poll<F: Future>(future: std::pin::Pin<&mut F>) -> Poll<F::Output> {
     future.poll(&mut Context::from_waker(Waker::noop()))
 }
 
+#[track_caller]
 fn ready<F: Future>(future: F) -> F::Output {
     match poll(pin!(future)) {
         Poll::Ready(done) => done,
@@ -57,197 +155,258 @@ fn ready<F: Future>(future: F) -> F::Output {
     }
 }
 
-/// Has the connection made for which this is the first stream, as Pingora would.
-async fn make(streams: &Arc<Streams>, stream: &mut Stream) -> Open {
-    let admitted = streams.connections.admit(&stream.shared.connection, true);
-    let mut open = admitted.await;
-    let (home, key, terms) = (streams.clone(), stream.key.clone(), stream.terms);
-    open.on_end(move || home.forget(&key, terms));
-    stream.begin();
-    open
-}
-
-fn number(stream: &Stream) -> u64 {
-    stream.number()
+fn same(one: &Stream, other: &Stream) -> bool {
+    Arc::ptr_eq(&one.shared, &other.shared)
 }
 
 #[tokio::test]
 async fn requests_share_a_connection_until_it_is_full() {
-    let streams = streams(UNLIMITED, 0);
-    let mut first = stream(streams.enter(key(1), TERMS));
-    let _open = make(&streams, &mut first).await;
-    let second = stream(streams.enter(key(1), TERMS));
-    let third = stream(streams.enter(key(1), TERMS));
-    assert_eq!(number(&first), number(&second));
-    assert_ne!(number(&first), number(&third));
-    assert_eq!(streams.limits.active_connections(), 2);
+    let world = World::new(UNLIMITED, 0);
+    let first = world.stream();
+    let _open = world.make(100).await;
+    let (second, third) = (world.stream(), world.stream());
+    assert!(same(&first, &second) && !same(&first, &third));
+    assert_eq!(world.streams.limits.active_connections(), 2);
 }
 
 #[tokio::test]
-async fn who_comes_while_it_is_made_waits_for_a_turn() {
-    let streams = streams(UNLIMITED, 0);
-    let mut maker = stream(streams.enter(key(1), TERMS));
-    let mut second = stream(streams.enter(key(1), TERMS));
-    assert!(!second.try_turn());
-    let _open = make(&streams, &mut maker).await;
-    assert!(second.try_turn() && !second.is_lost());
-}
-
-#[tokio::test]
-async fn when_nobody_makes_it_who_waited_looks_elsewhere() {
-    let streams = streams(1, 0);
-    let maker = stream(streams.enter(key(1), TERMS));
-    let mut second = stream(streams.enter(key(1), TERMS));
-    drop(maker);
-    ready(second.turn());
-    assert!(second.is_lost());
-    drop(second);
-    assert_eq!(streams.limits.active_connections(), 0);
-    assert!(streams.pools().is_empty());
-}
-
-#[tokio::test]
-async fn who_shares_a_connection_that_fails_is_told_why() {
-    let streams = streams(1, 0);
-    let maker = stream(streams.enter(key(1), TERMS));
-    let mut second = stream(streams.enter(key(1), TERMS));
-    maker.shared.fail(crate::upstream::DialError::Refused);
-    drop(maker);
-    ready(second.turn());
-    assert!(!second.is_lost());
+async fn who_comes_while_it_is_made_waits_for_it_and_is_told_why_it_failed() {
+    let world = World::new(1, 0);
+    let (first, second) = (world.stream(), world.stream());
+    assert!(same(&first, &second));
+    let shared = second.shared.clone();
+    let mut session = pin!(shared.session());
+    assert!(poll(session.as_mut()).is_pending());
+    let (making, on_end) = world.made.0.lock().unwrap().pop_front().unwrap();
+    making.has_failed(DialError::Refused);
+    on_end();
+    let error = session.await.err().unwrap();
+    assert!(matches!(error.root(), DialError::Refused));
     // Nobody joins it any more.
-    drop(second);
-    assert!(streams.pools().is_empty());
+    let third = world.stream();
+    assert!(!same(&third, &first));
+    let open = world.make(100).await;
+    drop((first, second, third));
+    drop(open);
+    assert!(world.is_clean());
 }
 
 #[tokio::test]
 async fn beyond_the_limit_there_is_a_queue_and_then_nothing() {
-    let streams = streams(1, 1);
-    let mut first = stream(streams.enter(key(1), TERMS));
-    let _open = make(&streams, &mut first).await;
-    let _second = stream(streams.enter(key(1), TERMS));
-    let mut waits = pin!(wait(streams.enter(key(1), TERMS)).stream());
-    assert_eq!(streams.limits.pending(), 1);
-    assert!(matches!(streams.enter(key(1), TERMS), Admission::Overflow));
+    let world = World::new(1, 1);
+    let first = world.stream();
+    let _open = world.make(100).await;
+    let _second = world.stream();
+    let mut waits = pin!(wait(world.enter()).stream());
+    assert_eq!(world.streams.limits.pending(), 1);
+    assert!(matches!(world.enter(), Admission::Overflow));
     assert!(poll(waits.as_mut()).is_pending());
-    let before = number(&first);
+    let shared = first.shared.clone();
     drop(first);
     let third = ready(waits);
-    assert_eq!(number(&third), before);
-    assert_eq!(streams.limits.pending(), 0);
+    assert!(Arc::ptr_eq(&third.shared, &shared));
+    assert_eq!(world.streams.limits.pending(), 0);
 }
 
 #[tokio::test]
 async fn room_goes_to_the_next_when_the_first_in_line_has_left() {
-    let streams = streams(1, 9);
-    let mut first = stream(streams.enter(key(1), TERMS));
-    let _open = make(&streams, &mut first).await;
-    let second = stream(streams.enter(key(1), TERMS));
-    let left = wait(streams.enter(key(1), TERMS));
-    let leaves_late = wait(streams.enter(key(1), TERMS));
-    let stays = wait(streams.enter(key(1), TERMS));
+    let world = World::new(1, 9);
+    let first = world.stream();
+    let open = world.make(100).await;
+    let second = world.stream();
+    let left = wait(world.enter());
+    let leaves_late = wait(world.enter());
+    let stays = wait(world.enter());
     drop(left);
     drop(second);
     // The room is on its way to one who leaves before it arrives.
     drop(leaves_late);
     drop(ready(stays.stream()));
     drop(first);
-    assert_eq!(streams.limits.active_connections(), 0);
-    assert_eq!(streams.limits.pending(), 0);
+    drop(open);
+    assert!(world.is_clean());
 }
 
 #[tokio::test]
 async fn an_idle_connection_leaves_its_slot_to_others_and_is_found_again() {
-    let streams = streams(1, 0);
-    let mut first = stream(streams.enter(key(1), TERMS));
-    let _open = make(&streams, &mut first).await;
-    let before = number(&first);
+    let world = World::new(1, 0);
+    let first = world.stream();
+    let _open = world.make(100).await;
+    let shared = first.shared.clone();
     drop(first);
-    assert_eq!(streams.limits.active_connections(), 0);
-    let again = stream(streams.enter(key(1), TERMS));
-    assert_eq!(number(&again), before);
-    assert_eq!(streams.limits.active_connections(), 1);
+    assert_eq!(world.streams.limits.active_connections(), 0);
+    let again = world.stream();
+    assert!(Arc::ptr_eq(&again.shared, &shared));
+    assert_eq!(world.streams.limits.active_connections(), 1);
+}
+
+/// Somebody in HTTP/1 has a slot, and the connection that is idle for an instant is his.
+#[tokio::test]
+async fn an_idle_connection_is_not_taken_from_who_waits_for_its_end() {
+    let world = World::new(1, 9);
+    let first = world.stream();
+    let open = world.make(100).await;
+    let connections = &world.streams.connections;
+    let other = connections.prepare(&key(1).address, Lifetime::default());
+    let mut admitted = pin!(connections.admit(&other, false));
+    assert!(poll(admitted.as_mut()).is_pending());
+    drop(first);
+    let _slot = world.streams.limits.enter();
+    let _waits = wait(world.enter());
+    assert!(poll(admitted.as_mut()).is_pending());
+    assert!(open.connection().shall_end(Waker::noop()));
+    drop(open);
+    assert!(poll(admitted.as_mut()).is_ready());
 }
 
 /// As from Envoy.
 #[tokio::test]
 async fn an_endpoint_without_a_connection_gets_one_whatever_others_have() {
-    let streams = streams(1, 0);
-    let mut first = stream(streams.enter(key(1), TERMS));
-    let _open = make(&streams, &mut first).await;
-    let mut other = stream(streams.enter(key(2), TERMS));
-    let _other = make(&streams, &mut other).await;
-    assert_eq!(streams.limits.active_connections(), 2);
+    let world = World::new(1, 0);
+    let _first = world.stream();
+    let _open = world.make(100).await;
+    let _other = stream(world.enter_on(TERMS, key(2)));
+    let _other = world.make(100).await;
+    assert_eq!(world.streams.limits.active_connections(), 2);
+}
+
+/// However many keys there are: clients may choose them.
+#[tokio::test]
+async fn one_connection_to_an_endpoint_is_enough_not_to_starve() {
+    let world = World::new(1, 0);
+    let _first = world.stream();
+    let other = world.enter_on(TERMS, other_group(1));
+    assert!(matches!(other, Admission::Overflow));
+    let _open = world.make(100).await;
+    let other = world.enter_on(TERMS, other_group(1));
+    assert!(matches!(other, Admission::Overflow));
 }
 
 #[tokio::test]
 async fn who_waits_for_a_connection_that_ends_gets_another() {
-    let streams = streams(1, 1);
-    let mut first = stream(streams.enter(key(1), TERMS));
-    let open = make(&streams, &mut first).await;
-    let _second = stream(streams.enter(key(1), TERMS));
-    let waits = wait(streams.enter(key(1), TERMS));
+    let world = World::new(1, 2);
+    let first = world.stream();
+    let open = world.make(100).await;
+    let _second = world.stream();
+    let waits = wait(world.enter());
+    let waits_elsewhere = wait(world.enter_on(TERMS, other_group(1)));
     drop(open);
     let other = ready(waits.stream());
-    assert_ne!(number(&other), number(&first));
+    assert!(!same(&other, &first));
+    drop(waits_elsewhere);
+}
+
+/// The end of a connection under one key leaves the endpoint without any.
+#[tokio::test]
+async fn who_waits_under_another_key_gets_a_connection_when_the_last_one_ends() {
+    let world = World::new(1, 2);
+    let _first = world.stream();
+    let open = world.make(100).await;
+    let _elsewhere = stream(world.enter_on(TERMS, key(2)));
+    let _open_elsewhere = world.make(100).await;
+    let waits = wait(world.enter_on(TERMS, other_group(1)));
+    drop(open);
+    drop(ready(waits.stream()));
 }
 
 #[tokio::test]
 async fn after_so_many_requests_a_connection_gets_no_more() {
-    let streams = streams(UNLIMITED, 0);
+    let world = World::new(UNLIMITED, 0);
     let terms = Terms {
         requests: Some(2),
         ..TERMS
     };
-    let mut first = stream(streams.enter(key(1), terms));
-    let open = make(&streams, &mut first).await;
-    let before = number(&first);
+    let first = stream(world.enter_on(terms, key(1)));
+    let open = world.make(100).await;
+    let shared = first.shared.clone();
     drop(first);
-    drop(stream(streams.enter(key(1), terms)));
+    drop(stream(world.enter_on(terms, key(1))));
     assert!(open.connection().shall_end(Waker::noop()));
-    assert_ne!(number(&stream(streams.enter(key(1), terms))), before);
+    let next = stream(world.enter_on(terms, key(1)));
+    assert!(!Arc::ptr_eq(&next.shared, &shared));
+}
+
+#[tokio::test]
+async fn a_slot_that_comes_to_one_who_waited_costs_one_request() {
+    let world = World::new(1, 9);
+    let terms = Terms {
+        requests: Some(2),
+        ..TERMS
+    };
+    let slot = world.streams.limits.enter();
+    // Otherwise the endpoint would starve.
+    let there = world
+        .streams
+        .connections
+        .prepare(&key(1).address, Lifetime::default());
+    let _there = world.streams.connections.admit(&there, true).await;
+    let waits = wait(world.enter_on(terms, key(1)));
+    drop(slot);
+    let first = ready(waits.stream());
+    let second = stream(world.enter_on(terms, key(1)));
+    assert!(same(&first, &second));
 }
 
 #[tokio::test]
 async fn a_server_that_allows_fewer_gets_fewer() {
-    let streams = streams(UNLIMITED, 0);
+    let world = World::new(UNLIMITED, 0);
     let terms = Terms {
         streams: 100,
         ..TERMS
     };
-    let mut first = stream(streams.enter(key(1), terms));
-    let _open = make(&streams, &mut first).await;
-    let mut refused = stream(streams.enter(key(1), terms));
-    while refused.missed() {}
-    drop(refused);
-    let other = stream(streams.enter(key(1), terms));
-    assert_ne!(number(&other), number(&first));
+    let first = stream(world.enter_on(terms, key(1)));
+    let _open = world.make(1).await;
+    let _session = first.shared.session().await.unwrap();
+    let other = stream(world.enter_on(terms, key(1)));
+    assert!(!same(&first, &other));
 }
 
 #[tokio::test]
-async fn a_connection_that_is_not_found_although_nobody_is_on_it_ends() {
-    let streams = streams(UNLIMITED, 0);
-    let mut first = stream(streams.enter(key(1), TERMS));
-    let open = make(&streams, &mut first).await;
+async fn a_limit_that_changes_counts_for_who_waits() {
+    let world = World::new(1, 9);
+    let first = world.stream();
+    let _open = world.make(100).await;
+    let _second = world.stream();
+    let waits = wait(world.enter());
+    let wider = Terms {
+        streams: 4,
+        ..TERMS
+    };
+    // There is room now for who waits, and then for who comes.
+    let late = stream(world.enter_on(wider, key(1)));
+    let served = ready(waits.stream());
+    assert!(same(&first, &late) && same(&first, &served));
+    let _waits = wait(world.enter_on(wider, key(1)));
+}
+
+#[tokio::test]
+async fn a_repeat_leaves_idle_connections_alone() {
+    let world = World::new(UNLIMITED, 0);
+    let first = world.stream();
+    let open = world.make(100).await;
+    let shared = first.shared.clone();
     drop(first);
-    let mut lost = stream(streams.enter(key(1), TERMS));
-    while lost.missed() {}
-    drop(lost);
+    let maker = world.made.clone();
+    let recipe = Recipe {
+        maker,
+        terms: TERMS,
+    };
+    let again = stream(world.streams.enter(key(1), recipe, true));
+    assert!(!Arc::ptr_eq(&again.shared, &shared));
     assert!(open.connection().shall_end(Waker::noop()));
 }
 
 /// Bounded memory, although hosts and clients may be part of a key.
 #[tokio::test]
 async fn nothing_is_kept_of_keys_without_connections() {
-    let streams = streams(1, 9);
-    let mut first = stream(streams.enter(key(1), TERMS));
-    let open = make(&streams, &mut first).await;
-    let other = StreamKey { group: 1, ..key(1) };
-    drop(wait(streams.enter(other, TERMS)));
+    let world = World::new(1, 9);
+    let first = world.stream();
+    let open = world.make(100).await;
+    drop(wait(world.enter_on(TERMS, other_group(1))));
     drop(first);
-    assert_eq!(streams.pools().len(), 1);
+    assert_eq!(world.streams.pools().by_key.len(), 1);
     drop(open);
-    assert!(streams.pools().is_empty());
+    assert!(world.is_clean());
 }
 
 /// Streams are handed over between threads, and none is lost on the way.
@@ -258,23 +417,28 @@ fn no_wake_up_is_lost_between_threads() {
         .build()
         .unwrap();
     runtime.block_on(async {
-        let streams = streams(2, UNLIMITED);
+        let world = Arc::new(World::new(2, UNLIMITED));
+        let mut open = Vec::new();
+        let mut held = Vec::new();
+        for port in [1, 2] {
+            held.push(stream(world.enter_on(TERMS, key(port))));
+            open.push(world.make(100).await);
+        }
         let mut asking = tokio::task::JoinSet::new();
         for number in 0..400 {
-            let streams = streams.clone();
+            let world = world.clone();
             asking.spawn(async move {
-                let mut stream = match streams.enter(key(1 + number % 2), TERMS) {
+                let stream = match world.enter_on(TERMS, key(1 + number % 2)) {
                     Admission::Stream(stream) => stream,
                     Admission::Wait(wait) => wait.stream().await,
                     Admission::Overflow => panic!("there is no limit"),
                 };
-                stream.turn().await;
                 tokio::task::yield_now().await;
+                drop(stream);
             });
         }
         asking.join_all().await;
-        assert_eq!(streams.limits.active_connections(), 0);
-        assert_eq!(streams.limits.pending(), 0);
-        assert!(streams.pools().is_empty());
+        drop((held, open));
+        assert!(world.is_clean());
     });
 }

@@ -1,6 +1,5 @@
 //! Connections of every kind to real sockets on loopback.
 
-mod bridging;
 mod connecting;
 mod pingora;
 mod posting;

@@ -1,17 +1,13 @@
 //! Connections in the hands of Pingora's connectors.
 
-use super::super::bridge;
 use super::*;
 use async_trait::async_trait;
 use bytes::Bytes;
 use pingora_core::connectors::ConnectorOptions;
 use pingora_core::connectors::http::Connector;
 use pingora_core::connectors::http::custom::{Connection, Connector as CustomConnector};
-use pingora_core::connectors::l4::Connect;
 use pingora_core::protocols::ALPN;
 use pingora_core::protocols::http::client::HttpSession;
-use pingora_core::protocols::l4::socket::SocketAddr as PeerAddress;
-use pingora_core::protocols::l4::stream::Stream;
 use pingora_core::protocols::tls::CustomALPN;
 use pingora_core::upstreams::peer::{HttpPeer, Peer};
 use pingora_error::{Error, ErrorType};
@@ -57,15 +53,6 @@ impl CustomConnector for Dials {
         _: &P,
         _: Option<Duration>,
     ) {
-    }
-}
-
-#[async_trait]
-impl Connect for Dials {
-    async fn connect(&self, _: &PeerAddress) -> pingora_error::Result<Stream> {
-        let io = Self::connect(self, Alpn::Http2).await?;
-        let bridged = bridge(io).map(|(stream, _)| stream);
-        bridged.map_err(|error| Error::because(ErrorType::ConnectError, "", error))
     }
 }
 
@@ -125,52 +112,6 @@ async fn its_http_1_sessions_run_on_them_and_reuse_them() {
         let session = HttpSession::H1(session);
         let idle = Some(Duration::from_secs(30));
         connector.release_http_session(session, &peer, idle).await;
-    }
-    assert_eq!(count.load(SeqCst), 1);
-}
-
-#[tokio::test]
-async fn its_http_2_sessions_run_on_bridges() {
-    let authority = Authority::new();
-    let shown = authority.server(&["service.test"]);
-    let setup = Setup {
-        alpn: &["h2"],
-        ..Setup::of(&shown)
-    };
-    let acceptor = TlsAcceptor::from(setup.config());
-    let (listener, address) = listener().await;
-    tokio::spawn(async move {
-        let (socket, _) = listener.accept().await.unwrap();
-        let stream = acceptor.accept(socket).await.unwrap();
-        let mut connection = h2::server::handshake(stream).await.unwrap();
-        while let Some(Ok((_, mut respond))) = connection.accept().await {
-            let mut body = respond
-                .send_response(http::Response::new(()), false)
-                .unwrap();
-            body.send_data(Bytes::from_static(b"ok"), true).unwrap();
-        }
-    });
-    let dials = dials(address, &authority);
-    let count = dials.count.clone();
-    let connector = Connector::new(Some(options()));
-    let mut peer = HttpPeer::new(("0.0.0.0", 1), false, String::new());
-    peer.options.set_http_version(2, 2);
-    peer.options.max_h2_streams = 10;
-    peer.options.custom_l4 = Some(Arc::new(dials));
-    for _ in 0..2 {
-        let (session, _) = connector.get_http_session(&peer).await.unwrap();
-        let HttpSession::H2(mut session) = session else {
-            panic!("not HTTP/2");
-        };
-        let mut request = request();
-        request.set_version(http::Version::HTTP_2);
-        request.set_uri(http::Uri::from_static("http://service.test/"));
-        session.write_request_header(request, true).unwrap();
-        session.read_response_header().await.unwrap();
-        let body = session.read_response_body().await.unwrap();
-        assert_eq!(body, Some(Bytes::from_static(b"ok")));
-        let session = HttpSession::H2(session);
-        connector.release_http_session(session, &peer, None).await;
     }
     assert_eq!(count.load(SeqCst), 1);
 }
