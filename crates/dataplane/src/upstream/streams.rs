@@ -106,6 +106,8 @@ struct Pool {
     queue: VecDeque<oneshot::Sender<Stream>>,
     /// As the last who came knows the rules.
     recipe: Option<Recipe>,
+    /// How many requests the server was last known to allow on one connection.
+    learned: Option<u32>,
     /// How long the queue gets before it is looked through for those who gave up.
     look_through_at: usize,
 }
@@ -186,8 +188,11 @@ impl Streams {
         let pool = pools.by_key.get_mut(key)?;
         // Somebody has a slot already, and waits for a connection to end: an idle one is his.
         let idle_is_free = !self.connections.are_wanted();
+        let said = pool.open.iter().find_map(|entry| entry.shared.learned());
+        pool.learned = said.or(pool.learned);
+        let expected = pool.learned.unwrap_or(u32::MAX);
         let has_room = |entry: &&mut Entry| {
-            (idle_is_free || entry.slot.is_some()) && entry.shared.try_share(terms)
+            (idle_is_free || entry.slot.is_some()) && entry.shared.try_share(terms, expected)
         };
         let entry = pool.open.iter_mut().find(has_room)?;
         // It is open, and so within the limit of connections.

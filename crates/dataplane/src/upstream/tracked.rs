@@ -15,6 +15,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::watch;
 use tokio::time::Sleep;
 
 /// A connection that knows who uses it.
@@ -25,6 +26,8 @@ pub(crate) struct Tracked {
     /// Until its end has to be looked for.
     timer: Option<Pin<Box<Sleep>>>,
     held: Held,
+    /// Told when the first bytes have come. Absent: they have, or nobody asks.
+    heard: Option<Arc<watch::Sender<bool>>>,
 }
 
 /// Who has the connection count as open.
@@ -46,16 +49,19 @@ impl Tracked {
             connection,
             timer: None,
             held,
+            heard: None,
         })
     }
 
-    /// A connection that requests share, which counts as `open` as long as it exists.
-    pub(super) fn shared(io: UpstreamIo, open: Open) -> Self {
+    /// A connection that requests share, which counts as `open` as long as it exists. `heard` is told when its server
+    /// has said something.
+    pub(super) fn shared(io: UpstreamIo, open: Open, heard: Arc<watch::Sender<bool>>) -> Self {
         Self {
             io,
             connection: open.connection().clone(),
             timer: None,
             held: Held::Here(open),
+            heard: Some(heard),
         }
     }
 
@@ -102,8 +108,11 @@ impl AsyncRead for Tracked {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let polled = Pin::new(&mut self.io).poll_read(cx, buf);
-        if polled.is_pending() && self.poll_end(cx).is_ready() {
-            return Poll::Ready(Ok(()));
+        if polled.is_pending() {
+            return self.poll_end(cx).map(Ok);
+        }
+        if let Some(heard) = self.heard.take() {
+            heard.send_replace(true);
         }
         polled
     }

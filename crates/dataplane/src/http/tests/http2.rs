@@ -74,23 +74,23 @@ async fn serve(socket: TcpStream, streams: Arc<AtomicUsize>, refused: usize) {
 }
 
 /// What a client got: the head, the body and the trailers.
-struct Answer {
-    head: Response<()>,
+pub(super) struct Answer {
+    pub(super) head: Response<()>,
     body: Vec<u8>,
     trailers: Option<HeaderMap>,
     ended_with_head: bool,
 }
 
-type Sender = h2::client::SendRequest<Bytes>;
+pub(super) type Sender = h2::client::SendRequest<Bytes>;
 
-async fn connect(gateway: &Gateway) -> Sender {
+pub(super) async fn connect(gateway: &Gateway) -> Sender {
     let socket = TcpStream::connect(gateway.address).await.unwrap();
     let (sender, connection) = h2::client::handshake(socket).await.unwrap();
     tokio::spawn(connection);
     sender
 }
 
-async fn ask(sender: &Sender, method: Method, path: &str, body: &'static str) -> Answer {
+pub(super) async fn ask(sender: &Sender, method: Method, path: &str, body: &'static str) -> Answer {
     let mut sender = sender.clone().ready().await.unwrap();
     let request = Request::builder()
         .method(method)

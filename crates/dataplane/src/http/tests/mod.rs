@@ -9,6 +9,7 @@ mod http2;
 mod mirrors;
 pub(crate) mod origin;
 mod retries;
+mod sharing;
 mod timeouts;
 mod tunnels;
 

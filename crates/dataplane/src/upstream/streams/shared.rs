@@ -9,12 +9,16 @@ use http::uri::Scheme;
 use pingora_core::connectors::http::v2::{ConnectionRef, H2HandshakeSettings, handshake};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
+use std::time::Duration;
 use tokio::sync::watch;
 
 /// Response bytes a slow client may leave waiting here, for one stream.
 const STREAM_WINDOW: u32 = 256 * 1024;
 /// Response bytes all streams of a connection may leave waiting here.
 const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
+
+/// How long a server has to say how many requests it allows, before they are sent all the same.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// A connection that requests share.
 #[derive(Debug)]
@@ -26,6 +30,8 @@ pub(crate) struct Shared {
     /// Whether a request has had a stream of the protocol on it.
     is_used: AtomicBool,
     state: watch::Sender<State>,
+    /// Whether its server has said something, and so how many requests it allows.
+    pub(super) heard: Arc<watch::Sender<bool>>,
     /// Requests that have a stream of the protocol, of those that have a place.
     begun: AtomicU32,
 }
@@ -64,6 +70,7 @@ impl Shared {
             is_encrypted: terms.is_encrypted,
             is_used: AtomicBool::new(false),
             state: watch::Sender::new(State::Making),
+            heard: Arc::new(watch::Sender::new(false)),
             begun: AtomicU32::new(0),
         }
     }
@@ -73,21 +80,32 @@ impl Shared {
         self.connection.is_closed() || matches!(*self.state.borrow(), State::Failed(_))
     }
 
-    /// Gives one more request a place on it, if there is room and it is not about to end.
-    pub(super) fn try_share(&self, terms: Terms) -> bool {
-        let has_room = match &*self.state.borrow() {
-            State::Making => true,
-            // Those that have a place and no stream yet will need one.
-            State::Made(connection) => {
-                let to_come = self
-                    .connection
-                    .uses()
-                    .saturating_sub(self.begun.load(SeqCst));
-                connection.free_stream_slots() > to_come as usize
-            }
-            State::Failed(_) => false,
+    /// Gives one more request a place on it, if there is room and it is not about to end. `expected`: how many requests
+    /// its server will allow, as long as it has not said so.
+    pub(super) fn try_share(&self, terms: Terms, expected: u32) -> bool {
+        let room = match &*self.state.borrow() {
+            State::Failed(_) => return false,
+            State::Made(connection) if *self.heard.borrow() => self.allowed(connection),
+            State::Making | State::Made(_) => expected,
         };
-        has_room && self.connection.try_share(terms.streams, terms.requests)
+        self.connection
+            .try_share(terms.streams.min(room), terms.requests)
+    }
+
+    /// How many requests its server allows at one time. 0: it has ended, or is let go, and nobody is on it.
+    fn allowed(&self, connection: &ConnectionRef) -> u32 {
+        let free = u32::try_from(connection.free_stream_slots()).unwrap_or(u32::MAX);
+        self.begun.load(SeqCst).saturating_add(free)
+    }
+
+    /// How many requests its server allows at one time, if it has said so and still takes any.
+    pub(super) fn learned(&self) -> Option<u32> {
+        let state = self.state.borrow();
+        let State::Made(connection) = &*state else {
+            return None;
+        };
+        let is_there = !connection.is_closed() && !connection.is_shutting_down();
+        (is_there && *self.heard.borrow()).then(|| self.allowed(connection).max(1))
     }
 
     pub(super) fn is_made(&self, connection: ConnectionRef) {
@@ -107,6 +125,9 @@ impl Shared {
         self: &Arc<Self>,
     ) -> Result<(Http2Upstream, bool), DialError> {
         let connection = self.made().await?;
+        if self.begun.load(SeqCst) > 0 {
+            self.settle().await;
+        }
         if connection.free_stream_slots() == 0 {
             return Err(DialError::Missing);
         }
@@ -134,6 +155,20 @@ impl Shared {
             Ok(State::Made(connection)) => Ok(connection.clone()),
             Ok(State::Failed(error)) => Err(DialError::Shared(error.clone())),
             Ok(State::Making) | Err(_) => Err(DialError::Missing),
+        }
+    }
+
+    /// Waits until it is known how many requests the server allows, which it says first. Who comes first need not.
+    async fn settle(&self) {
+        if *self.heard.borrow() {
+            return;
+        }
+        let mut heard = self.heard.subscribe();
+        let said = heard.wait_for(|heard| *heard);
+        let was_said = tokio::time::timeout(PATIENCE, said).await.is_ok();
+        if was_said {
+            // What was read is understood by another task.
+            tokio::task::yield_now().await;
         }
     }
 
@@ -228,7 +263,7 @@ impl Way {
         let dialled = self.dial_shared(&shared.connection, shared.anyway).await;
         let (io, mut open) = dialled?;
         open.on_end(on_end);
-        let io = Box::new(Tracked::shared(io, open));
+        let io = Box::new(Tracked::shared(io, open, shared.heard.clone()));
         let made = handshake(io, connection_settings(terms)).await;
         made.map_err(|error| DialError::Io(std::io::Error::other(error.to_string())))
     }

@@ -79,6 +79,7 @@ impl World {
         let mut open = admitted.await;
         open.on_end(on_end);
         shared.is_made(connected(allowed).await);
+        shared.heard.send_replace(true);
         open
     }
 
@@ -359,6 +360,9 @@ async fn a_server_that_allows_fewer_gets_fewer() {
     let _session = first.shared.session().await.unwrap();
     let other = stream(world.enter_on(terms, key(1)));
     assert!(!same(&first, &other));
+    // It is known of the next connection before its server has said so.
+    let third = stream(world.enter_on(terms, key(1)));
+    assert!(!same(&other, &third));
 }
 
 #[tokio::test]
