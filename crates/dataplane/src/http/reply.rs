@@ -148,7 +148,9 @@ async fn send(session: &mut Session, ctx: &mut RequestCtx, reply: Reply) -> Resu
     ctx.outcome.status = head.status.as_u16();
     ctx.outcome.grpc_status = reply.grpc_status;
     ctx.announce_end(session);
-    write(session, head, body).await
+    // Who is gone cannot be told, which is no error of ours.
+    let written = write(session, head, body).await;
+    written.map_err(|error| error.into_down())
 }
 
 fn plain_head(reply: &Reply) -> Result<ResponseHeader> {

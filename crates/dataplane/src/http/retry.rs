@@ -46,7 +46,15 @@ pub(super) fn after_connect_failure(
     !session.as_ref().retry_buffer_truncated() && grant(ctx, &failure, session, false)
 }
 
-/// The connection that the attempt was to share has no room for it, or is not there any more. Nothing was sent, so that
+/// Whether the connection ends in order, and its server has said that it did not look at the request (RFC 9113 §6.8).
+fn is_let_go(error: &Error) -> bool {
+    let http2: Option<&h2::Error> = error.root_cause().downcast_ref();
+    http2.is_some_and(|error| {
+        error.is_go_away() && error.is_remote() && error.reason() == Some(h2::Reason::NO_ERROR)
+    })
+}
+
+/// The connection that the attempt was to share has no room for it, or is not there any more. Nothing was done, so that
 /// this is no retry: it takes another.
 fn look_again(ctx: &mut RequestCtx) -> bool {
     finish_attempt(ctx, None);
@@ -65,11 +73,18 @@ pub(super) fn after_error(
     let retry_answer = std::mem::take(&mut ctx.attempts.retry_answer);
     let by_upstream = *error.esource() == ErrorSource::Upstream;
     let failure = Failure::of(error, ctx.attempts.bound_by_try);
-    if by_upstream
-        && is_stale(error)
+    let is_let_go = by_upstream && is_let_go(error);
+    if (is_let_go || by_upstream && is_stale(error))
         && let Some(stream) = &ctx.attempts.stream
     {
         stream.leave();
+    }
+    if is_let_go
+        && !super::reply::is_answered(session)
+        && !session.as_ref().retry_buffer_truncated()
+        && look_again(ctx)
+    {
+        return true;
     }
     finish_attempt(ctx, by_upstream.then(|| observed(&failure)));
     if retry_answer {

@@ -17,6 +17,8 @@ use super::way::{Occasion, Way};
 use ahash::HashMap;
 use rules::EndpointAddr;
 use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -89,6 +91,7 @@ pub(crate) struct Wait {
     key: StreamKey,
     recipe: Recipe,
     room: oneshot::Receiver<Stream>,
+    /// In the line for connections.
     place: Waiting,
 }
 
@@ -103,7 +106,8 @@ struct Pools {
 #[derive(Debug, Default)]
 struct Pool {
     open: Vec<Entry>,
-    queue: VecDeque<oneshot::Sender<Stream>>,
+    /// Each with its place in the line for connections.
+    queue: VecDeque<(u64, oneshot::Sender<Stream>)>,
     /// As the last who came knows the rules.
     recipe: Option<Recipe>,
     /// How many requests the server was last known to allow on one connection.
@@ -117,6 +121,9 @@ struct Entry {
     shared: Arc<Shared>,
     /// Counts it as in use. Absent: it is idle.
     slot: Option<Slot>,
+    /// Requests that it was given while somebody else waited longest for a connection. As many as fit on it at one time,
+    /// and then none until it was idle: those who use it would keep it for ever otherwise.
+    overdrawn: u32,
 }
 
 /// Streams for those who wait, to be handed over when nothing is locked: one who has left drops it, and locks.
@@ -169,7 +176,7 @@ impl Streams {
             traffic::Entry::Wait(place) => {
                 let pool = pools.by_key.entry(key.clone()).or_default();
                 pool.recipe = Some(recipe.clone());
-                let room = pool.stand_in_line();
+                let room = pool.stand_in_line(place.ticket());
                 let home = self.clone();
                 return Admission::Wait(Wait {
                     home,
@@ -186,15 +193,24 @@ impl Streams {
     /// A stream of a connection that there is.
     fn share(self: &Arc<Self>, pools: &mut Pools, key: &StreamKey, terms: Terms) -> Option<Stream> {
         let pool = pools.by_key.get_mut(key)?;
-        // Somebody has a slot already, and waits for a connection to end: an idle one is his.
-        let idle_is_free = !self.connections.are_wanted();
+        let first = self.limits.first_in_line();
+        let is_ours = |ticket| pool.queue.front().is_some_and(|(own, _)| *own == ticket);
+        let others_wait = first.is_some_and(|ticket| !is_ours(ticket));
+        // Somebody has a slot already, and waits for a connection to end, or will have it: an idle one is his.
+        let idle_is_free = !others_wait && !self.connections.are_wanted();
         let said = pool.open.iter().find_map(|entry| entry.shared.learned());
         pool.learned = said.or(pool.learned);
         let expected = pool.learned.unwrap_or(u32::MAX);
         let has_room = |entry: &&mut Entry| {
-            (idle_is_free || entry.slot.is_some()) && entry.shared.try_share(terms, expected)
+            (idle_is_free || entry.slot.is_some())
+                && (!others_wait || entry.overdrawn < terms.streams)
+                && entry.shared.try_share(terms, expected)
         };
         let entry = pool.open.iter_mut().find(has_room)?;
+        entry.overdrawn = match others_wait {
+            true => entry.overdrawn + 1,
+            false => 0,
+        };
         // It is open, and so within the limit of connections.
         entry.slot.get_or_insert_with(|| self.limits.enter_anyway());
         Some(Stream::new(&entry.shared, self.clone(), key.clone()))
@@ -218,6 +234,7 @@ impl Streams {
             Entry {
                 shared: shared.clone(),
                 slot: Some(slot),
+                overdrawn: 0,
             },
         );
         let (home, of) = (self.clone(), key.clone());
@@ -241,7 +258,7 @@ impl Streams {
                 None => break,
             };
             let pool = pools.by_key.get_mut(key);
-            if let Some(first) = pool.and_then(|pool| pool.queue.pop_front()) {
+            if let Some((_, first)) = pool.and_then(|pool| pool.queue.pop_front()) {
                 served.push((first, stream));
             }
         }
@@ -284,6 +301,14 @@ impl Streams {
         stream
     }
 
+    /// Who waits for this key may have waited longest now, and have been kept from a connection with room until then.
+    fn look_again(self: &Arc<Self>, key: &StreamKey) {
+        let mut pools = self.pools();
+        let served = self.serve(&mut pools, key);
+        drop(pools);
+        deliver(served);
+    }
+
     fn pools(&self) -> MutexGuard<'_, Pools> {
         self.pools.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -321,7 +346,9 @@ impl Pools {
         let Some(pool) = self.by_key.get_mut(key) else {
             return false;
         };
-        while pool.queue.front().is_some_and(oneshot::Sender::is_closed) {
+        while let Some((_, waiting)) = pool.queue.front()
+            && waiting.is_closed()
+        {
             pool.queue.pop_front();
         }
         !pool.queue.is_empty()
@@ -377,18 +404,18 @@ impl Pools {
 }
 
 impl Pool {
-    fn stand_in_line(&mut self) -> oneshot::Receiver<Stream> {
+    fn stand_in_line(&mut self, ticket: u64) -> oneshot::Receiver<Stream> {
         if self.queue.len() >= self.look_through_at.max(FEW) {
-            self.queue.retain(|waiting| !waiting.is_closed());
+            self.queue.retain(|(_, waiting)| !waiting.is_closed());
             self.look_through_at = 2 * self.queue.len();
         }
         let (sender, room) = oneshot::channel();
-        self.queue.push_back(sender);
+        self.queue.push_back((ticket, sender));
         room
     }
 
     fn is_empty(&self) -> bool {
-        self.open.is_empty() && self.queue.iter().all(oneshot::Sender::is_closed)
+        self.open.is_empty() && self.queue.iter().all(|(_, waiting)| waiting.is_closed())
     }
 }
 
@@ -411,15 +438,30 @@ impl Drop for Wait {
 impl Wait {
     /// A stream, as soon as there is one and nobody has waited longer for it.
     pub(crate) async fn stream(mut self) -> Stream {
+        let Self {
+            home,
+            key,
+            recipe,
+            room,
+            place,
+        } = &mut self;
+        let slot = poll_fn(|cx| {
+            let slot = Pin::new(&mut *place).poll(cx);
+            // The first in line is woken when he has become it.
+            if slot.is_pending() && home.limits.first_in_line() == Some(place.ticket()) {
+                home.look_again(key);
+            }
+            slot
+        });
         let slot = tokio::select! {
             biased;
-            Ok(stream) = &mut self.room => return stream,
-            slot = &mut self.place => slot,
+            Ok(stream) = &mut *room => return stream,
+            slot = slot => slot,
         };
-        self.room.close();
-        match self.room.try_recv() {
+        room.close();
+        match room.try_recv() {
             Ok(stream) => stream,
-            Err(_) => self.home.open_for(&self.key, &self.recipe, slot),
+            Err(_) => home.open_for(key, recipe, slot),
         }
     }
 }

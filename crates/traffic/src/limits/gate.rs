@@ -95,6 +95,14 @@ impl Gate {
         self.pending.load(Relaxed)
     }
 
+    /// Who has waited longest.
+    pub(super) fn first(&self) -> Option<u64> {
+        if self.pending.load(SeqCst) == 0 {
+            return None;
+        }
+        self.queue().places.front().map(|place| place.ticket)
+    }
+
     fn queue(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -163,6 +171,11 @@ pub(super) fn enter_anyway(limits: &Arc<Limits>) -> Slot {
 }
 
 impl Waiting {
+    /// Its number: who has waited longer has a lower one.
+    pub fn ticket(&self) -> u64 {
+        self.ticket
+    }
+
     /// Takes a slot when there is one and nobody has waited longer.
     ///
     /// # Errors

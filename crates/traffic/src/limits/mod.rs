@@ -137,6 +137,11 @@ impl Limits {
         self.gate.active()
     }
 
+    /// The [ticket](Waiting::ticket) of who has waited longest. `None`: nobody waits.
+    pub fn first_in_line(&self) -> Option<u64> {
+        self.gate.first()
+    }
+
     /// Requests that wait for a connection.
     pub fn pending(&self) -> u32 {
         self.gate.pending()

@@ -144,7 +144,7 @@ fn wait(admission: Admission) -> Wait {
     }
 }
 
-fn poll<F: Future>(future: std::pin::Pin<&mut F>) -> Poll<F::Output> {
+fn poll<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
     future.poll(&mut Context::from_waker(Waker::noop()))
 }
 
@@ -258,6 +258,25 @@ async fn an_idle_connection_is_not_taken_from_who_waits_for_its_end() {
     assert!(open.connection().shall_end(Waker::noop()));
     drop(open);
     assert!(poll(admitted.as_mut()).is_ready());
+}
+
+/// Of another host of the endpoint, or in HTTP/1.
+#[tokio::test]
+async fn a_connection_that_is_never_idle_is_left_to_who_has_waited_longest() {
+    let world = World::new(1, 99);
+    let mut used = VecDeque::from([world.stream()]);
+    let _open = world.make(100).await;
+    let mut other = pin!(wait(world.enter_on(TERMS, other_group(1))).stream());
+    assert!(poll(other.as_mut()).is_pending());
+    let mut served = 0;
+    while let Admission::Stream(stream) = world.enter() {
+        used.push_back(stream);
+        used.pop_front();
+        served += 1;
+    }
+    assert_eq!(served, TERMS.streams);
+    used.clear();
+    drop(ready(other));
 }
 
 /// As from Envoy.
@@ -418,6 +437,7 @@ async fn nothing_is_kept_of_keys_without_connections() {
 fn no_wake_up_is_lost_between_threads() {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(4)
+        .enable_time()
         .build()
         .unwrap();
     runtime.block_on(async {
@@ -441,7 +461,8 @@ fn no_wake_up_is_lost_between_threads() {
                 drop(stream);
             });
         }
-        asking.join_all().await;
+        let all = tokio::time::timeout(Duration::from_secs(20), asking.join_all());
+        all.await.expect("nobody waits for ever");
         drop((held, open));
         assert!(world.is_clean());
     });
