@@ -16,7 +16,7 @@ use traffic::Observed;
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// Connections gone before a request could be sent on them, after which it is given up.
-const MOST_LOST: u32 = 8;
+const MOST_LOST: u32 = 32;
 
 /// Whether the connection could not be made and shall be tried again.
 pub(super) fn after_connect_failure(

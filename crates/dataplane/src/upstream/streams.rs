@@ -195,16 +195,15 @@ impl Streams {
         let pool = pools.by_key.get_mut(key)?;
         let first = self.limits.first_in_line();
         let is_ours = |ticket| pool.queue.front().is_some_and(|(own, _)| *own == ticket);
-        let others_wait = first.is_some_and(|ticket| !is_ours(ticket));
-        // Somebody has a slot already, and waits for a connection to end, or will have it: an idle one is his.
-        let idle_is_free = !others_wait && !self.connections.are_wanted();
+        // For a connection, or with a slot already for one to end.
+        let others_wait =
+            first.is_some_and(|ticket| !is_ours(ticket)) || self.connections.are_wanted();
         let said = pool.open.iter().find_map(|entry| entry.shared.learned());
         pool.learned = said.or(pool.learned);
         let expected = pool.learned.unwrap_or(u32::MAX);
         let has_room = |entry: &&mut Entry| {
-            (idle_is_free || entry.slot.is_some())
-                && (!others_wait || entry.overdrawn < terms.streams)
-                && entry.shared.try_share(terms, expected)
+            let has_turn = entry.slot.is_some() && entry.overdrawn < terms.streams;
+            (has_turn || !others_wait) && entry.shared.try_share(terms, expected)
         };
         let entry = pool.open.iter_mut().find(has_room)?;
         entry.overdrawn = match others_wait {
