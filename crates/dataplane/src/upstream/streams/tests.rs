@@ -4,6 +4,7 @@ use super::super::dial::DialError;
 use super::*;
 use pingora_core::connectors::http::v2::ConnectionRef;
 use pingora_core::protocols::Digest;
+use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::atomic::AtomicBool;
