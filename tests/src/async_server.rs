@@ -94,7 +94,8 @@ where
     F: Fn(TcpStream, usize) -> S,
     S: Future<Output = ()> + Send + 'static,
 {
-    while let Ok((stream, _)) = listener.accept().await {
+    loop {
+        let (stream, _) = listener.accept().await.expect("a connection");
         let _ = stream.set_nodelay(true);
         let number = connections.fetch_add(1, Ordering::SeqCst);
         tokio::spawn(serve(stream, number));

@@ -50,7 +50,7 @@ impl ClientTlsStore {
     /// How TLS is begun with a cluster of the table.
     ///
     /// # Errors
-    /// Why it cannot be: `credential "x" is not there`.
+    /// Why it cannot be: `credential "x" is not there, or not valid`.
     pub(crate) fn of(&self, tls: &UpstreamTls) -> Result<Arc<ClientTls>, Arc<str>> {
         match self.0.get(tls) {
             Some(built) => built.ready.clone(),
@@ -115,7 +115,9 @@ impl Materials {
 }
 
 fn there<T>(name: &CredentialRef, found: Option<&Arc<T>>) -> Result<Arc<T>, String> {
-    found.cloned().ok_or_else(|| format!("{name} is not there"))
+    found
+        .cloned()
+        .ok_or_else(|| format!("{name} is not there, or not valid"))
 }
 
 fn authorities(tls: &UpstreamTls) -> Option<&CredentialRef> {

@@ -46,13 +46,13 @@ async fn what_is_missing_is_told_and_nothing_is_sent() {
     assert_eq!(failed.reason(), "tls_not_ready");
     assert_eq!(
         failed.to_string(),
-        "TLS cannot be begun, credential \"client\" is not there"
+        "TLS cannot be begun, credential \"client\" is not there, or not valid"
     );
     let case = Case::new(simple(), Credentials::default());
     let failed = case.connect(address, Some("a.test")).await.unwrap_err();
     assert_eq!(
         failed.to_string(),
-        "TLS cannot be begun, authorities of credential \"servers\" is not there"
+        "TLS cannot be begun, authorities of credential \"servers\" is not there, or not valid"
     );
     // Connections that were made would wait here.
     let came = listener.into_std().unwrap().accept().unwrap_err();
