@@ -145,8 +145,11 @@ impl Connection {
 
     /// A request on it has ended. Returns how many are left.
     pub(super) fn end_share(&self) -> u32 {
-        let now = u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.idle_since.store(now, Relaxed);
+        // Where nobody asks, the clock is not looked at.
+        if self.terms.idle.is_some() {
+            let now = u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX);
+            self.idle_since.store(now, Relaxed);
+        }
         let left = (self.state.fetch_sub(1, SeqCst) & !LEAVING) - 1;
         if self.is_leaving() || self.is_expired() {
             self.watcher.wake();
@@ -175,6 +178,9 @@ impl Connection {
 
     /// When it may be too old, or idle for too long, if ever.
     pub(crate) fn may_end_at(&self) -> Option<Instant> {
+        if self.terms.whole.is_none() && self.terms.idle.is_none() {
+            return None;
+        }
         let now = Instant::now();
         // While it is used, its end is looked for when it no longer is.
         let old = self.expires_at().filter(|at| *at > now);
