@@ -174,7 +174,7 @@ impl Cluster {
         }
     }
 
-    /// Connections to endpoints that are not there any more, or are dialled otherwise, are of no use.
+    /// Connections to endpoints that are not there any more are of no use.
     fn close_what_leads_nowhere(&self) {
         let members = self.endpoints.members().iter();
         let here: HashSet<_> = members.map(|member| &member.value.address).collect();

@@ -28,7 +28,7 @@ pub(crate) struct Connection {
     /// Where it leads.
     pub(crate) address: EndpointAddr,
     born: Instant,
-    terms: Lifetime,
+    lifetime: Lifetime,
     /// When it became idle, in milliseconds since it was born.
     idle_since: AtomicU64,
     /// Requests on it now, and [`LEAVING`]. A new connection has one: that for which it is made.
@@ -42,13 +42,16 @@ pub(crate) struct Connection {
     changes: Arc<Changes>,
 }
 
+/// To be called when a connection has ended.
+pub(super) type OnEnd = Arc<dyn Fn() + Send + Sync>;
+
 /// Counts a connection as open for as long as it exists.
 pub(crate) struct Open {
     connection: Arc<Connection>,
     home: Arc<Connections>,
     number: u64,
     /// Whom to tell that it has ended.
-    on_end: Option<Box<dyn Fn() + Send + Sync>>,
+    on_end: Option<OnEnd>,
 }
 
 /// Counts a request on a connection for as long as it exists.
@@ -77,8 +80,8 @@ impl Open {
     }
 
     /// Has somebody told when it has ended.
-    pub(super) fn on_end(&mut self, tell: impl Fn() + Send + Sync + 'static) {
-        self.on_end = Some(Box::new(tell));
+    pub(super) fn on_end(&mut self, tell: OnEnd) {
+        self.on_end = Some(tell);
     }
 }
 
@@ -93,11 +96,11 @@ impl Drop for Open {
 }
 
 impl Connection {
-    pub(super) fn new(address: EndpointAddr, terms: Lifetime, changes: Arc<Changes>) -> Self {
+    pub(super) fn new(address: EndpointAddr, lifetime: Lifetime, changes: Arc<Changes>) -> Self {
         Self {
             address,
             born: Instant::now(),
-            terms,
+            lifetime,
             idle_since: AtomicU64::new(0),
             state: AtomicU32::new(1),
             served: AtomicU32::new(0),
@@ -143,21 +146,20 @@ impl Connection {
         }
     }
 
-    /// A request on it has ended. Returns how many are left.
-    pub(super) fn end_share(&self) -> u32 {
+    /// A request on it has ended.
+    pub(super) fn end_share(&self) {
         // Where nobody asks, the clock is not looked at.
-        if self.terms.idle.is_some() {
+        if self.lifetime.idle.is_some() {
             let now = u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX);
             self.idle_since.store(now, Relaxed);
         }
-        let left = (self.state.fetch_sub(1, SeqCst) & !LEAVING) - 1;
+        let was_last = self.state.fetch_sub(1, SeqCst) & !LEAVING == 1;
         if self.is_leaving() || self.is_expired() {
             self.watcher.wake();
         }
-        if left == 0 {
+        if was_last {
             self.changes.tell();
         }
-        left
     }
 
     /// Whether the request that is on it must be its last: there may be `limit` of them, its time is over, or it
@@ -178,13 +180,13 @@ impl Connection {
 
     /// When it may be too old, or idle for too long, if ever.
     pub(crate) fn may_end_at(&self) -> Option<Instant> {
-        if self.terms.whole.is_none() && self.terms.idle.is_none() {
+        if self.lifetime.whole.is_none() && self.lifetime.idle.is_none() {
             return None;
         }
         let now = Instant::now();
         // While it is used, its end is looked for when it no longer is.
         let old = self.expires_at().filter(|at| *at > now);
-        let idle = self.terms.idle.map(|limit| match self.is_idle() {
+        let idle = self.lifetime.idle.map(|limit| match self.is_idle() {
             true => self.idle_since() + limit,
             false => now + limit,
         });
@@ -192,11 +194,11 @@ impl Connection {
     }
 
     fn expires_at(&self) -> Option<Instant> {
-        Some(self.born + self.terms.whole?)
+        Some(self.born + self.lifetime.whole?)
     }
 
     fn is_expired(&self) -> bool {
-        let mut whole = self.terms.whole.into_iter();
+        let mut whole = self.lifetime.whole.into_iter();
         whole.any(|whole| self.born.elapsed() >= whole)
     }
 
@@ -205,17 +207,12 @@ impl Connection {
     }
 
     fn was_idle_for_long(&self) -> bool {
-        let mut limit = self.terms.idle.into_iter();
+        let mut limit = self.lifetime.idle.into_iter();
         limit.any(|limit| self.idle_since().elapsed() >= limit)
     }
 
-    /// Requests on it now.
-    pub(super) fn uses(&self) -> u32 {
-        self.state.load(Acquire) & !LEAVING
-    }
-
     pub(super) fn is_idle(&self) -> bool {
-        self.uses() == 0
+        self.state.load(Acquire) & !LEAVING == 0
     }
 
     pub(super) fn is_leaving(&self) -> bool {

@@ -70,7 +70,7 @@ pub(crate) enum Wrap {
 pub struct Attempt<'a> {
     /// In HTTP/2, and where. Absent: HTTP/1.1.
     pub(crate) stream: Option<&'a Stream>,
-    /// In HTTP/1.1, not on a connection that was idle.
+    /// Not on a connection that was idle.
     pub fresh: bool,
     /// Bounds the connection, and each read of the response. Absent: only the cluster's connect timeout holds.
     pub timeout: Option<Duration>,

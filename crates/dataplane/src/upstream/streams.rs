@@ -14,7 +14,7 @@ pub(crate) use shared::Stream;
 
 use pools::{Entry, Pools};
 
-use super::connection::Lifetime;
+use super::connection::{Lifetime, OnEnd};
 use super::connections::Connections;
 use super::way::{Occasion, Way};
 use rules::EndpointAddr;
@@ -68,9 +68,6 @@ pub(super) trait Maker: std::fmt::Debug + Send + Sync {
     fn make(&self, shared: Arc<Shared>, terms: Terms, on_end: OnEnd);
 }
 
-/// To be called when a connection has ended.
-pub(super) type OnEnd = Box<dyn Fn() + Send + Sync>;
-
 /// What came of asking for a stream.
 #[derive(Debug)]
 pub(crate) enum Admission {
@@ -117,10 +114,12 @@ impl Streams {
         if fresh {
             pools.leave_idle(&key);
         }
-        if let Some(pool) = pools.by_key.get_mut(&key) {
-            pool.recipe = Some(recipe.clone());
+        let mut served = Deliveries::new();
+        if pools.has_line(&key) {
+            // There may be room for them by the rules of now.
+            pools.follow(&key, &recipe);
+            served = self.serve(&mut pools, &key);
         }
-        let served = self.serve(&mut pools, &key);
         let admission = self.admit(&mut pools, key, recipe);
         drop(pools);
         deliver(served);
@@ -142,8 +141,8 @@ impl Streams {
             traffic::Entry::Overflow => return Admission::Overflow,
             traffic::Entry::Wait(place) => {
                 let pool = pools.by_key.entry(key.clone()).or_default();
-                pool.recipe = Some(recipe.clone());
                 let room = pool.stand_in_line(place.ticket());
+                pools.follow(&key, &recipe);
                 let home = self.clone();
                 return Admission::Wait(Wait {
                     home,
@@ -204,7 +203,7 @@ impl Streams {
             },
         );
         let (home, of) = (self.clone(), key.clone());
-        let on_end = Box::new(move || home.forget(&of));
+        let on_end = Arc::new(move || home.forget(&of));
         recipe.maker.make(shared.clone(), terms, on_end);
         Stream::new(&shared, self.clone(), key.clone())
     }

@@ -26,7 +26,7 @@ pub(super) struct Pool {
     pub(super) open: Vec<Entry>,
     /// Each with its place in the line for connections.
     pub(super) queue: VecDeque<(u64, oneshot::Sender<Stream>)>,
-    /// As the last who came knows the rules.
+    /// How who waits is served: as the last who came knows the rules. Absent: nobody has waited.
     pub(super) recipe: Option<Recipe>,
     /// How many requests the server was last known to allow on one connection.
     pub(super) learned: Option<u32>,
@@ -76,6 +76,13 @@ impl Pools {
             pool.queue.pop_front();
         }
         !pool.queue.is_empty()
+    }
+
+    /// Who waits does so by other rules now.
+    pub(super) fn follow(&mut self, key: &StreamKey, recipe: &Recipe) {
+        if let Some(pool) = self.by_key.get_mut(key) {
+            pool.recipe = Some(recipe.clone());
+        }
     }
 
     pub(super) fn recipe(&self, key: &StreamKey) -> Option<Recipe> {

@@ -1,10 +1,10 @@
 //! A connection that requests share, from before it is made, and a stream on it.
 
-use super::super::connection::Connection;
+use super::super::connection::{Connection, OnEnd};
 use super::super::dial::DialError;
 use super::super::tracked::Tracked;
 use super::super::way::Way;
-use super::{Http2Upstream, Maker, OnEnd, StreamKey, Streams, Terms};
+use super::{Http2Upstream, Maker, StreamKey, Streams, Terms};
 use http::uri::Scheme;
 use pingora_core::connectors::http::v2::{ConnectionRef, H2HandshakeSettings, handshake};
 use std::sync::Arc;
@@ -237,16 +237,11 @@ impl Maker for Way {
     fn make(&self, shared: Arc<Shared>, terms: Terms, on_end: OnEnd) {
         let way = self.clone();
         tokio::spawn(async move {
-            let ended = Arc::new(on_end);
-            let on_end = ended.clone();
-            match way
-                .make_shared(&shared, terms, Box::new(move || on_end()))
-                .await
-            {
+            match way.make_shared(&shared, terms, on_end.clone()).await {
                 Ok(connection) => shared.is_made(connection),
                 Err(error) => {
                     shared.has_failed(error);
-                    ended();
+                    on_end();
                 }
             }
         });
