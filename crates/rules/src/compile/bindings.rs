@@ -3,7 +3,7 @@
 use super::CompileOptions;
 use super::delegates::delegates_of;
 use super::diagnostics::{Help, warning};
-use super::gateways::ServerHosts;
+use super::gateways::{ServerHosts, named};
 use super::part::Layer;
 use ahash::{HashMap, HashSet};
 use model::{
@@ -16,7 +16,7 @@ use std::sync::Arc;
 /// The VirtualServices of each of the proxy's Gateways, in the order in which their rules are tried.
 #[derive(Default)]
 pub(crate) struct Bindings {
-    by_gateway: HashMap<ObjectKey, BoundServices>,
+    by_gateway: HashMap<GatewayRef, BoundServices>,
 }
 
 /// VirtualServices in order, and which of them may have a host in common with a server.
@@ -31,7 +31,7 @@ struct BoundServices {
 
 impl Bindings {
     /// Those of a Gateway that may have a host in common with a server of it.
-    pub(crate) fn of(&self, gateway: &ObjectKey, server: &Server) -> Vec<&Arc<VirtualService>> {
+    pub(crate) fn of(&self, gateway: &GatewayRef, server: &Server) -> Vec<&Arc<VirtualService>> {
         let Some(bound) = self.by_gateway.get(gateway) else {
             return Vec::new();
         };
@@ -73,7 +73,7 @@ pub(crate) fn bind(
     diagnostics: &mut Vec<Diagnostic>,
 ) -> Bindings {
     let own = OwnGateways::new(gateways);
-    let mut by_gateway: HashMap<ObjectKey, Vec<_>> = HashMap::default();
+    let mut by_gateway: HashMap<GatewayRef, Vec<_>> = HashMap::default();
     for service in resources
         .virtual_services
         .values()
@@ -122,7 +122,7 @@ fn rank<'v>(
 
 /// The Gateways that select the proxy, with the hosts that they serve.
 struct OwnGateways<'g> {
-    hosts: HashMap<ObjectKey, LayerHosts<'g>>,
+    hosts: HashMap<GatewayRef, LayerHosts<'g>>,
 }
 
 /// The hosts of a Gateway, by which rules they are for.
@@ -157,10 +157,9 @@ impl<'g> LayerHosts<'g> {
 
 impl<'g> OwnGateways<'g> {
     fn new(gateways: &'g [Arc<Gateway>]) -> Self {
-        let keyed = gateways.iter().map(|gateway| {
-            let key = ObjectKey::from(&gateway.meta.reference);
-            (key, LayerHosts::new(gateway))
-        });
+        let keyed = gateways
+            .iter()
+            .map(|gateway| (named(gateway), LayerHosts::new(gateway)));
         Self {
             hosts: keyed.collect(),
         }
@@ -172,9 +171,15 @@ impl<'g> OwnGateways<'g> {
         service: &VirtualService,
         resources: &Resources,
         diagnostics: &mut Vec<Diagnostic>,
-    ) -> Vec<ObjectKey> {
+    ) -> Vec<GatewayRef> {
         let mut named = Vec::new();
         for (index, gateway) in service.gateways.iter().enumerate() {
+            if self.hosts.contains_key(&gateway.value) {
+                if !named.contains(&gateway.value) {
+                    named.push(gateway.value.clone());
+                }
+                continue;
+            }
             let GatewayRef::Gateway { namespace, name } = &gateway.value else {
                 continue;
             };
@@ -182,11 +187,7 @@ impl<'g> OwnGateways<'g> {
                 namespace: namespace.clone(),
                 name: name.clone(),
             };
-            if self.hosts.contains_key(&key) {
-                if !named.contains(&key) {
-                    named.push(key);
-                }
-            } else if !resources.gateways.contains_key(&key) {
+            if !resources.gateways.contains_key(&key) {
                 let path = format!("spec.gateways[{index}]");
                 let message = format!("Gateway {namespace}/{name} does not exist");
                 let diagnostic =
@@ -207,7 +208,7 @@ impl<'g> OwnGateways<'g> {
     fn check_hosts(
         &self,
         service: &VirtualService,
-        bound: &[ObjectKey],
+        bound: &[GatewayRef],
         options: &CompileOptions,
         diagnostics: &mut Vec<Diagnostic>,
     ) {
@@ -240,7 +241,7 @@ impl<'g> OwnGateways<'g> {
 /// A VirtualService with the Gateways that it is bound to.
 struct Bound<'b> {
     service: &'b VirtualService,
-    names: &'b [ObjectKey],
+    names: &'b [GatewayRef],
     gateways: Vec<&'b LayerHosts<'b>>,
 }
 
@@ -259,10 +260,7 @@ impl<'b> Bound<'b> {
         (host, at): (&HostPattern, At),
         path: String,
     ) -> Diagnostic {
-        let names = self.names.iter();
-        let names: Vec<_> = names
-            .map(|key| format!("{}/{}", key.namespace, key.name))
-            .collect();
+        let names: Vec<_> = self.names.iter().map(ToString::to_string).collect();
         let message = format!(
             "no server of Gateway {} serves host {:?}",
             names.join(" or "),

@@ -5,7 +5,7 @@ use super::diagnostics::{Help, warning};
 use crate::ListenerKey;
 use ahash::{HashMap, HashMapExt};
 use model::{
-    Bind, Diagnostic, Gateway, GatewayHost, ObjectKey, Origin, Resources, Server, ServerKind,
+    Bind, Diagnostic, Gateway, GatewayHost, GatewayRef, Origin, Resources, Server, ServerKind,
     ServerTlsMode, selects,
 };
 use std::sync::Arc;
@@ -30,6 +30,15 @@ fn age(gateway: &Gateway) -> (Option<model::Timestamp>, &str, &str) {
     (meta.creation_timestamp, meta.name(), meta.namespace())
 }
 
+/// How a VirtualService names a Gateway.
+pub(crate) fn named(gateway: &Gateway) -> GatewayRef {
+    let reference = &gateway.meta.reference;
+    GatewayRef::Gateway {
+        namespace: reference.namespace.clone(),
+        name: reference.name.clone(),
+    }
+}
+
 /// A port to be opened, and the servers that share it in order.
 pub(crate) struct PlannedListener {
     /// Its identity.
@@ -51,9 +60,9 @@ impl PlannedServer {
         &self.gateway.servers[self.index]
     }
 
-    /// The identity of its Gateway.
-    pub(crate) fn gateway(&self) -> ObjectKey {
-        ObjectKey::from(&self.gateway.meta.reference)
+    /// How a VirtualService names its Gateway.
+    pub(crate) fn via(&self) -> GatewayRef {
+        named(&self.gateway)
     }
 
     /// `namespace/gateway/port-name`

@@ -131,20 +131,11 @@ impl Scope<'_> {
             return criteria
                 .gateways
                 .iter()
-                .any(|gateway| self.is_gateway(&gateway.value));
+                .any(|gateway| gateway.value == *self.via);
         }
         let proxy = &self.options.proxy;
         let namespace = criteria.source_namespace;
         selects(criteria.source_labels, &proxy.labels)
             && namespace.is_none_or(|name| *name == proxy.namespace)
-    }
-
-    fn is_gateway(&self, reference: &GatewayRef) -> bool {
-        match reference {
-            GatewayRef::Mesh => false,
-            GatewayRef::Gateway { namespace, name } => {
-                *namespace == self.gateway.namespace && *name == self.gateway.name
-            }
-        }
     }
 }

@@ -51,7 +51,7 @@ use ahash::{HashMap, HashMapExt};
 use clusters::Clusters;
 use diagnostics::distinct;
 use findings::{of_hosts, of_parts};
-use model::{Diagnostic, Hostname, ObjectKey, Resources};
+use model::{Diagnostic, GatewayRef, Hostname, Resources};
 use part::{Layer, Part, PartKey};
 use resolve::{Resolved, Resolver};
 use run::Run;
@@ -95,8 +95,8 @@ struct Scope<'c> {
     layer: Layer,
     /// The listener's port.
     port: u16,
-    /// The Gateway that leads to them.
-    gateway: &'c ObjectKey,
+    /// What leads to them.
+    via: &'c GatewayRef,
 }
 
 impl Scope<'_> {

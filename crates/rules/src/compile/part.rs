@@ -63,8 +63,8 @@ pub(crate) struct PartKey {
     pub(crate) layer: Layer,
     /// The listener's port.
     pub(crate) port: u16,
-    /// The Gateway, when a match asks for Gateways.
-    pub(crate) gateway: Option<ObjectKey>,
+    /// What leads there, when a match asks for it.
+    pub(crate) via: Option<GatewayRef>,
 }
 
 impl Part {

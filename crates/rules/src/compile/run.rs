@@ -9,7 +9,7 @@ use super::virtual_hosts::{CompiledHost, HostPlans, Indexes};
 use super::{Compiler, HostKey, Scope};
 use crate::{HostMap, Listener, ListenerKey, Serves, TcpRoutes, VirtualHost, VirtualHosts};
 use ahash::{HashMap, HashMapExt};
-use model::{Diagnostic, ObjectKey, Resources, ServerKind, VirtualService};
+use model::{Diagnostic, GatewayRef, ObjectKey, Resources, ServerKind, VirtualService};
 use std::sync::Arc;
 
 /// One compilation: what is used of the last one, and what is new.
@@ -99,17 +99,17 @@ impl<'c> Run<'c> {
         bindings: &Bindings,
         plans: &mut HostPlans,
     ) {
-        let gateway = server.gateway();
+        let via = server.via();
         let mut served = ServerHosts::default();
         served.add(server.server());
         let redirects = server.server().redirects_to_https();
         let https_redirect = redirects.then(|| Arc::new(server.origin()));
-        for service in bindings.of(&gateway, server.server()) {
+        for service in bindings.of(&via, server.server()) {
             let domains = self.domains(service, &served);
             if domains.is_empty() || service.http.is_empty() {
                 continue;
             }
-            let part = self.part(service, Layer::Http, port, &gateway);
+            let part = self.part(service, Layer::Http, port, &via);
             if part.routes.is_empty() {
                 continue;
             }
@@ -152,14 +152,14 @@ impl<'c> Run<'c> {
         service: &Arc<VirtualService>,
         layer: Layer,
         port: u16,
-        gateway: &ObjectKey,
+        via: &GatewayRef,
     ) -> Arc<Part> {
         let asks = asks_for_gateways(service, layer, self.resources);
         let key = PartKey {
             virtual_service: ObjectKey::from(&service.meta.reference),
             layer,
             port,
-            gateway: asks.then(|| gateway.clone()),
+            via: asks.then(|| via.clone()),
         };
         if let Some(part) = self.parts.get(&key) {
             return part.clone();
@@ -171,7 +171,7 @@ impl<'c> Run<'c> {
             clusters: &mut self.before.clusters,
             layer,
             port,
-            gateway,
+            via,
         };
         let part = match self.before.parts.get(&key) {
             Some(part) if part.is_current(service, &mut scope) => part.clone(),

@@ -132,14 +132,14 @@ impl Run<'_> {
         bindings: &Bindings,
         claims: &mut Claims<'p>,
     ) {
-        let gateway = of.gateway();
+        let via = of.via();
         let mut served = ServerHosts::default();
         served.add(of.server());
-        for service in bindings.of(&gateway, of.server()) {
+        for service in bindings.of(&via, of.server()) {
             if service.tls.is_empty() {
                 continue;
             }
-            let part = self.part(service, Layer::Tls, listener.port, &gateway);
+            let part = self.part(service, Layer::Tls, listener.port, &via);
             let namespace = service.meta.namespace();
             for one in &part.connections {
                 let Some(sni) = one.sni.as_ref().filter(|sni| served.cover(sni, namespace)) else {
@@ -224,15 +224,15 @@ impl Run<'_> {
         port: u16,
         bindings: &Bindings,
     ) -> TcpRoutes {
-        let gateway = of.gateway();
+        let via = of.via();
         let mut served = ServerHosts::default();
         served.add(of.server());
         let mut plan = RoutePlan::default();
-        for service in bindings.of(&gateway, of.server()) {
+        for service in bindings.of(&via, of.server()) {
             if service.tcp.is_empty() || self.domains(service, &served).is_empty() {
                 continue;
             }
-            let part = self.part(service, Layer::Tcp, port, &gateway);
+            let part = self.part(service, Layer::Tcp, port, &via);
             for one in &part.connections {
                 self.findings.extend(plan.add(one, &part));
             }
