@@ -144,6 +144,7 @@ impl Asked {
             path: path.into_owned(),
             query: self.url.query().map(str::to_owned),
             headers: self.headers,
+            client: None,
             misdirected: match loaded.bootstrap.tls.misdirected_status.0 {
                 Misdirected::Status421 => StatusCode::MISDIRECTED_REQUEST,
                 Misdirected::NotFound => StatusCode::NOT_FOUND,

@@ -155,6 +155,7 @@ mod tests {
             weight: 1,
             labels: Arc::default(),
             locality: "".into(),
+            forbidden: false,
         }
     }
 

@@ -78,7 +78,11 @@ pub(crate) fn settings(bootstrap: &Bootstrap, last_good: Option<PathBuf>) -> Set
     };
     Settings {
         defaults,
-        compile: CompileOptions { proxy, mesh },
+        compile: CompileOptions {
+            proxy,
+            mesh,
+            ..CompileOptions::default()
+        },
         last_good,
         credentials: credentials(bootstrap),
     }

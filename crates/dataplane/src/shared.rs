@@ -89,7 +89,7 @@ impl Shared {
         match listener.map(|listener| &listener.serves) {
             Some(Serves::Tls(_)) => Speaks::Tls,
             Some(Serves::Tcp(_)) => Speaks::Tcp,
-            Some(Serves::Http(_)) | None => Speaks::Http,
+            Some(Serves::Http(_) | Serves::ForwardProxy(_)) | None => Speaks::Http,
         }
     }
 

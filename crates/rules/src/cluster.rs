@@ -1,6 +1,6 @@
 //! Clusters: where a route's requests can go, and the endpoints published beside the table.
 
-use crate::{ConnectionPool, LoadBalancing, Localities, UpstreamTls};
+use crate::{ConnectionPool, LoadBalancing, Localities, OnDemand, UpstreamTls};
 use ahash::HashMap;
 use model::{Hostname, Origin, OutlierDetection, ProxyProtocolVersion, TunnelSettings, Warmup};
 use std::collections::BTreeMap;
@@ -19,9 +19,31 @@ pub struct ClusterKey {
     pub port: u16,
 }
 
+impl ClusterKey {
+    /// Envoy's name for where clients go that are let through without being known.
+    pub const PASSTHROUGH: &str = "PassthroughCluster";
+
+    /// Of what is let through without being known.
+    pub fn passthrough() -> Self {
+        Self {
+            host: Self::PASSTHROUGH.into(),
+            subset: None,
+            port: 0,
+        }
+    }
+
+    /// Whether it is that. Hosts are in lower case.
+    pub fn is_passthrough(&self) -> bool {
+        &*self.host == Self::PASSTHROUGH
+    }
+}
+
 impl fmt::Display for ClusterKey {
     /// Envoy's spelling: `outbound|8000|v1|httpbin.default.svc.cluster.local`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_passthrough() {
+            return f.write_str(Self::PASSTHROUGH);
+        }
         let subset = self.subset.as_deref().unwrap_or("");
         write!(f, "outbound|{}|{}|{}", self.port, subset, self.host)
     }
@@ -74,6 +96,8 @@ pub struct Cluster {
     pub tunnel: Option<TunnelSettings>,
     /// The header that begins every connection.
     pub proxy_protocol: Option<ProxyProtocolVersion>,
+    /// Endpoints that are found when a client asks for them. Absent: the published ones are all.
+    pub on_demand: Option<Arc<OnDemand>>,
     /// The DestinationRule that shaped it, if one did.
     pub origin: Option<Arc<Origin>>,
 }
@@ -95,6 +119,7 @@ impl Cluster {
             tls: None,
             tunnel: None,
             proxy_protocol: None,
+            on_demand: None,
             origin: None,
         }
     }
@@ -143,6 +168,8 @@ pub struct Endpoint {
     pub labels: Arc<BTreeMap<String, String>>,
     /// `region/zone/subzone`, empty when unknown. Parts may be empty, and at the end left out.
     pub locality: Arc<str>,
+    /// A name stands for the address that no name may stand for: it is not dialled.
+    pub forbidden: bool,
 }
 
 /// The address of an endpoint.

@@ -1,6 +1,6 @@
 //! What becomes of a request.
 
-use crate::{ForwardAction, Route, VirtualHost};
+use crate::{Denial, ForwardAction, Route, VirtualHost};
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode};
 use std::sync::Arc;
@@ -73,6 +73,8 @@ pub enum Reason {
     FaultAbort,
     /// A preflight answered by the cross-origin policy.
     CorsPreflight,
+    /// The way out that the client asked for is not allowed.
+    Denied(Denial),
 }
 
 impl Reason {
@@ -86,6 +88,7 @@ impl Reason {
             Self::DirectResponse => "direct_response",
             Self::FaultAbort => "fault_abort",
             Self::CorsPreflight => "cors_preflight",
+            Self::Denied(denial) => denial.code(),
         }
     }
 
@@ -104,7 +107,9 @@ impl Reason {
             Self::NoHost | Self::NoRoute => "route_not_found",
             Self::FaultAbort => "fault_filter_abort",
             Self::CorsPreflight => "cors_response",
-            Self::Redirect | Self::HttpsRedirect | Self::DirectResponse => "direct_response",
+            Self::Redirect | Self::HttpsRedirect | Self::DirectResponse | Self::Denied(_) => {
+                "direct_response"
+            }
         }
     }
 }

@@ -248,6 +248,7 @@ mod tests {
             weight: 1,
             labels: Arc::new(labels.collect()),
             locality: locality.into(),
+            forbidden: false,
         }
     }
 

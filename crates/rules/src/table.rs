@@ -1,6 +1,8 @@
 //! The compiled configuration: listeners, virtual hosts, routes, clusters.
 
-use crate::{Action, Cluster, ClusterKey, HostMap, TcpRoutes, TlsServer, VirtualHosts};
+use crate::{
+    Action, Cluster, ClusterKey, ForwardProxy, HostMap, TcpRoutes, TlsServer, VirtualHosts,
+};
 use ahash::HashMap;
 use model::Origin;
 use std::net::IpAddr;
@@ -61,6 +63,8 @@ pub enum Serves {
     Tls(HostMap<TlsServer>),
     /// Bytes in clear.
     Tcp(TcpRoutes),
+    /// Requests and tunnels to wherever a client wants to go, as far as it may.
+    ForwardProxy(Arc<ForwardProxy>),
 }
 
 impl Listener {

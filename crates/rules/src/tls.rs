@@ -1,6 +1,6 @@
 //! TLS servers: what a Gateway server does with connections that begin with a ClientHello.
 
-use crate::{ClusterTarget, HostMap, TcpRoutes, VirtualHosts};
+use crate::{ClusterTarget, ForwardProxy, HostMap, TcpRoutes, VirtualHosts};
 use model::{Origin, ServerTlsMode, TlsVersion};
 use std::fmt;
 use std::sync::Arc;
@@ -44,6 +44,13 @@ pub enum TlsAction {
     /// The clusters are those that requests are sent to as well, but their `tls`, `proxy_protocol` and `tunnel` are
     /// not for these connections, which are in the mesh's TLS already and go through untouched, as in Istio.
     AutoPassthrough(Arc<HostMap<ClusterTarget>>),
+    /// TLS ends here, and a forward proxy's HTTP is inside.
+    ForwardProxy {
+        /// How it ends.
+        tls: Arc<TlsTermination>,
+        /// What clients may reach.
+        proxy: Arc<ForwardProxy>,
+    },
 }
 
 impl TlsServer {
@@ -52,7 +59,9 @@ impl TlsServer {
         let tls = match &self.action {
             TlsAction::Passthrough(_) => return ServerTlsMode::Passthrough,
             TlsAction::AutoPassthrough(_) => return ServerTlsMode::AutoPassthrough,
-            TlsAction::Https { tls, .. } | TlsAction::Tcp { tls, .. } => tls,
+            TlsAction::Https { tls, .. }
+            | TlsAction::Tcp { tls, .. }
+            | TlsAction::ForwardProxy { tls, .. } => tls,
         };
         match tls.client.mode {
             _ if tls.certificates.contains(&CredentialRef::Workload) => ServerTlsMode::IstioMutual,
@@ -65,7 +74,9 @@ impl TlsServer {
     /// How TLS ends here. Absent: it goes through.
     pub fn termination(&self) -> Option<&Arc<TlsTermination>> {
         match &self.action {
-            TlsAction::Https { tls, .. } | TlsAction::Tcp { tls, .. } => Some(tls),
+            TlsAction::Https { tls, .. }
+            | TlsAction::Tcp { tls, .. }
+            | TlsAction::ForwardProxy { tls, .. } => Some(tls),
             TlsAction::Passthrough(_) | TlsAction::AutoPassthrough(_) => None,
         }
     }

@@ -51,6 +51,7 @@ fn of_listener(listener: &Listener) -> Value {
         Serves::Http(hosts) => ("http", of_hosts(hosts), Vec::new(), Vec::new()),
         Serves::Tls(servers) => ("tls", Vec::new(), of_servers(servers), Vec::new()),
         Serves::Tcp(routes) => ("tcp", Vec::new(), Vec::new(), of_connections(routes)),
+        Serves::ForwardProxy(_) => ("forward_proxy", Vec::new(), Vec::new(), Vec::new()),
     };
     json!({
         "bind": listener.key.bind.map(|bind| bind.to_string()),

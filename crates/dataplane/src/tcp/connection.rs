@@ -92,7 +92,9 @@ impl TcpConnection {
                 connection
             }
             // Requests have routes there, connections have none.
-            TlsAction::Https { .. } => Self::unclaimed(shared, info, server_name),
+            TlsAction::Https { .. } | TlsAction::ForwardProxy { .. } => {
+                Self::unclaimed(shared, info, server_name)
+            }
         }
     }
 

@@ -37,6 +37,7 @@ fn endpoints(addresses: &[(&str, &str)]) -> Endpoints {
             (*version).to_owned(),
         )])),
         locality: "".into(),
+        forbidden: false,
     };
     let mut endpoints = Endpoints::default();
     let service = ServicePort {

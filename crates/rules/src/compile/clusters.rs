@@ -145,7 +145,7 @@ impl<'r> Shape<'r> {
         key: ClusterKey,
         service: &ServiceView,
         port: &PortView,
-        CompileOptions { proxy, mesh }: &CompileOptions,
+        CompileOptions { proxy, mesh, .. }: &CompileOptions,
     ) -> Cluster {
         let policy = self.policy(key.port);
         let http = policy.connection_pool.and_then(|pool| pool.http.as_ref());
@@ -172,6 +172,7 @@ impl<'r> Shape<'r> {
                 ..tunnel.clone()
             }),
             proxy_protocol: policy.of_all_ports.proxy_protocol,
+            on_demand: None,
             origin: self.origin.map(Arc::new),
             key,
         }

@@ -1,7 +1,9 @@
 //! Who the table is for, and what holds for the whole mesh.
 
-use crate::{Locality, PathNormalization};
-use model::Labels;
+use crate::{EgressMode, ForbiddenNetworks, Locality, PathNormalization, TlsTermination};
+use ipnet::IpNet;
+use model::{Labels, OutboundMode};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,6 +35,8 @@ pub struct Mesh {
     pub connect_timeout: Duration,
     /// Whether a mirrored request's host gets the suffix `-shadow`, as it did up to Istio 1.27. Default false.
     pub shadow_host_suffix: bool,
+    /// What becomes of what is not in the registry. Default `REGISTRY_ONLY`, unlike Istio's.
+    pub outbound_traffic_policy: OutboundMode,
 }
 
 impl Default for Mesh {
@@ -44,6 +48,7 @@ impl Default for Mesh {
             h2_upgrade: false,
             connect_timeout: Duration::from_secs(10),
             shadow_host_suffix: false,
+            outbound_traffic_policy: OutboundMode::RegistryOnly,
         }
     }
 }
@@ -55,4 +60,43 @@ pub struct CompileOptions {
     pub proxy: Proxy,
     /// What holds for the whole mesh.
     pub mesh: Mesh,
+    /// Addresses that no name may stand for.
+    pub forbidden: ForbiddenNetworks,
+    /// The forward proxy. Absent: there is none.
+    pub forward_proxy: Option<ForwardProxyOptions>,
+}
+
+/// A forward proxy that is to be compiled.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ForwardProxyOptions {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// How TLS ends there. Absent: it is in clear.
+    pub tls: Option<TlsTermination>,
+    /// Clients that are told apart, the first that fits counts.
+    pub clients: Vec<ClientOptions>,
+    /// The workload that all others are taken for. Absent: they are refused.
+    pub others: Option<CallerOptions>,
+    /// Whether what is not allowed is refused.
+    pub mode: EgressMode,
+}
+
+/// Clients that see the same.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ClientOptions {
+    /// Their addresses. Empty: any.
+    pub networks: Vec<IpNet>,
+    /// Names in their certificates, exact or ending in `*`. Empty: they need none.
+    pub principals: Vec<String>,
+    /// The workload that they are taken for.
+    pub caller: CallerOptions,
+}
+
+/// A workload as rules see it.
+#[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
+pub struct CallerOptions {
+    /// Its namespace: what must be exported to it is.
+    pub namespace: Arc<str>,
+    /// Its labels, which Sidecars and `sourceLabels` select by.
+    pub labels: Labels,
 }

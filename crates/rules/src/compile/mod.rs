@@ -41,7 +41,7 @@ mod virtual_hosts;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use diagnostics::warning;
+pub(crate) use diagnostics::{Help, warning};
 pub use mesh::{CompileOptions, Mesh, Proxy};
 pub(crate) use services::{Registry, ServiceView, Source};
 
@@ -188,7 +188,9 @@ impl Compiler {
         self.resolver
             .update(&self.options.proxy, &self.options.mesh, resources);
         let services = self.resolver.services();
-        let (endpoints, diagnostics) = self.endpoints.compile(services, resources, answers);
+        let (endpoints, diagnostics) =
+            self.endpoints
+                .compile(services, resources, answers, &self.options.forbidden);
         (endpoints, distinct(diagnostics))
     }
 

@@ -47,7 +47,7 @@ impl VirtualHosts {
 }
 
 /// The one way in which decisions are made, observed or not.
-fn decide<'t>(
+pub(crate) fn decide<'t>(
     hosts: &'t VirtualHosts,
     head: &RequestHead<'_>,
     dice: &mut impl Dice,

@@ -1,6 +1,6 @@
 //! Endpoints of a Kubernetes Service.
 
-use super::names::NameSite;
+use super::names::{NameSite, NamedAddress};
 use super::workloads::{Take, Wanted, tcp};
 use super::{Finding, Standing, Workloads, standing};
 use crate::Endpoint;
@@ -61,6 +61,7 @@ impl<'r> Workloads<'r> {
             name: "",
             number: numbered(port),
             take: Take::All,
+            named: &[],
         };
         let site = NameSite {
             meta: &service.meta,
@@ -113,19 +114,26 @@ impl<'r> Workloads<'r> {
             at: endpoint.at,
         };
         let addresses = match endpoint.names.first() {
-            Some(name) => self.addresses(name, &site, finding),
-            None => &endpoint.addresses[..endpoint.addresses.len().min(1)],
+            Some(name) => self.addresses(name, &site, &[], finding),
+            None => endpoint
+                .addresses
+                .first()
+                .copied()
+                .map(NamedAddress::written)
+                .into_iter()
+                .collect(),
         };
         let pod = self.pod_of(slice, endpoint);
         let labels = Arc::new(pod.map(|pod| pod.meta.labels.clone()).unwrap_or_default());
         let (node, zone) = (endpoint.node_name.as_deref(), endpoint.zone.as_deref());
         let locality = self.locality(pod, node, zone);
-        for address in addresses {
+        for found in addresses {
             let endpoint = Endpoint {
-                address: tcp(*address, port),
+                address: tcp(found.address, port),
                 weight: 1,
                 labels: labels.clone(),
                 locality: locality.clone(),
+                forbidden: found.forbidden,
             };
             finding.add(Some(endpoint), Some(standing));
         }
@@ -160,6 +168,7 @@ impl<'r> Workloads<'r> {
             weight: 1,
             labels: Arc::new(Labels::clone(&pod.meta.labels)),
             locality: self.locality_of_pod(pod),
+            forbidden: false,
         })
     }
 }
@@ -208,6 +217,7 @@ fn wanted_of_entry<'p>(port: &'p ServicePort, workload: &model::Workload) -> Opt
         name,
         number,
         take: Take::All,
+        named: &[],
     })
 }
 

@@ -18,7 +18,7 @@ mod tests;
 pub use names::{NameAnswer, NameAnswers};
 
 use crate::compile::{Registry, ServiceView, Source};
-use crate::{Endpoint, EndpointAddr, Endpoints, ServicePort};
+use crate::{Endpoint, EndpointAddr, Endpoints, ForbiddenNetworks, ServicePort};
 use ahash::{HashMap, HashMapExt};
 use changes::{Changes, Inputs};
 use compiled::{Compiled, Finding};
@@ -46,10 +46,11 @@ impl EndpointCompiler {
         services: &Registry,
         resources: &Resources,
         answers: &Arc<NameAnswers>,
+        forbidden: &ForbiddenNetworks,
     ) -> (Endpoints, Vec<Diagnostic>) {
         let before = std::mem::replace(&mut self.inputs, Inputs::of(resources, answers));
         let changes = Changes::between(&before, &self.inputs);
-        let workloads = Workloads::new(resources, answers);
+        let workloads = Workloads::new(resources, answers, forbidden);
         let mut known = std::mem::take(&mut self.services);
         let mut next = HashMap::with_capacity(known.len());
         let (aliases, others): (Vec<_>, Vec<_>) = services
@@ -130,13 +131,18 @@ enum Standing {
 struct Workloads<'r> {
     resources: &'r Resources,
     answers: &'r NameAnswers,
+    forbidden: &'r ForbiddenNetworks,
     /// By the namespace and name of the service.
     slices: HashMap<(&'r str, &'r str), Vec<&'r EndpointSlice>>,
     nodes: HashMap<&'r str, &'r Node>,
 }
 
 impl<'r> Workloads<'r> {
-    fn new(resources: &'r Resources, answers: &'r NameAnswers) -> Self {
+    fn new(
+        resources: &'r Resources,
+        answers: &'r NameAnswers,
+        forbidden: &'r ForbiddenNetworks,
+    ) -> Self {
         let mut slices: HashMap<_, Vec<_>> = HashMap::new();
         for slice in resources.endpoint_slices.values() {
             if let Some(service) = &slice.service_name {
@@ -148,6 +154,7 @@ impl<'r> Workloads<'r> {
         Self {
             resources,
             answers,
+            forbidden,
             slices,
             nodes: nodes.map(|node| (node.meta.name(), &**node)).collect(),
         }
@@ -253,5 +260,6 @@ fn plain(address: EndpointAddr) -> Endpoint {
         weight: 1,
         labels: Arc::default(),
         locality: "".into(),
+        forbidden: false,
     }
 }

@@ -1,7 +1,8 @@
 //! Names among endpoints: what is known of them, and what is to be found out.
 
 use super::{Finding, Workloads};
-use crate::compile::warning;
+use crate::compile::{Help, warning};
+use ipnet::IpNet;
 use model::{At, Diagnostic, Hostname, Meta};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -20,6 +21,24 @@ pub struct NameAnswer {
 /// Answers by name. What is missing was not told yet.
 pub type NameAnswers = BTreeMap<Hostname, NameAnswer>;
 
+/// An address of an endpoint.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct NamedAddress {
+    pub(super) address: IpAddr,
+    /// A name stands for it, and none may.
+    pub(super) forbidden: bool,
+}
+
+impl NamedAddress {
+    /// Not found by a name.
+    pub(super) fn written(address: IpAddr) -> Self {
+        Self {
+            address,
+            forbidden: false,
+        }
+    }
+}
+
 /// Where a name stands.
 pub(super) struct NameSite<'s> {
     pub(super) meta: &'s Meta,
@@ -36,16 +55,19 @@ impl NameSite<'_> {
 impl<'r> Workloads<'r> {
     /// The addresses of a name, as far as they are known. That it is wanted is noted, and what is wrong with it
     /// is told.
+    ///
+    /// `named`: addresses that it may stand for although they are forbidden.
     pub(super) fn addresses(
         &self,
         name: &Hostname,
         site: &NameSite<'_>,
+        named: &[IpNet],
         finding: &mut Finding,
-    ) -> &'r [IpAddr] {
+    ) -> Vec<NamedAddress> {
         finding.names.insert(name.clone());
         let Some(answer) = self.answers.get(name) else {
             finding.unresolved.push(name.clone());
-            return &[];
+            return Vec::new();
         };
         if answer.addresses.is_empty() {
             finding.unresolved.push(name.clone());
@@ -56,8 +78,35 @@ impl<'r> Workloads<'r> {
         if answer.is_cut {
             finding.diagnostics.push(cut(name, answer, site));
         }
-        &answer.addresses
+        let found = answer.addresses.iter().map(|address| NamedAddress {
+            address: *address,
+            forbidden: self.is_forbidden(name, *address, named),
+        });
+        let found: Vec<_> = found.collect();
+        let refused = found.iter().find(|found| found.forbidden);
+        finding
+            .diagnostics
+            .extend(refused.map(|found| forbidden(name, found.address, site)));
+        found
     }
+
+    /// A name that says that it is this machine's own may be just that (RFC 6761, section 6.3).
+    fn is_forbidden(&self, name: &Hostname, address: IpAddr, named: &[IpNet]) -> bool {
+        let name = name.as_str();
+        let is_own = name == "localhost" || name.ends_with(".localhost");
+        let address = address.to_canonical();
+        self.forbidden.forbid(address)
+            && !(is_own && address.is_loopback())
+            && !named.iter().any(|network| network.contains(&address))
+    }
+}
+
+fn forbidden(name: &Hostname, address: IpAddr, site: &NameSite<'_>) -> Diagnostic {
+    let message =
+        format!("{name} stands for {address}, which no name may stand for; it is not dialled");
+    site.warning("forbidden_address", message).help(
+        "where that is meant, name the address in `addresses` of the ServiceEntry, or change `[dns] forbidden-networks`",
+    )
 }
 
 fn cut(name: &Hostname, answer: &NameAnswer, site: &NameSite<'_>) -> Diagnostic {

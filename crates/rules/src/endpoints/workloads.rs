@@ -1,9 +1,10 @@
 //! Endpoints of a ServiceEntry, and of what is no Pod.
 
-use super::names::NameSite;
+use super::names::{NameSite, NamedAddress};
 use super::{Finding, Workloads, plain};
 use crate::compile::ServiceView;
 use crate::{Endpoint, EndpointAddr};
+use ipnet::IpNet;
 use model::{
     Diagnostic, Hostname, Labels, Resolution, ServiceEntry, ServiceEntryPort, Workload,
     WorkloadAddress, WorkloadEntry,
@@ -20,6 +21,8 @@ pub(super) struct Wanted<'p> {
     pub(super) number: u16,
     /// How many of a name's addresses count.
     pub(super) take: Take,
+    /// Addresses that names may stand for although they are forbidden.
+    pub(super) named: &'p [IpNet],
 }
 
 /// How many of a name's addresses count.
@@ -32,7 +35,7 @@ pub(super) enum Take {
 }
 
 impl Take {
-    fn of(self, addresses: &[IpAddr]) -> &[IpAddr] {
+    fn of(self, addresses: &[NamedAddress]) -> &[NamedAddress] {
         match self {
             Self::All => addresses,
             Self::First => &addresses[..addresses.len().min(1)],
@@ -56,6 +59,7 @@ impl Workloads<'_> {
                 Resolution::DnsRoundRobin => Take::First,
                 _ => Take::All,
             },
+            named: &entry.addresses,
         };
         match entry.resolution {
             Resolution::DynamicDns => {}
@@ -115,13 +119,23 @@ impl Workloads<'_> {
     ) {
         let own = workload.ports.get(wanted.name).copied();
         let port = own.unwrap_or(wanted.number);
-        let mut add = |address| finding.ready.push(endpoint(workload, address));
         match &workload.address {
-            Some(WorkloadAddress::Ip(address)) => add(tcp(*address, port)),
-            Some(WorkloadAddress::Unix(path)) => add(EndpointAddr::Unix(path.as_str().into())),
+            Some(WorkloadAddress::Ip(address)) => {
+                finding.ready.push(endpoint(workload, tcp(*address, port)));
+            }
+            Some(WorkloadAddress::Unix(path)) => {
+                let address = EndpointAddr::Unix(path.as_str().into());
+                finding.ready.push(endpoint(workload, address));
+            }
             Some(WorkloadAddress::Host(name)) => {
-                for address in wanted.take.of(self.addresses(name, site, finding)) {
-                    finding.ready.push(endpoint(workload, tcp(*address, port)));
+                for found in wanted
+                    .take
+                    .of(&self.addresses(name, site, wanted.named, finding))
+                {
+                    finding.ready.push(Endpoint {
+                        forbidden: found.forbidden,
+                        ..endpoint(workload, tcp(found.address, port))
+                    });
                 }
             }
             None => {}
@@ -164,10 +178,14 @@ impl Workloads<'_> {
         finding: &mut Finding,
     ) {
         let labels = Arc::new(labels.clone());
-        for address in wanted.take.of(self.addresses(name, site, finding)) {
+        for found in wanted
+            .take
+            .of(&self.addresses(name, site, wanted.named, finding))
+        {
             finding.ready.push(Endpoint {
                 labels: labels.clone(),
-                ..plain(tcp(*address, wanted.number))
+                forbidden: found.forbidden,
+                ..plain(tcp(found.address, wanted.number))
             });
         }
     }
@@ -199,6 +217,7 @@ fn endpoint(workload: &Workload, address: EndpointAddr) -> Endpoint {
         weight: workload.weight.unwrap_or(1).max(1),
         labels: Arc::new(workload.labels.clone()),
         locality: workload.locality.as_deref().unwrap_or_default().into(),
+        forbidden: false,
     }
 }
 

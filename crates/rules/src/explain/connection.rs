@@ -1,5 +1,6 @@
 //! What becomes of connections: TLS by the name that is asked for, and bytes.
 
+use super::egress::of_proxy;
 use super::reply::cluster;
 use super::{
     ExplainRequest, ExplainedOutcome, ExplainedServer, Explanation, Place, TriedRule, nothing,
@@ -61,6 +62,7 @@ fn of_server(server: &TlsServer, endpoints: &Endpoints, request: &ExplainRequest
                 None => refused(None, unknown(request.sni.as_deref())),
             }
         }
+        TlsAction::ForwardProxy { proxy, .. } => of_proxy(proxy, endpoints, request),
     }
 }
 

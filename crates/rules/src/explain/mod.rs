@@ -4,6 +4,7 @@
 //! as it most likely falls: every destination with its weight, and an injected fault only when it always hits.
 
 mod connection;
+mod egress;
 mod observer;
 mod policy;
 mod reply;
@@ -18,6 +19,7 @@ use crate::{
 use http::{HeaderMap, StatusCode};
 use observer::Tried;
 pub use policy::PolicyInWords;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,6 +42,8 @@ pub struct ExplainRequest {
     pub query: Option<String>,
     /// All others.
     pub headers: HeaderMap,
+    /// The address of a client of the forward proxy. Absent: one that is not told from others.
+    pub client: Option<IpAddr>,
     /// The answer to a request for a host that the TLS server of its SNI does not serve: 421, or 404 as Istio's.
     pub misdirected: StatusCode,
 }
@@ -219,6 +223,7 @@ pub fn explain(table: &Table, endpoints: &Endpoints, request: &ExplainRequest) -
         Serves::Http(hosts) => of_request(hosts, endpoints, request),
         Serves::Tls(servers) => connection::of_tls(servers, endpoints, request),
         Serves::Tcp(routes) => connection::of_routes(routes, endpoints),
+        Serves::ForwardProxy(proxy) => egress::of_proxy(proxy, endpoints, request),
     };
     Explanation {
         listener: Some(name_of(listener)),
@@ -237,12 +242,21 @@ fn of_request(
     // The highest roll: shares of less than everything do not hit.
     let decision =
         hosts.decide_observed(&head, &mut |sides: u32| sides.saturating_sub(1), &mut tried);
+    of_decision(&decision, tried, &head, endpoints)
+}
+
+fn of_decision(
+    decision: &Decision<'_>,
+    tried: Tried,
+    head: &RequestHead<'_>,
+    endpoints: &Endpoints,
+) -> Explanation {
     Explanation {
         virtual_host: decision.virtual_host.map(|host| host.name.to_string()),
         route: decision.route.map(|route| route.name.to_string()),
-        place: place_of(&decision),
+        place: place_of(decision),
         tried: tried.rules,
-        ..reply::of(&decision, &head, endpoints)
+        ..reply::of(decision, head, endpoints)
     }
 }
 

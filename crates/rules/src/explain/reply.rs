@@ -27,6 +27,7 @@ fn answered(answer: &Answer) -> Explanation {
         Reason::Redirect | Reason::HttpsRedirect => ExplainedOutcome::Redirect,
         Reason::DirectResponse | Reason::CorsPreflight => ExplainedOutcome::DirectResponse,
         Reason::FaultAbort => ExplainedOutcome::Abort,
+        Reason::Denied(_) => ExplainedOutcome::Denied,
     };
     let headers = answer.headers.iter().map(|(name, value)| {
         let value = String::from_utf8_lossy(value.as_bytes()).into_owned();

@@ -90,6 +90,7 @@ fn request() -> ExplainRequest {
         path: "/".into(),
         query: Some("q=1".into()),
         headers: HeaderMap::new(),
+        client: None,
         misdirected: StatusCode::MISDIRECTED_REQUEST,
     }
 }

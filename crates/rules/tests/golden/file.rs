@@ -3,7 +3,7 @@
 use crate::case::{Call, Calls, NamesDocument, ProxyCase, ProxyDocument};
 use crate::outcome::Outcome;
 use model::{Defaults, Diagnostic, Resources};
-use rules::{CompileOptions, Compiler, Endpoints, Mesh, NameAnswers, Proxy, Table};
+use rules::{CompileOptions, Compiler, Endpoints, NameAnswers, Proxy, Table};
 
 /// A golden file, compiled.
 pub(crate) struct GoldenFile {
@@ -99,7 +99,7 @@ impl GoldenFile {
         };
         let mut compiler = Compiler::new(CompileOptions {
             proxy,
-            mesh: Mesh::default(),
+            ..CompileOptions::default()
         });
         let (table, of_rules) = compiler.compile(&resources);
         let (endpoints, of_endpoints) = compiler.endpoints(&resources, &answers.into());

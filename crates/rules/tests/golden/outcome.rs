@@ -69,6 +69,7 @@ impl Outcome {
             None => outcome.fails("no_listener"),
             Some(Serves::Http(hosts)) => outcome.record_request(hosts, call, &target, endpoints),
             Some(Serves::Tcp(routes)) => outcome.record_connection(routes, call, endpoints),
+            Some(Serves::ForwardProxy(_)) => outcome.fails("forward_proxy"),
             Some(Serves::Tls(_)) => {
                 let server = listener.and_then(|one| one.tls_server(target.sni.as_deref()));
                 outcome.record_tls(server, call, &target, endpoints);
@@ -109,6 +110,7 @@ impl Outcome {
             TlsAction::Tcp { routes, .. } | TlsAction::Passthrough(routes) => {
                 self.record_connection(routes, call, endpoints);
             }
+            TlsAction::ForwardProxy { .. } => self.fails("forward_proxy"),
             TlsAction::AutoPassthrough(clusters) => {
                 let sni = target.sni.as_deref().unwrap();
                 self.record_target(clusters.lookup(sni).unwrap(), endpoints);

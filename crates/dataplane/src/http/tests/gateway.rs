@@ -195,6 +195,7 @@ fn endpoint(address: &SocketAddr) -> Endpoint {
         weight: 1,
         labels: Arc::default(),
         locality: "".into(),
+        forbidden: false,
     }
 }
 

@@ -77,6 +77,7 @@ impl Rules {
             weight: 1,
             labels: Arc::default(),
             locality: "".into(),
+            forbidden: false,
         };
         let service = ServicePort { host, port: 9000 };
         let endpoints = endpoints.iter().map(endpoint).collect();

@@ -56,7 +56,7 @@ fn compiler() -> Compiler {
     };
     Compiler::new(CompileOptions {
         proxy,
-        mesh: Mesh::default(),
+        ..CompileOptions::default()
     })
 }
 

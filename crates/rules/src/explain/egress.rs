@@ -1,0 +1,102 @@
+//! What becomes of clients of a forward proxy.
+
+use super::connection::of_routes;
+use super::observer::Tried;
+use super::{ExplainRequest, ExplainedOutcome, Explanation, Place, nothing, of_decision};
+use crate::{Caller, Denial, Endpoints, ForwardProxy, OutboundProtocol, Reached, Target};
+use http::StatusCode;
+use std::sync::Arc;
+
+/// Explains what becomes of a request through the proxy, or of a tunnel for what is not HTTP in clear.
+pub(super) fn of_proxy(
+    proxy: &ForwardProxy,
+    endpoints: &Endpoints,
+    request: &ExplainRequest,
+) -> Explanation {
+    let in_clear = request.scheme == "http";
+    let default_port = match request.scheme.as_str() {
+        "http" => Some(80),
+        "https" => Some(443),
+        _ => None,
+    };
+    let target = match Target::parse(&request.authority, default_port) {
+        Ok(target) => target,
+        Err(invalid) => return malformed(&format!("{:?}: {invalid}", request.authority)),
+    };
+    let Some(caller) = caller_of(proxy, request) else {
+        return denied(Denial::Client, &target, in_clear);
+    };
+    if in_clear {
+        of_request(caller, &target, endpoints, request)
+    } else {
+        of_tunnel(caller, &target, endpoints)
+    }
+}
+
+/// Who is not named is one of the others, or the first client that there is.
+fn caller_of<'p>(proxy: &'p ForwardProxy, request: &ExplainRequest) -> Option<&'p Arc<Caller>> {
+    match request.client {
+        Some(address) => proxy.caller(address, std::iter::empty()),
+        None => proxy.others.as_ref().or(proxy.callers.first()),
+    }
+}
+
+fn of_request(
+    caller: &Caller,
+    target: &Target,
+    endpoints: &Endpoints,
+    request: &ExplainRequest,
+) -> Explanation {
+    let head = request.head();
+    let mut tried = Tried::default();
+    // The highest roll: shares of less than everything do not hit.
+    let dice = &mut |sides: u32| sides.saturating_sub(1);
+    let facts = crate::HeadFacts(&head);
+    let (decision, denial) = caller
+        .outbound
+        .decide(target, &head, dice, &facts, &mut tried);
+    let explanation = of_decision(&decision, tried, &head, endpoints);
+    Explanation {
+        reason: denial.map(|denial| denial.told(target).trim_end().to_owned()),
+        ..explanation
+    }
+}
+
+fn of_tunnel(caller: &Caller, target: &Target, endpoints: &Endpoints) -> Explanation {
+    match caller.outbound.reach(target) {
+        Reached::Service(service) if service.protocol == OutboundProtocol::Http => Explanation {
+            place: Some(Place::from(&*service.origin)),
+            reason: Some(
+                "the port is for HTTP in clear: requests in the tunnel are served one by one"
+                    .to_owned(),
+            ),
+            ..nothing(ExplainedOutcome::Forward)
+        },
+        Reached::Service(service) => of_routes(&service.routes, endpoints),
+        Reached::Passed(routes, denial) => Explanation {
+            reason: denial.map(|denial| denial.told(target).trim_end().to_owned()),
+            ..of_routes(routes, endpoints)
+        },
+        Reached::Refused(denial) => denied(denial, target, false),
+    }
+}
+
+fn denied(denial: Denial, target: &Target, in_clear: bool) -> Explanation {
+    let status = match in_clear {
+        true => StatusCode::BAD_GATEWAY,
+        false => StatusCode::FORBIDDEN,
+    };
+    Explanation {
+        status: Some(status.as_u16()),
+        reason: Some(denial.told(target).trim_end().to_owned()),
+        ..nothing(ExplainedOutcome::Denied)
+    }
+}
+
+fn malformed(why: &str) -> Explanation {
+    Explanation {
+        status: Some(StatusCode::BAD_REQUEST.as_u16()),
+        reason: Some(why.to_owned()),
+        ..nothing(ExplainedOutcome::Denied)
+    }
+}

@@ -1,0 +1,221 @@
+//! What clients of the proxy reach beyond its Gateways: through a forward proxy, or a sidecar.
+
+mod denial;
+mod forward_proxy;
+mod networks;
+mod target;
+
+#[cfg(test)]
+mod tests;
+
+pub use denial::Denial;
+pub use forward_proxy::{Caller, EgressMode, ForwardProxy};
+pub use networks::NetworkMap;
+pub use target::{InvalidTarget, Target};
+
+use crate::decide::decide as decide_observed;
+use crate::{
+    Answer, Decision, Dice, Facts, HostMap, Observer, Outcome, Reason, RequestHead, TcpRoutes,
+    VirtualHosts,
+};
+use ahash::HashMap;
+use bytes::Bytes;
+use http::StatusCode;
+use model::{Origin, PortProtocol, ResourceRef};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// The registry as a client sees it, with the routes to what is in it.
+#[derive(Debug, Default)]
+pub struct Outbound {
+    /// What is known, by the port that a client asks for.
+    pub ports: HashMap<u16, Arc<OutboundPort>>,
+    /// Who provides hosts that are not visible to the client, by host.
+    pub hidden: HostMap<ResourceRef>,
+    /// What becomes of everything else.
+    pub otherwise: Otherwise,
+}
+
+/// What is known of a port.
+#[derive(Debug, Default)]
+pub struct OutboundPort {
+    /// For requests in clear.
+    pub virtual_hosts: VirtualHosts,
+    /// For connections, by the name that is asked for, those that requests are sent on too.
+    pub services: HostMap<OutboundService>,
+    /// For connections, by the address that is asked for.
+    pub addresses: NetworkMap<Arc<OutboundService>>,
+}
+
+/// A service of the registry on one of its ports.
+#[derive(Debug)]
+pub struct OutboundService {
+    /// The host: exact or `*.suffix`. Lower case.
+    pub host: Arc<str>,
+    /// What is spoken there.
+    pub protocol: OutboundProtocol,
+    /// Where connections go. Empty where only requests have routes.
+    pub routes: TcpRoutes,
+    /// The object that allows it.
+    pub origin: Arc<Origin>,
+}
+
+/// What a client may speak on a port, which is part of the permission.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum OutboundProtocol {
+    /// HTTP in clear.
+    Http,
+    /// TLS, which begins with a ClientHello.
+    Tls,
+    /// Bytes, which nobody looks at.
+    Tcp,
+    /// It was not said: whatever the client begins with.
+    Unspecified,
+}
+
+impl From<PortProtocol> for OutboundProtocol {
+    fn from(protocol: PortProtocol) -> Self {
+        match protocol {
+            PortProtocol::Unspecified => Self::Unspecified,
+            one if one.is_http() => Self::Http,
+            one if one.is_tls() => Self::Tls,
+            _ => Self::Tcp,
+        }
+    }
+}
+
+/// What becomes of clients that ask for what is not in the registry.
+///
+/// Source: Istio `outboundTrafficPolicy`.
+#[derive(Debug, Default)]
+pub struct Otherwise {
+    /// Whether they are let through.
+    pub policy: UnknownPolicy,
+    /// For requests: one host `*`. Empty where nothing is let through.
+    pub virtual_hosts: VirtualHosts,
+    /// For connections.
+    pub routes: TcpRoutes,
+}
+
+/// Whether clients that ask for what is not in the registry are let through.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum UnknownPolicy {
+    /// They are not: `REGISTRY_ONLY`.
+    #[default]
+    Refused,
+    /// They are: `ALLOW_ANY`.
+    Passed,
+    /// They are, and it is noted that they would not be: nothing is enforced yet.
+    Noted,
+}
+
+/// What a client that asks for a host and port gets.
+#[derive(Debug)]
+pub enum Reached<'t> {
+    /// It is in the registry.
+    Service(&'t Arc<OutboundService>),
+    /// It is not, and is let through.
+    Passed(&'t TcpRoutes, Option<Denial>),
+    /// It is not, and is refused.
+    Refused(Denial),
+}
+
+impl Outbound {
+    /// What becomes of a connection that asks for a host and port.
+    pub fn reach(&self, target: &Target) -> Reached<'_> {
+        match self.service(target) {
+            Some(service) => Reached::Service(service),
+            None => self.unknown(target),
+        }
+    }
+
+    /// What becomes of a connection whose host and port is not in the registry, or not for what it speaks.
+    pub fn unknown(&self, target: &Target) -> Reached<'_> {
+        let routes = &self.otherwise.routes;
+        match self.otherwise.policy {
+            UnknownPolicy::Passed => Reached::Passed(routes, None),
+            UnknownPolicy::Noted => Reached::Passed(routes, Some(self.denial(target))),
+            UnknownPolicy::Refused => Reached::Refused(self.denial(target)),
+        }
+    }
+
+    /// The service of a host and port.
+    pub fn service(&self, target: &Target) -> Option<&Arc<OutboundService>> {
+        let port = self.ports.get(&target.port())?;
+        let by_name = port.services.lookup(target.authority());
+        by_name.or_else(|| port.addresses.get(target.address()?))
+    }
+
+    /// What becomes of a request for a host and port, and why it would be refused where it is let through all the
+    /// same. `head.authority` names the same host.
+    pub fn decide<'t>(
+        &'t self,
+        target: &Target,
+        head: &RequestHead<'_>,
+        dice: &mut impl Dice,
+        facts: &impl Facts,
+        observer: &mut impl Observer,
+    ) -> (Decision<'t>, Option<Denial>) {
+        let port = self.ports.get(&target.port());
+        let known = port.map(|port| &port.virtual_hosts);
+        let known = known.filter(|hosts| hosts.lookup(target.authority()).is_some());
+        if let Some(hosts) = known {
+            return (decide_observed(hosts, head, dice, facts, observer), None);
+        }
+        let denial = self.denial_of_request(target);
+        let hosts = &self.otherwise.virtual_hosts;
+        match self.otherwise.policy {
+            UnknownPolicy::Refused => (refused(target, denial), Some(denial)),
+            UnknownPolicy::Passed => (decide_observed(hosts, head, dice, facts, observer), None),
+            UnknownPolicy::Noted => (
+                decide_observed(hosts, head, dice, facts, observer),
+                Some(denial),
+            ),
+        }
+    }
+
+    /// Why a request for a host and port is not let through.
+    fn denial_of_request(&self, target: &Target) -> Denial {
+        match self.service(target) {
+            Some(_) => Denial::Protocol,
+            None => self.denial(target),
+        }
+    }
+
+    /// Why a host and port is not let through.
+    pub fn denial(&self, target: &Target) -> Denial {
+        let on_port = |(number, port): (&u16, &Arc<OutboundPort>)| {
+            *number != target.port() && port.has(target.authority(), target.address())
+        };
+        if self.ports.iter().any(on_port) {
+            return Denial::Port;
+        }
+        match self.hidden.lookup(target.authority()) {
+            Some(_) => Denial::NotVisible,
+            None => Denial::NotInRegistry,
+        }
+    }
+}
+
+impl OutboundPort {
+    fn has(&self, authority: &str, address: Option<IpAddr>) -> bool {
+        self.services.lookup(authority).is_some()
+            || address.is_some_and(|address| self.addresses.get(address).is_some())
+    }
+}
+
+/// As Istio's virtual host `block_all`, but with the reason in the body.
+fn refused<'t>(target: &Target, denial: Denial) -> Decision<'t> {
+    Decision {
+        virtual_host: None,
+        route: None,
+        delay: None,
+        outcome: Outcome::Answer(Answer {
+            status: StatusCode::BAD_GATEWAY,
+            headers: Vec::new(),
+            body: Bytes::from(denial.told(target)),
+            grpc_status: None,
+            reason: Reason::Denied(denial),
+        }),
+    }
+}
