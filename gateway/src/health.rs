@@ -93,6 +93,7 @@ struct AsRequests(Arc<Shared>);
 impl Connect for AsRequests {
     async fn connect(&self, target: &TargetKey, check: &Check) -> io::Result<Box<dyn Stream>> {
         let service = ServicePort {
+            view: None,
             host: Arc::clone(&target.host),
             port: target.port,
         };
@@ -140,6 +141,7 @@ mod tests {
 
     fn service(host: &str, port: u16) -> ServicePort {
         ServicePort {
+            view: None,
             host: host.into(),
             port,
         }

@@ -53,7 +53,11 @@ impl Shared {
     /// Takes note that an endpoint of a service port became healthy or unhealthy: it takes requests, or none any more.
     pub fn note_health(&self, host: &Arc<str>, port: u16, address: EndpointAddr, healthy: bool) {
         let host = Arc::clone(host);
-        let service = ServicePort { host, port };
+        let service = ServicePort {
+            host,
+            port,
+            view: None,
+        };
         self.health.note(service.clone(), address.clone(), healthy);
         self.apply_health(&service, &address, healthy);
     }
@@ -61,7 +65,11 @@ impl Shared {
     /// Forgets an endpoint that is not checked any more: it takes requests.
     pub fn forget_health(&self, host: &Arc<str>, port: u16, address: EndpointAddr) {
         let host = Arc::clone(host);
-        let service = ServicePort { host, port };
+        let service = ServicePort {
+            host,
+            port,
+            view: None,
+        };
         self.health.forget(service.clone(), address.clone());
         self.apply_health(&service, &address, true);
     }
@@ -115,6 +123,7 @@ mod tests {
 
     fn service(port: u16) -> ServicePort {
         ServicePort {
+            view: None,
             host: "a.test".into(),
             port,
         }

@@ -6,7 +6,7 @@ use crate::{Challenges, ConnectionInfo, NotedHealth, Settings};
 use arc_swap::ArcSwap;
 use certificates::Credentials;
 use pingora_core::connectors::http::Connector;
-use rules::{Endpoints, Serves, ServicePort, Table};
+use rules::{Endpoints, Serves, Table};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use telemetry::{AccessLog, Metrics};
 
@@ -58,11 +58,7 @@ impl Shared {
         let around = Surroundings {
             metrics: self.metrics.own(),
             is_unhealthy: &|cluster, address| {
-                let service = ServicePort {
-                    host: cluster.key.host.clone(),
-                    port: cluster.key.port,
-                };
-                self.health.of(&service, address) == Some(false)
+                self.health.of(&cluster.key.service(), address) == Some(false)
             },
             now: tokio::time::Instant::now().into_std(),
         };

@@ -17,9 +17,20 @@ pub struct ClusterKey {
     pub subset: Option<Arc<str>>,
     /// Service port.
     pub port: u16,
+    /// The namespace whose view of the registry it belongs to. Absent: the proxy's own.
+    pub view: Option<Arc<str>>,
 }
 
 impl ClusterKey {
+    /// The service port that its endpoints are published for.
+    pub fn service(&self) -> ServicePort {
+        ServicePort {
+            host: self.host.clone(),
+            port: self.port,
+            view: self.view.clone(),
+        }
+    }
+
     /// Envoy's name for where clients go that are let through without being known.
     pub const PASSTHROUGH: &str = "PassthroughCluster";
 
@@ -29,6 +40,7 @@ impl ClusterKey {
             host: Self::PASSTHROUGH.into(),
             subset: None,
             port: 0,
+            view: None,
         }
     }
 
@@ -45,7 +57,11 @@ impl fmt::Display for ClusterKey {
             return f.write_str(Self::PASSTHROUGH);
         }
         let subset = self.subset.as_deref().unwrap_or("");
-        write!(f, "outbound|{}|{}|{}", self.port, subset, self.host)
+        write!(f, "outbound|{}|{}|{}", self.port, subset, self.host)?;
+        match &self.view {
+            Some(namespace) => write!(f, "@{namespace}"),
+            None => Ok(()),
+        }
     }
 }
 
@@ -155,6 +171,8 @@ pub struct ServicePort {
     pub host: Arc<str>,
     /// Service port.
     pub port: u16,
+    /// The namespace whose view of the registry it belongs to. Absent: the proxy's own.
+    pub view: Option<Arc<str>>,
 }
 
 /// One address that serves a service port.

@@ -88,6 +88,7 @@ pub(crate) fn loaded(share: f64) -> impl Dice {
 pub(crate) fn nowhere() -> ClusterTarget {
     ClusterTarget::Missing(MissingCluster {
         key: ClusterKey {
+            view: None,
             host: "nowhere.test".into(),
             subset: None,
             port: 80,

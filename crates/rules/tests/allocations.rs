@@ -25,6 +25,7 @@ fn origin() -> Arc<Origin> {
 
 fn destination() -> WeightedDestination {
     let key = ClusterKey {
+        view: None,
         host: "a.test".into(),
         subset: None,
         port: 80,
@@ -144,6 +145,7 @@ fn forwarding_allocates_nothing() {
 fn choosing_a_tls_server_and_the_route_of_a_connection_allocates_nothing() {
     let cluster = ClusterTarget::Missing(MissingCluster {
         key: ClusterKey {
+            view: None,
             host: "".into(),
             subset: None,
             port: 80,

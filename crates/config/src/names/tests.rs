@@ -64,6 +64,7 @@ fn told(text: &str, addresses: &[&str], failure: Option<&str>) -> ResolvedName {
 
 fn addresses(published: &Published) -> Vec<String> {
     let port = ServicePort {
+        view: None,
         host: "api.test".into(),
         port: 80,
     };

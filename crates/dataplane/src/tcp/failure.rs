@@ -85,6 +85,7 @@ mod tests {
     #[test]
     fn every_failure_has_its_flag_and_its_reason() {
         let key = ClusterKey {
+            view: None,
             host: "shop.test".into(),
             subset: None,
             port: 80,

@@ -6,7 +6,7 @@ use super::tls::ClientTlsStore;
 use crate::tls::Terminations;
 use ahash::HashMap;
 use certificates::Credentials;
-use rules::{ClusterKey, Endpoints, ServicePort, Table};
+use rules::{ClusterKey, Endpoints, Table};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -115,10 +115,7 @@ fn parts<'p>(
     endpoints: &'p Endpoints,
     client_tls: &'p ClientTlsStore,
 ) -> Parts<'p> {
-    let service = ServicePort {
-        host: definition.key.host.clone(),
-        port: definition.key.port,
-    };
+    let service = definition.key.service();
     Parts {
         definition,
         source: endpoints.services.get(&service),

@@ -10,6 +10,7 @@ use traffic::Choice;
 
 fn table(connect_timeout: u64, subset: Option<&str>) -> Arc<Table> {
     let key = ClusterKey {
+        view: None,
         host: "a.test".into(),
         subset: subset.map(Into::into),
         port: 80,
@@ -41,6 +42,7 @@ fn endpoints(addresses: &[(&str, &str)]) -> Endpoints {
     };
     let mut endpoints = Endpoints::default();
     let service = ServicePort {
+        view: None,
         host: "a.test".into(),
         port: 80,
     };

@@ -29,6 +29,7 @@ impl Scope<'_> {
             .resolver
             .resolve(&host, &self.options.proxy, &self.options.mesh);
         let key = ClusterKey {
+            view: None,
             host,
             subset: destination.subset.as_deref().map(Arc::from),
             port: self.port_of(destination, &resolved),

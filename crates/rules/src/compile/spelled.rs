@@ -130,6 +130,7 @@ fn keys(resolved: &Resolved) -> Vec<ClusterKey> {
     };
     let of_port = |port: u16| {
         subsets.iter().map(move |subset| ClusterKey {
+            view: None,
             host: resolved.host.clone(),
             subset: subset.clone(),
             port,

@@ -84,6 +84,7 @@ mod tests {
 
     fn compiled(tls: ClientTlsSettings) -> Option<UpstreamTls> {
         let key = ClusterKey {
+            view: None,
             host: "shop.test".into(),
             subset: Some("v1".into()),
             port: 80,

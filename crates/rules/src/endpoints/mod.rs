@@ -105,6 +105,7 @@ impl EndpointCompiler {
             diagnostics.extend(service.diagnostics.iter().cloned());
             for port in &service.ports {
                 let key = ServicePort {
+                    view: None,
                     host: host.clone(),
                     port: port.number,
                 };

@@ -32,6 +32,7 @@ fn answers(told: &[(&str, &[&str])]) -> Arc<NameAnswers> {
 
 fn key(host: &str, port: u16) -> ServicePort {
     ServicePort {
+        view: None,
         host: host.into(),
         port,
     }
@@ -162,6 +163,7 @@ fn slices_say_who_serves_and_pods_what_they_are_labelled() {
     let (endpoints, _) =
         Compiler::new(CompileOptions::default()).endpoints(&resources(&text), &Arc::default());
     let list = &endpoints.services[&ServicePort {
+        view: None,
         host: WEB.into(),
         port: 80,
     }];

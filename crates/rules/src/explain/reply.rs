@@ -117,10 +117,7 @@ pub(super) fn cluster(
         ClusterTarget::Cluster(cluster) => Some(&**cluster),
         ClusterTarget::Missing(_) => None,
     };
-    let port = ServicePort {
-        host: key.host.clone(),
-        port: key.port,
-    };
+    let port = key.service();
     let addresses = found.map(|cluster| addresses(cluster, &port, endpoints));
     let unresolved = endpoints.unresolved.get(&port).into_iter();
     ExplainedCluster {

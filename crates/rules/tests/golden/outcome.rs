@@ -271,6 +271,7 @@ impl Outcome {
     fn record_cluster(&mut self, cluster: &Cluster, endpoints: &Endpoints) {
         self.got.insert("cluster", short(&cluster.key));
         let port = ServicePort {
+            view: None,
             host: cluster.key.host.clone(),
             port: cluster.key.port,
         };

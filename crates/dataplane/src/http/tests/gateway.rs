@@ -88,6 +88,7 @@ impl Rules {
     ) -> Arc<Cluster> {
         let host: Arc<str> = format!("{name}.default.svc.cluster.local").into();
         let key = ClusterKey {
+            view: None,
             host: host.clone(),
             subset: None,
             port: 8000,
@@ -104,7 +105,11 @@ impl Rules {
         change(&mut cluster);
         let cluster = Arc::new(cluster);
         self.table.clusters.insert(key, cluster.clone());
-        let service = ServicePort { host, port: 8000 };
+        let service = ServicePort {
+            host,
+            port: 8000,
+            view: None,
+        };
         let endpoints = endpoints.iter().map(endpoint).collect();
         self.endpoints.services.insert(service, endpoints);
         cluster
@@ -277,6 +282,7 @@ pub(crate) fn origin() -> Arc<Origin> {
 
 pub(crate) fn missing() -> ClusterTarget {
     let key = ClusterKey {
+        view: None,
         host: "gone.default.svc.cluster.local".into(),
         subset: None,
         port: 80,

@@ -57,6 +57,7 @@ impl Rules {
     pub(super) fn cluster(&mut self, name: &str, endpoints: &[EndpointAddr]) -> ClusterTarget {
         let host: Arc<str> = format!("{name}.default.svc.cluster.local").into();
         let key = ClusterKey {
+            view: None,
             host: host.clone(),
             subset: None,
             port: 9000,
@@ -79,7 +80,11 @@ impl Rules {
             locality: "".into(),
             forbidden: false,
         };
-        let service = ServicePort { host, port: 9000 };
+        let service = ServicePort {
+            host,
+            port: 9000,
+            view: None,
+        };
         let endpoints = endpoints.iter().map(endpoint).collect();
         self.endpoints.services.insert(service, endpoints);
         ClusterTarget::Cluster(cluster)
@@ -231,6 +236,7 @@ pub(super) fn origin() -> Arc<Origin> {
 
 pub(super) fn missing() -> ClusterTarget {
     let key = ClusterKey {
+        view: None,
         host: "gone.default.svc.cluster.local".into(),
         subset: None,
         port: 9000,

@@ -65,6 +65,7 @@ pub(crate) fn trusting(authority: &Authority) -> Credentials {
 
 pub(crate) fn cluster(tls: Option<UpstreamTls>) -> Cluster {
     let key = ClusterKey {
+        view: None,
         host: "service.test".into(),
         subset: None,
         port: 443,
