@@ -102,7 +102,7 @@ pub(crate) fn bind(
 }
 
 /// Private ones of the proxy's namespace first, then those exported to it by name, then public ones; the oldest first.
-fn rank<'v>(
+pub(super) fn rank<'v>(
     service: &'v VirtualService,
     options: &CompileOptions,
 ) -> (u8, Option<Timestamp>, &'v str, &'v str) {

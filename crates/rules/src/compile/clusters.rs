@@ -3,13 +3,13 @@
 use super::destination_rules::MergedRule;
 use super::policy::{EffectivePolicy, PolicyOf};
 use super::resolve::Resolved;
-use super::services::{PortView, ServiceView};
+use super::services::{PortView, ServiceView, Source};
 use super::{CompileOptions, Mesh, balancing, pool, upstream_tls};
-use crate::{Cluster, ClusterKey, UpstreamProtocol};
+use crate::{Cluster, ClusterKey, ForbiddenNetworks, OnDemand, UpstreamProtocol};
 use ahash::{HashMap, HashMapExt};
 use model::{
-    At, ClientTlsSettings, H2UpgradePolicy, HttpSettings, Labels, Origin, OutlierDetection,
-    PortProtocol, TunnelSettings,
+    At, ClientTlsSettings, H2UpgradePolicy, HostPattern, HttpSettings, Labels, Origin,
+    OutlierDetection, PortProtocol, Resolution, TunnelSettings,
 };
 use std::sync::Arc;
 
@@ -145,7 +145,12 @@ impl<'r> Shape<'r> {
         key: ClusterKey,
         service: &ServiceView,
         port: &PortView,
-        CompileOptions { proxy, mesh, .. }: &CompileOptions,
+        CompileOptions {
+            proxy,
+            mesh,
+            forbidden,
+            ..
+        }: &CompileOptions,
     ) -> Cluster {
         let policy = self.policy(key.port);
         let http = policy.connection_pool.and_then(|pool| pool.http.as_ref());
@@ -172,11 +177,38 @@ impl<'r> Shape<'r> {
                 ..tunnel.clone()
             }),
             proxy_protocol: policy.of_all_ports.proxy_protocol,
-            on_demand: None,
+            on_demand: on_demand(service, port, forbidden).map(Arc::new),
             origin: self.origin.map(Arc::new),
             key,
         }
     }
+}
+
+/// Endpoints that are found when a client asks for them: those of a ServiceEntry that has none of its own.
+///
+/// Source: Istio `ServiceEntry.resolution` `NONE` and `DYNAMIC_DNS`.
+fn on_demand(
+    service: &ServiceView,
+    port: &PortView,
+    forbidden: &ForbiddenNetworks,
+) -> Option<OnDemand> {
+    let Source::Entry(entry) = &service.source else {
+        return None;
+    };
+    let pattern = HostPattern::try_from(&*service.host).ok()?;
+    let names = match entry.resolution {
+        Resolution::DynamicDns => Some(pattern),
+        Resolution::None => Some(pattern).filter(HostPattern::is_wildcard),
+        _ => return None,
+    };
+    let has_any = names.is_some() || !entry.addresses.is_empty();
+    has_any.then(|| OnDemand {
+        names,
+        addresses: entry.addresses.clone(),
+        any_address: false,
+        port: Some(port.target),
+        forbidden: forbidden.clone(),
+    })
 }
 
 /// TLS that a DestinationRule asks for has HTTP inside; TLS of the client's own has nobody knows what.

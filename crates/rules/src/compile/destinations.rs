@@ -6,10 +6,9 @@ use super::clusters::{NoCluster, Traffic};
 use super::diagnostics::{Help, warning};
 use super::part::{Layer, Part};
 use super::resolve::Resolved;
-use super::services::Source;
 use super::upstream_tls_findings::upstream_tls_findings;
 use crate::{ClusterKey, ClusterTarget, MissingCluster};
-use model::{Destination, Diagnostic, PortProtocol, Resolution, VirtualService};
+use model::{Destination, Diagnostic, PortProtocol, VirtualService};
 use std::sync::Arc;
 
 impl Scope<'_> {
@@ -29,7 +28,7 @@ impl Scope<'_> {
             .resolver
             .resolve(&host, &self.options.proxy, &self.options.mesh);
         let key = ClusterKey {
-            view: None,
+            view: self.view.cloned(),
             host,
             subset: destination.subset.as_deref().map(Arc::from),
             port: self.port_of(destination, &resolved),
@@ -52,7 +51,6 @@ impl Scope<'_> {
         };
         match found {
             Ok(cluster) => {
-                part.diagnostics.extend(site.unresolved());
                 let told = balancer_findings(&key, &resolved, &self.options.proxy);
                 part.diagnostics.extend(told);
                 let told = upstream_tls_findings(&key, &resolved);
@@ -183,22 +181,5 @@ impl Site<'_> {
             Traffic::Http => "requests are answered 503",
             Traffic::Bytes => "connections are closed",
         }
-    }
-
-    /// A service whose endpoints cannot be found out before a request comes.
-    fn unresolved(&self) -> Option<Diagnostic> {
-        let Source::Entry(entry) = &self.resolved.service.as_ref()?.source else {
-            return None;
-        };
-        let what = match entry.resolution {
-            Resolution::DynamicDns => "DYNAMIC_DNS",
-            Resolution::None if self.key.host.starts_with('*') => "NONE with a wildcard host",
-            _ => return None,
-        };
-        let provider = &entry.meta.reference;
-        let message = format!(
-            "{provider} is {what}: the hosts of requests are not resolved yet, so it has no endpoints"
-        );
-        Some(self.warning("not_yet_resolved", ".host", message))
     }
 }

@@ -21,6 +21,7 @@ mod matches;
 mod merge;
 mod mesh;
 mod operations;
+mod outbound;
 mod part;
 mod policies;
 mod policy;
@@ -42,7 +43,7 @@ mod virtual_hosts;
 mod tests;
 
 pub(crate) use diagnostics::{Help, warning};
-pub use mesh::{CompileOptions, Mesh, Proxy};
+pub use mesh::{CallerOptions, ClientOptions, CompileOptions, ForwardProxyOptions, Mesh, Proxy};
 pub(crate) use services::{Registry, ServiceView, Source};
 
 use crate::endpoints::EndpointCompiler;
@@ -52,6 +53,7 @@ use clusters::Clusters;
 use diagnostics::distinct;
 use findings::{of_hosts, of_parts};
 use model::{Diagnostic, GatewayRef, Hostname, Resources};
+use outbound::{ForwardProxyCompiler, Surroundings};
 use part::{Layer, Part, PartKey};
 use resolve::{Resolved, Resolver};
 use run::Run;
@@ -74,6 +76,9 @@ pub struct Compiler {
     spelled: HashMap<ServerKey, Arc<SpelledClusters>>,
     listeners: HashMap<ListenerKey, Arc<Listener>>,
     endpoints: EndpointCompiler,
+    forward_proxy: Option<ForwardProxyCompiler>,
+    /// Those of all views.
+    names: BTreeSet<Hostname>,
 }
 
 /// The identity of a virtual host between compilations.
@@ -97,6 +102,8 @@ struct Scope<'c> {
     port: u16,
     /// What leads to them.
     via: &'c GatewayRef,
+    /// Whose view of the registry it is. Absent: the proxy's own.
+    view: Option<&'c Arc<str>>,
 }
 
 impl Scope<'_> {
@@ -110,6 +117,8 @@ impl Compiler {
     /// Nothing is compiled yet.
     pub fn new(options: CompileOptions) -> Self {
         Self {
+            forward_proxy: ForwardProxyCompiler::new(&options),
+            names: BTreeSet::new(),
             options,
             generation: 0,
             resolver: Resolver::default(),
@@ -141,18 +150,19 @@ impl Compiler {
         let bindings = bindings::bind(&self.options, resources, &gateways, &mut diagnostics);
 
         let mut run = Run::new(self, resources);
-        let listeners = plan
+        let mut listeners: HashMap<_, _> = plan
             .iter()
             .map(|planned| run.listener(planned, &bindings))
             .collect();
         let Run {
-            parts,
+            mut parts,
             hosts,
             servers,
             spelled,
             findings,
             ..
         } = run;
+        diagnostics.extend(self.forward_proxy(resources, &mut parts, &mut listeners));
 
         diagnostics.extend(self.resolver.unprovided(&self.options.proxy));
         diagnostics.extend(findings);
@@ -160,10 +170,12 @@ impl Compiler {
         diagnostics.extend(of_hosts(&hosts));
         let of_parts = parts.values().flat_map(|part| &part.clusters);
         let of_names = spelled.values().flat_map(|names| &names.clusters);
+        let of_clients = self.forward_proxy.iter().flat_map(|proxy| proxy.clusters());
         let table = Table {
             generation: self.generation,
             clusters: of_parts
                 .chain(of_names)
+                .chain(of_clients)
                 .map(|cluster| (cluster.key.clone(), cluster.clone()))
                 .collect(),
             listeners,
@@ -178,6 +190,27 @@ impl Compiler {
         (table, distinct(diagnostics))
     }
 
+    /// Adds the forward proxy, which has its address before any Gateway.
+    fn forward_proxy(
+        &mut self,
+        resources: &Resources,
+        parts: &mut HashMap<PartKey, Arc<Part>>,
+        listeners: &mut HashMap<ListenerKey, Arc<Listener>>,
+    ) -> Vec<Diagnostic> {
+        let Some(proxy) = &mut self.forward_proxy else {
+            return Vec::new();
+        };
+        let listener = proxy.compile(Surroundings {
+            resources,
+            resolver: &mut self.resolver,
+            clusters: &mut self.clusters,
+            parts,
+            parts_before: &self.parts,
+        });
+        listeners.insert(listener.key, listener);
+        proxy.diagnostics().collect()
+    }
+
     /// The endpoints of all services of `resources`, where names stand for what `answers` say, and what is to be
     /// said about them. Costs what changed, by the identity of objects.
     pub fn endpoints(
@@ -188,9 +221,16 @@ impl Compiler {
         self.resolver
             .update(&self.options.proxy, &self.options.mesh, resources);
         let services = self.resolver.services();
-        let (endpoints, diagnostics) =
-            self.endpoints
-                .compile(services, resources, answers, &self.options.forbidden);
+        let forbidden = &self.options.forbidden;
+        let compiled = self
+            .endpoints
+            .compile(services, resources, answers, forbidden);
+        let (mut endpoints, mut diagnostics) = compiled;
+        self.names = self.endpoints.names().clone();
+        if let Some(proxy) = &mut self.forward_proxy {
+            diagnostics.extend(proxy.add_endpoints(resources, answers, &mut endpoints));
+            self.names.extend(proxy.names().cloned());
+        }
         (endpoints, distinct(diagnostics))
     }
 
@@ -201,6 +241,6 @@ impl Compiler {
 
     /// The names that endpoints are found by, as of the last [`Self::endpoints`].
     pub fn names(&self) -> &BTreeSet<Hostname> {
-        self.endpoints.names()
+        &self.names
     }
 }

@@ -67,6 +67,19 @@ pub(crate) struct PartKey {
     pub(crate) via: Option<GatewayRef>,
 }
 
+impl PartKey {
+    /// Of the rules of a VirtualService in `scope`.
+    pub(super) fn of(virtual_service: &VirtualService, scope: &Scope<'_>) -> Self {
+        let asks = asks_for_gateways(virtual_service, scope.layer, scope.resources);
+        Self {
+            virtual_service: ObjectKey::from(&virtual_service.meta.reference),
+            layer: scope.layer,
+            port: scope.port,
+            via: asks.then(|| scope.via.clone()),
+        }
+    }
+}
+
 impl Part {
     /// Compiles the rules of `virtual_service` for the port and Gateway of `scope`.
     pub(super) fn compile(virtual_service: &Arc<VirtualService>, scope: &mut Scope<'_>) -> Self {
@@ -149,7 +162,7 @@ impl Part {
 }
 
 /// Whether the routes of a VirtualService depend on the Gateway, and not on the port alone.
-pub(crate) fn asks_for_gateways(
+fn asks_for_gateways(
     virtual_service: &VirtualService,
     layer: Layer,
     resources: &Resources,

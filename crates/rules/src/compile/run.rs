@@ -2,14 +2,14 @@
 
 use super::bindings::Bindings;
 use super::gateways::{PlannedListener, PlannedServer, ServerHosts, domain_of};
-use super::part::{Layer, Part, PartKey, asks_for_gateways};
+use super::part::{Layer, Part, PartKey};
 use super::secure::{CompiledServer, NamedServers, ServerKey};
 use super::spelled::SpelledClusters;
 use super::virtual_hosts::{CompiledHost, HostPlans, Indexes};
 use super::{Compiler, HostKey, Scope};
 use crate::{HostMap, Listener, ListenerKey, Serves, TcpRoutes, VirtualHost, VirtualHosts};
 use ahash::{HashMap, HashMapExt};
-use model::{Diagnostic, GatewayRef, ObjectKey, Resources, ServerKind, VirtualService};
+use model::{Diagnostic, GatewayRef, Resources, ServerKind, VirtualService};
 use std::sync::Arc;
 
 /// One compilation: what is used of the last one, and what is new.
@@ -154,16 +154,6 @@ impl<'c> Run<'c> {
         port: u16,
         via: &GatewayRef,
     ) -> Arc<Part> {
-        let asks = asks_for_gateways(service, layer, self.resources);
-        let key = PartKey {
-            virtual_service: ObjectKey::from(&service.meta.reference),
-            layer,
-            port,
-            via: asks.then(|| via.clone()),
-        };
-        if let Some(part) = self.parts.get(&key) {
-            return part.clone();
-        }
         let mut scope = Scope {
             options: &self.before.options,
             resources: self.resources,
@@ -172,13 +162,16 @@ impl<'c> Run<'c> {
             layer,
             port,
             via,
+            view: None,
         };
-        let part = match self.before.parts.get(&key) {
-            Some(part) if part.is_current(service, &mut scope) => part.clone(),
-            _ => Arc::new(Part::compile(service, &mut scope)),
-        };
-        self.parts.insert(key, part.clone());
-        part
+        let key = PartKey::of(service, &scope);
+        part_of(
+            service,
+            &key,
+            &mut scope,
+            &mut self.parts,
+            &self.before.parts,
+        )
     }
 
     /// The virtual hosts of a listener, or of one of its TLS servers, by domain; those that did not change as
@@ -218,6 +211,25 @@ impl<'c> Run<'c> {
         }
         virtual_hosts
     }
+}
+
+/// The rules of one kind of a VirtualService: those of this compilation, else those of the last if they are current.
+pub(super) fn part_of(
+    service: &Arc<VirtualService>,
+    key: &PartKey,
+    scope: &mut Scope<'_>,
+    now: &mut HashMap<PartKey, Arc<Part>>,
+    before: &HashMap<PartKey, Arc<Part>>,
+) -> Arc<Part> {
+    if let Some(part) = now.get(key) {
+        return part.clone();
+    }
+    let part = match before.get(key) {
+        Some(part) if part.is_current(service, scope) => part.clone(),
+        _ => Arc::new(Part::compile(service, scope)),
+    };
+    now.insert(key.clone(), part.clone());
+    part
 }
 
 impl Content {

@@ -35,6 +35,8 @@ pub(crate) struct PortView {
     pub(crate) number: u16,
     /// What is spoken there.
     pub(crate) protocol: PortProtocol,
+    /// The endpoints' port, where it is one for all of them.
+    pub(crate) target: u16,
 }
 
 impl ServiceView {
@@ -136,6 +138,11 @@ impl Registry {
         self.hidden.get(host)
     }
 
+    /// Objects that are not exported to the proxy, by host.
+    pub(crate) fn all_hidden(&self) -> impl Iterator<Item = (&Arc<str>, &ResourceRef)> {
+        self.hidden.iter()
+    }
+
     /// All services.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &ServiceView> {
         self.by_host.values()
@@ -230,6 +237,7 @@ fn view_of_service(service: &Arc<Service>, mesh: &Mesh) -> ServiceView {
             .map(|port| PortView {
                 number: port.port,
                 protocol: port.protocol,
+                target: port.port,
             })
             .collect(),
     }
@@ -248,6 +256,7 @@ fn views_of_entry(entry: &Arc<ServiceEntry>, mesh: &Mesh) -> impl Iterator<Item 
             .map(|port| PortView {
                 number: port.number,
                 protocol: port.protocol,
+                target: port.target_port.unwrap_or(port.number),
             })
             .collect(),
     })

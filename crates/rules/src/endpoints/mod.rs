@@ -32,6 +32,8 @@ use std::sync::Arc;
 /// Compiles endpoints again and again, and keeps those of services of which nothing changed.
 #[derive(Debug, Default)]
 pub(crate) struct EndpointCompiler {
+    /// Whose view of the registry it is. Absent: the proxy's own.
+    view: Option<Arc<str>>,
     inputs: Inputs,
     services: HashMap<Arc<str>, Compiled>,
     names: BTreeSet<Hostname>,
@@ -40,6 +42,14 @@ pub(crate) struct EndpointCompiler {
 }
 
 impl EndpointCompiler {
+    /// For another view than the proxy's own.
+    pub(crate) fn of_view(view: Arc<str>) -> Self {
+        Self {
+            view: Some(view),
+            ..Self::default()
+        }
+    }
+
     /// The endpoints of the services that a proxy sees. Lists that did not change are the same as before.
     pub(crate) fn compile(
         &mut self,
@@ -105,7 +115,7 @@ impl EndpointCompiler {
             diagnostics.extend(service.diagnostics.iter().cloned());
             for port in &service.ports {
                 let key = ServicePort {
-                    view: None,
+                    view: self.view.clone(),
                     host: host.clone(),
                     port: port.number,
                 };

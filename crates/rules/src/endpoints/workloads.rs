@@ -6,8 +6,8 @@ use crate::compile::ServiceView;
 use crate::{Endpoint, EndpointAddr};
 use ipnet::IpNet;
 use model::{
-    Diagnostic, Hostname, Labels, Resolution, ServiceEntry, ServiceEntryPort, Workload,
-    WorkloadAddress, WorkloadEntry,
+    Hostname, Labels, Resolution, ServiceEntry, ServiceEntryPort, Workload, WorkloadAddress,
+    WorkloadEntry,
 };
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -159,9 +159,8 @@ impl Workloads<'_> {
                 .map(|host| host.at)
                 .unwrap_or_default(),
         };
-        if view.host.starts_with('*') {
-            finding.diagnostics.push(is_wildcard(&view.host, &site));
-        } else if let Ok(address) = view.host.parse() {
+        // What a wildcard stands for is found when it is asked for.
+        if let Ok(address) = view.host.parse() {
             finding.ready.push(plain(tcp(address, wanted.number)));
         } else if let Ok(name) = Hostname::try_from(&*view.host) {
             self.add_name(&name, &Labels::new(), wanted, &site, finding);
@@ -219,9 +218,4 @@ fn endpoint(workload: &Workload, address: EndpointAddr) -> Endpoint {
         locality: workload.locality.as_deref().unwrap_or_default().into(),
         forbidden: false,
     }
-}
-
-fn is_wildcard(host: &str, site: &NameSite<'_>) -> Diagnostic {
-    let message = format!("{host} is no name that can be resolved, so it has no endpoints yet");
-    site.warning("not_yet_resolved", message)
 }
