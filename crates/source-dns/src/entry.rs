@@ -1,10 +1,9 @@
 //! One name: what was told of it, and when it is looked up again.
 
 use crate::Settings;
+use crate::addresses::{Settled, settled};
 use crate::lookup::{Failure, Found};
 use config::NameAnswer;
-use std::collections::HashSet;
-use std::net::IpAddr;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -13,9 +12,6 @@ const FIRST_RETRY: Duration = Duration::from_secs(1);
 
 /// The longest pause after failures.
 const LONGEST_RETRY: Duration = Duration::from_secs(60);
-
-/// More addresses of one name are left aside, and the objects that name it are told so.
-const MAX_ADDRESSES: usize = 1024;
 
 /// One name.
 #[derive(Debug)]
@@ -48,7 +44,7 @@ impl Entry {
         settings: &Settings,
     ) -> Option<NameAnswer> {
         let pause = match &outcome {
-            Ok(found) => settings.clamped(found.ttl),
+            Ok(found) => settings.counts_for(found.ttl),
             Err(_) => self.next_retry(),
         };
         self.failures = if outcome.is_ok() {
@@ -74,39 +70,21 @@ impl Entry {
         let known = self.told.as_ref();
         let failure = outcome.as_ref().err().map(ToString::to_string);
         let answer = match outcome {
-            Ok(found) => settled(known.map_or(&[], |told| &told.addresses), &found),
+            Ok(found) => settled(known.map_or(&[], |told| &told.addresses), &found).into(),
             // As Envoy's strict DNS: nobody's word changes nothing, a server's word that there is nothing counts.
-            Err(Failure::Temporary(_)) => known.cloned().unwrap_or_default(),
-            Err(Failure::NoSuchName | Failure::NoAddress) => NameAnswer::default(),
+            Err(failure) if failure.is_temporary() => known.cloned().unwrap_or_default(),
+            Err(_) => NameAnswer::default(),
         };
         NameAnswer { failure, ..answer }
     }
 }
 
-impl Settings {
-    /// How long an answer counts.
-    fn clamped(&self, ttl: Duration) -> Duration {
-        ttl.min(self.refresh_max).max(self.refresh_min)
-    }
-}
-
-/// What is known already first and in its order, so that the same addresses are the same answer, and the first
-/// stays the first as long as it is there.
-fn settled(known: &[IpAddr], found: &Found) -> NameAnswer {
-    let now: HashSet<&IpAddr> = found.addresses.iter().collect();
-    let is_unknown = |address: &IpAddr| found.unknown.is_some_and(|family| family.has(address));
-    let kept = known
-        .iter()
-        .filter(|address| now.contains(address) || is_unknown(address));
-    let mut seen = HashSet::new();
-    let all = kept.chain(&found.addresses);
-    let distinct = all.filter(|address| seen.insert(**address));
-    let mut addresses: Vec<_> = distinct.copied().collect();
-    let is_cut = addresses.len() > MAX_ADDRESSES;
-    addresses.truncate(MAX_ADDRESSES);
-    NameAnswer {
-        addresses,
-        is_cut,
-        failure: None,
+impl From<Settled> for NameAnswer {
+    fn from(settled: Settled) -> Self {
+        Self {
+            addresses: settled.addresses,
+            is_cut: settled.is_cut,
+            failure: None,
+        }
     }
 }

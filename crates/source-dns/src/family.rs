@@ -4,13 +4,24 @@ use crate::LookupFamily;
 use crate::lookup::{Failure, Family, Found, Lookup};
 use model::Hostname;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::time::Duration;
 
 /// Any address of the Internet; nothing is sent there.
 const SOMEWHERE_V4: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 const SOMEWHERE_V6: Ipv6Addr = Ipv6Addr::new(0x2000, 0, 0, 0, 0, 0, 0, 1);
 
-/// Looks a name up.
+/// Looks a name up within `limit`.
 pub(crate) async fn resolve<L: Lookup>(
+    lookup: &L,
+    name: &Hostname,
+    family: LookupFamily,
+    limit: Duration,
+) -> Result<Found, Failure> {
+    let outcome = tokio::time::timeout(limit, look_up(lookup, name, family)).await;
+    outcome.unwrap_or(Err(Failure::Timeout))
+}
+
+async fn look_up<L: Lookup>(
     lookup: &L,
     name: &Hostname,
     family: LookupFamily,
@@ -18,7 +29,7 @@ pub(crate) async fn resolve<L: Lookup>(
     match family.settled() {
         LookupFamily::V6Only => lookup.lookup(name, Family::V6).await,
         LookupFamily::V4Preferred => match lookup.lookup(name, Family::V4).await {
-            Err(Failure::NoAddress) => lookup.lookup(name, Family::V6).await,
+            Err(Failure::NoAddress { .. }) => lookup.lookup(name, Family::V6).await,
             other => other,
         },
         LookupFamily::All => {
@@ -62,15 +73,14 @@ fn together(v4: Result<Found, Failure>, v6: Result<Found, Failure>) -> Result<Fo
         }
         (Ok(found), Err(failure)) => Ok(found.without(Family::V6, &failure)),
         (Err(failure), Ok(found)) => Ok(found.without(Family::V4, &failure)),
-        (Err(failure @ Failure::Temporary(_)), Err(_)) => Err(failure),
+        (Err(failure), Err(_)) if failure.is_temporary() => Err(failure),
         (Err(_), Err(failure)) => Err(failure),
     }
 }
 
 impl Found {
     fn without(mut self, family: Family, failure: &Failure) -> Self {
-        let is_unknown = matches!(failure, Failure::Temporary(_));
-        self.unknown = is_unknown.then_some(family);
+        self.unknown = failure.is_temporary().then_some(family);
         self
     }
 }

@@ -7,6 +7,7 @@
 //!
 //! This crate knows no service, no endpoint and no route, and refuses no address.
 
+mod addresses;
 mod entry;
 mod family;
 mod follower;

@@ -34,13 +34,29 @@ pub(crate) struct Found {
 pub(crate) enum Failure {
     /// A server knows that there is no such name.
     #[error("there is no such name (NXDOMAIN)")]
-    NoSuchName,
+    NoSuchName {
+        /// How long that counts. Absent: the server does not say.
+        ttl: Option<Duration>,
+    },
     /// A server knows that the name has no address of the wanted kind.
     #[error("the name has no address of the wanted kind")]
-    NoAddress,
-    /// Nobody knows for the moment.
+    NoAddress {
+        /// How long that counts. Absent: the server does not say.
+        ttl: Option<Duration>,
+    },
+    /// Nobody answered in time.
+    #[error("no answer in time")]
+    Timeout,
+    /// Nobody knows for the moment, for another reason.
     #[error("{0}")]
     Temporary(String),
+}
+
+impl Failure {
+    /// Whether that is nobody's word about the name.
+    pub(crate) fn is_temporary(&self) -> bool {
+        matches!(self, Self::Timeout | Self::Temporary(_))
+    }
 }
 
 /// Asks for the addresses of one kind.

@@ -102,9 +102,8 @@ impl<L: Lookup> Runner<L> {
         let lookup = Arc::clone(&self.lookup);
         let (family, limit) = (self.settings.family, self.settings.timeout);
         self.in_flight.spawn(async move {
-            let outcome = tokio::time::timeout(limit, resolve(&*lookup, &name, family)).await;
-            let late = |_| Err(Failure::Temporary("no answer in time".to_owned()));
-            (name, outcome.unwrap_or_else(late))
+            let outcome = resolve(&*lookup, &name, family, limit).await;
+            (name, outcome)
         });
     }
 

@@ -30,6 +30,13 @@ impl Default for Settings {
     }
 }
 
+impl Settings {
+    /// How long an answer counts that has this time to live.
+    pub(crate) fn counts_for(&self, ttl: Duration) -> Duration {
+        ttl.min(self.refresh_max).max(self.refresh_min)
+    }
+}
+
 /// Which addresses of a name are wanted.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum LookupFamily {

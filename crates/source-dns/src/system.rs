@@ -4,6 +4,7 @@ use crate::Settings;
 use crate::lookup::{Failure, Family, Found, Lookup};
 use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverConfig, ResolverOpts};
+use hickory_resolver::lookup::Lookup as Answer;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::{DnsError, NetError, NoRecords};
 use hickory_resolver::proto::op::ResponseCode;
@@ -107,10 +108,10 @@ impl Lookup for System {
             Err(why) => return Err(Failure::Temporary(why)),
         };
         let outcome = outcome.map_err(failure);
-        if matches!(outcome, Err(Failure::Temporary(_))) {
+        if outcome.as_ref().is_err_and(Failure::is_temporary) {
             self.forget();
         }
-        found(outcome?.answers(), family)
+        found(&outcome?, family)
     }
 }
 
@@ -129,7 +130,8 @@ fn name_server(server: SocketAddr) -> NameServerConfig {
     NameServerConfig::new(server.ip(), true, connections)
 }
 
-fn found(answers: &[Record], family: Family) -> Result<Found, Failure> {
+fn found(answer: &Answer, family: Family) -> Result<Found, Failure> {
+    let answers = answer.answers();
     let addresses = answers.iter().filter_map(|record| match &record.data {
         RData::A(address) => Some(IpAddr::V4(address.0)),
         RData::AAAA(address) => Some(IpAddr::V6(address.0)),
@@ -137,14 +139,26 @@ fn found(answers: &[Record], family: Family) -> Result<Found, Failure> {
     });
     let addresses: Vec<_> = addresses.filter(|address| family.has(address)).collect();
     if addresses.is_empty() {
-        return Err(Failure::NoAddress);
+        // The name is another's, which has none.
+        let ttl = answer.authorities().iter().find_map(negative_ttl);
+        return Err(Failure::NoAddress {
+            ttl: ttl.map(seconds),
+        });
     }
-    let seconds = answers.iter().map(|record| record.ttl).min();
+    let ttl = answers.iter().map(|record| record.ttl).min();
     Ok(Found {
         addresses,
-        ttl: Duration::from_secs(u64::from(seconds.unwrap_or_default())),
+        ttl: seconds(ttl.unwrap_or_default()),
         unknown: None,
     })
+}
+
+/// How long it counts that there is nothing, RFC 2308.
+fn negative_ttl(authority: &Record) -> Option<u32> {
+    match &authority.data {
+        RData::SOA(soa) => Some(authority.ttl.min(soa.minimum)),
+        _ => None,
+    }
 }
 
 fn failure(error: NetError) -> Failure {
@@ -153,7 +167,7 @@ fn failure(error: NetError) -> Failure {
         NetError::Dns(DnsError::ResponseCode(code)) => {
             Failure::Temporary(format!("the server answered {code}"))
         }
-        NetError::Timeout => Failure::Temporary("no answer in time".to_owned()),
+        NetError::Timeout => Failure::Timeout,
         other => Failure::Temporary(other.to_string()),
     }
 }
@@ -163,8 +177,13 @@ fn of_no_records(none: &NoRecords) -> Failure {
     if none.ns.is_some() && none.soa.is_none() {
         return Failure::Temporary("the server does not look names up for others".to_owned());
     }
+    let ttl = none.negative_ttl.map(seconds);
     match none.response_code {
-        ResponseCode::NXDomain => Failure::NoSuchName,
-        _ => Failure::NoAddress,
+        ResponseCode::NXDomain => Failure::NoSuchName { ttl },
+        _ => Failure::NoAddress { ttl },
     }
+}
+
+fn seconds(ttl: u32) -> Duration {
+    Duration::from_secs(u64::from(ttl))
 }

@@ -39,7 +39,7 @@ impl Lookup for Script {
         if hangs {
             std::future::pending::<()>().await;
         }
-        outcome.unwrap_or(Err(Failure::NoSuchName))
+        outcome.unwrap_or(Err(Failure::NoSuchName { ttl: None }))
     }
 }
 
@@ -254,7 +254,10 @@ async fn failures_are_repeated_with_growing_pauses() {
 /// As in Envoy's strict DNS: that there is nothing is an answer.
 #[tokio::test(start_paused = true)]
 async fn a_name_that_is_no_more_stands_for_nothing() {
-    for failure in [Failure::NoSuchName, Failure::NoAddress] {
+    for failure in [
+        Failure::NoSuchName { ttl: None },
+        Failure::NoAddress { ttl: None },
+    ] {
         let mut following = Following::v4();
         following.script.say("a.test", found(&["192.0.2.1"], 10));
         following.follow(&["a.test"]);
@@ -352,7 +355,7 @@ async fn both_kinds_of_addresses_are_together_unless_one_cannot_be_found_out() {
     assert_eq!(following.addresses().await, ["2001:db8::1", "192.0.2.2"]);
     following
         .script
-        .say_of("a.test", Family::V6, Err(Failure::NoAddress));
+        .say_of("a.test", Family::V6, Err(Failure::NoAddress { ttl: None }));
     assert_eq!(following.addresses().await, ["192.0.2.2"]);
 }
 
@@ -362,7 +365,9 @@ async fn the_other_kind_is_asked_for_when_the_preferred_has_none() {
         family: LookupFamily::V4Preferred,
         ..Settings::default()
     });
-    following.script.say("a.test", Err(Failure::NoAddress));
+    following
+        .script
+        .say("a.test", Err(Failure::NoAddress { ttl: None }));
     following
         .script
         .say_of("a.test", Family::V6, found(&["2001:db8::1"], 10));
