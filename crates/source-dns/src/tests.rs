@@ -1,2 +1,3 @@
 mod following;
+mod script;
 mod servers;

@@ -1,74 +1,18 @@
 //! When names are looked up, and what is told. Time is moved by waiting for what must come.
 
+use super::script::{Script, found, temporary};
 use crate::follower::Follower;
-use crate::lookup::{Failure, Family, Found, Lookup};
+use crate::lookup::{Failure, Family, Found};
 use crate::runner::Runner;
 use crate::{LookupFamily, Settings};
 use config::{Message, ResolvedName};
 use model::Hostname;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::mpsc::{self, Receiver, Sender};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
-
-/// Answers as a test says.
-#[derive(Clone, Default)]
-struct Script(Arc<Mutex<Scripted>>);
-
-#[derive(Default)]
-struct Scripted {
-    outcomes: HashMap<(String, bool), Result<Found, Failure>>,
-    /// Names looked up, and when.
-    asked: Vec<(String, Instant)>,
-    hangs: bool,
-}
-
-impl Lookup for Script {
-    async fn lookup(&self, name: &Hostname, family: Family) -> Result<Found, Failure> {
-        let (outcome, hangs) = {
-            let mut scripted = self.0.lock().unwrap();
-            scripted
-                .asked
-                .push((name.as_str().to_owned(), Instant::now()));
-            let key = (name.as_str().to_owned(), family == Family::V6);
-            (scripted.outcomes.get(&key).cloned(), scripted.hangs)
-        };
-        if hangs {
-            std::future::pending::<()>().await;
-        }
-        outcome.unwrap_or(Err(Failure::NoSuchName { ttl: None }))
-    }
-}
-
-impl Script {
-    fn say(&self, name: &str, outcome: Result<Found, Failure>) {
-        self.say_of(name, Family::V4, outcome);
-    }
-
-    fn say_of(&self, name: &str, family: Family, outcome: Result<Found, Failure>) {
-        let key = (name.to_owned(), family == Family::V6);
-        self.0.lock().unwrap().outcomes.insert(key, outcome);
-    }
-
-    fn asked(&self) -> Vec<(String, Instant)> {
-        self.0.lock().unwrap().asked.clone()
-    }
-}
-
-fn found(addresses: &[&str], ttl: u64) -> Result<Found, Failure> {
-    Ok(Found {
-        addresses: addresses.iter().map(|one| one.parse().unwrap()).collect(),
-        ttl: Duration::from_secs(ttl),
-        unknown: None,
-    })
-}
-
-fn temporary(why: &str) -> Result<Found, Failure> {
-    Err(Failure::Temporary(why.to_owned()))
-}
 
 struct Following {
     script: Script,
@@ -302,7 +246,7 @@ async fn what_is_wanted_again_is_told_again() {
 #[tokio::test(start_paused = true)]
 async fn a_look_up_that_does_not_end_is_a_failure_and_others_wait_for_their_turn() {
     let mut following = Following::v4();
-    following.script.0.lock().unwrap().hangs = true;
+    following.script.takes(Duration::MAX);
     let names: Vec<String> = (0..100).map(|number| format!("n{number}.test")).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let start = Instant::now();
