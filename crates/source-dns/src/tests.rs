@@ -1,3 +1,6 @@
+mod asking;
+mod bounds;
 mod following;
 mod script;
 mod servers;
+mod sharing;

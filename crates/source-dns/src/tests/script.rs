@@ -1,10 +1,14 @@
 //! Look-ups without a server.
 
+use crate::demand::Demand;
 use crate::lookup::{Failure, Family, Found, Lookup};
+use crate::{LookupFamily, Settings, Unresolved};
 use model::Hostname;
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 /// Answers as a test says.
@@ -56,7 +60,7 @@ impl Script {
 
 pub(super) fn found(addresses: &[&str], ttl: u64) -> Result<Found, Failure> {
     Ok(Found {
-        addresses: addresses.iter().map(|one| one.parse().unwrap()).collect(),
+        addresses: self::addresses(addresses),
         ttl: Duration::from_secs(ttl),
         unknown: None,
     })
@@ -64,4 +68,57 @@ pub(super) fn found(addresses: &[&str], ttl: u64) -> Result<Found, Failure> {
 
 pub(super) fn temporary(why: &str) -> Result<Found, Failure> {
     Err(Failure::Temporary(why.to_owned()))
+}
+
+pub(super) fn addresses(texts: &[&str]) -> Vec<IpAddr> {
+    texts.iter().map(|text| text.parse().unwrap()).collect()
+}
+
+/// Requests for names, and who answers.
+#[derive(Clone)]
+pub(super) struct Asking {
+    pub(super) script: Script,
+    pub(super) demand: Arc<Demand<Script>>,
+}
+
+type Answer = Result<Arc<[IpAddr]>, Unresolved>;
+
+impl Asking {
+    pub(super) fn new(settings: Settings) -> Self {
+        let script = Script::default();
+        let demand = Arc::new(Demand::new(script.clone(), settings));
+        Self { script, demand }
+    }
+
+    pub(super) fn v4() -> Self {
+        Self::new(Settings {
+            family: LookupFamily::V4Only,
+            ..Settings::default()
+        })
+    }
+
+    pub(super) async fn resolve(&self, name: &str) -> Answer {
+        let name = Hostname::try_from(name).unwrap();
+        self.demand.resolve(&name).await
+    }
+
+    /// The addresses of a name that has some.
+    pub(super) async fn told(&self, name: &str) -> Vec<String> {
+        let addresses = self.resolve(name).await.unwrap();
+        addresses.iter().map(ToString::to_string).collect()
+    }
+
+    pub(super) fn owned(self, name: &str) -> impl Future<Output = Answer> + Send + use<> {
+        let name = name.to_owned();
+        async move { self.resolve(&name).await }
+    }
+
+    /// A request that can go away.
+    pub(super) fn spawn(&self, name: &str) -> JoinHandle<Answer> {
+        tokio::spawn(self.clone().owned(name))
+    }
+
+    pub(super) async fn later(&self, seconds: u64) {
+        tokio::time::sleep(Duration::from_secs(seconds)).await;
+    }
 }
