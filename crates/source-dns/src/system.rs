@@ -12,9 +12,10 @@ use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
 use hickory_resolver::system_conf::read_system_conf;
 use model::Hostname;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+use tokio::sync::Mutex;
 
 /// How long the system's files count before they are read again.
 const FRESH_FOR: Duration = Duration::from_secs(60);
@@ -22,41 +23,62 @@ const FRESH_FOR: Duration = Duration::from_secs(60);
 /// How many times a server is asked within [`Settings::timeout`].
 const TRIES: u32 = 3;
 
+/// How long they count at least, whatever fails: that a name cannot be looked up is no reason to read them each time.
+const FRESH_AT_LEAST: Duration = Duration::from_secs(1);
+
 /// DNS servers, and `/etc/hosts` before them.
 pub(crate) struct System {
+    source: Arc<Source>,
+    /// The resolver, and when it was made of the system's files. Who waits for the lock waits for who reads them.
+    made: Mutex<Option<(Arc<TokioResolver>, Instant)>>,
+}
+
+/// What resolvers are made of.
+struct Source {
     servers: Vec<SocketAddr>,
     timeout: Duration,
-    /// The resolver, and when it was made of the system's files.
-    made: Mutex<Option<(Arc<TokioResolver>, Instant)>>,
     /// So that it is not said at every look-up.
     has_warned: AtomicBool,
 }
 
 impl System {
     pub(crate) fn new(settings: &Settings) -> Self {
-        Self {
+        let source = Source {
             servers: settings.servers.clone(),
             timeout: settings.timeout,
-            made: Mutex::new(None),
             has_warned: AtomicBool::new(false),
+        };
+        Self {
+            source: Arc::new(source),
+            made: Mutex::new(None),
         }
     }
 
-    fn resolver(&self) -> Result<Arc<TokioResolver>, Failure> {
-        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+    async fn resolver(&self) -> Result<Arc<TokioResolver>, Failure> {
+        let mut made = self.made.lock().await;
         if let Some((resolver, at)) = &*made
             && at.elapsed() < FRESH_FOR
         {
             return Ok(Arc::clone(resolver));
         }
-        let resolver = self
-            .make()
-            .map_err(|error| Failure::Temporary(error.to_string()))?;
+        let source = Arc::clone(&self.source);
+        // Requests share the thread, and a file of hosts may be long.
+        let resolver = tokio::task::spawn_blocking(move || source.make()).await;
+        let resolver = resolver.map_err(|error| Failure::Temporary(error.to_string()))?;
+        let resolver = resolver.map_err(|error| Failure::Temporary(error.to_string()))?;
         let resolver = Arc::new(resolver);
         *made = Some((Arc::clone(&resolver), Instant::now()));
         Ok(resolver)
     }
 
+    /// The servers may be others by now.
+    async fn forget(&self) {
+        let mut made = self.made.lock().await;
+        made.take_if(|(_, at)| at.elapsed() >= FRESH_AT_LEAST);
+    }
+}
+
+impl Source {
     fn make(&self) -> Result<TokioResolver, NetError> {
         let provider = TokioRuntimeProvider::default();
         let (config, options) = self.configuration();
@@ -89,11 +111,6 @@ impl System {
         options.attempts = TRIES as usize - 1;
         options
     }
-
-    /// The servers may be others by now.
-    fn forget(&self) {
-        *self.made.lock().unwrap_or_else(PoisonError::into_inner) = None;
-    }
 }
 
 impl Lookup for System {
@@ -102,14 +119,14 @@ impl Lookup for System {
             Family::V4 => RecordType::A,
             Family::V6 => RecordType::AAAA,
         };
-        let resolver = self.resolver()?;
+        let resolver = self.resolver().await?;
         let outcome = match absolute(name) {
             Ok(name) => resolver.lookup(name, record_type).await,
             Err(why) => return Err(Failure::Temporary(why)),
         };
         let outcome = outcome.map_err(failure);
         if outcome.as_ref().is_err_and(Failure::is_temporary) {
-            self.forget();
+            self.forget().await;
         }
         found(&outcome?, family)
     }

@@ -1,11 +1,13 @@
 //! Look-ups by a DNS server on loopback.
 
-use crate::Settings;
+use super::script::addresses;
 use crate::lookup::{Failure, Family, Found, Lookup};
 use crate::system::System;
+use crate::{LookupFamily, Resolver, Settings, Unresolved};
 use e2e::{Mood, NameServer};
 use model::Hostname;
-use std::net::IpAddr;
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::sync::Arc;
 use std::time::Duration;
 
 fn asking(server: &NameServer, timeout: Duration) -> System {
@@ -19,10 +21,6 @@ fn asking(server: &NameServer, timeout: Duration) -> System {
 async fn look_up(system: &System, name: &str, family: Family) -> Result<Found, Failure> {
     let name = Hostname::try_from(name).unwrap();
     system.lookup(&name, family).await
-}
-
-fn addresses(texts: &[&str]) -> Vec<IpAddr> {
-    texts.iter().map(|text| text.parse().unwrap()).collect()
 }
 
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -81,4 +79,69 @@ async fn what_a_server_knows_is_told_from_what_nobody_knows() {
     server.mood(Mood::Well);
     let again = look_up(&system, "six.example.com", Family::V6).await;
     assert!(again.is_ok(), "{again:?}");
+}
+
+/// Answers one question with NXDOMAIN and an SOA record.
+fn denying(ttl: u32, minimum: u32) -> SocketAddr {
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let address = socket.local_addr().unwrap();
+    std::thread::spawn(move || {
+        let mut query = [0; 512];
+        let (_, client) = socket.recv_from(&mut query).unwrap();
+        let name_end = 12 + query[12..].iter().position(|byte| *byte == 0).unwrap();
+        let mut answer = query[..2].to_vec();
+        answer.extend([0x81, 0x83, 0, 1, 0, 0, 0, 1, 0, 0]);
+        answer.extend(&query[12..name_end + 5]);
+        // Of the root, class IN, with two names of one byte and five numbers.
+        answer.extend([0, 0, 6, 0, 1]);
+        answer.extend(ttl.to_be_bytes());
+        answer.extend([0, 22, 0, 0]);
+        answer.extend([0; 16]);
+        answer.extend(minimum.to_be_bytes());
+        socket.send_to(&answer, client).unwrap();
+    });
+    address
+}
+
+#[tokio::test]
+async fn that_there_is_nothing_counts_as_long_as_the_soa_record_says() {
+    for (ttl, minimum) in [(60, 17), (17, 60)] {
+        let system = System::new(&Settings {
+            servers: vec![denying(ttl, minimum)],
+            ..Settings::default()
+        });
+        let gone = look_up(&system, "gone.example.com", Family::V4).await;
+        let ttl = Some(Duration::from_secs(17));
+        assert_eq!(gone, Err(Failure::NoSuchName { ttl }));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_are_told_what_a_server_says() {
+    let server = NameServer::start();
+    server.set("a.example.com", &["192.0.2.2", "192.0.2.1"], 60);
+    let resolver = Resolver::new(Settings {
+        servers: vec![server.address()],
+        family: LookupFamily::V4Only,
+        ..Settings::default()
+    });
+    let requests: Vec<_> = (0..100)
+        .map(|_| {
+            let resolver = resolver.clone();
+            let name = Hostname::try_from("a.example.com").unwrap();
+            tokio::spawn(async move { resolver.resolve(&name).await })
+        })
+        .collect();
+    let mut told = Vec::new();
+    for request in requests {
+        told.push(request.await.unwrap().unwrap());
+    }
+    assert_eq!(*told[0], addresses(&["192.0.2.2", "192.0.2.1"]));
+    assert!(told.iter().all(|one| Arc::ptr_eq(one, &told[0])));
+    assert_eq!(server.queries("a.example.com"), 1);
+    let gone = Hostname::try_from("gone.example.com").unwrap();
+    let gone = resolver.resolve(&gone).await;
+    assert_eq!(gone, Err(Unresolved::NoSuchName));
+    let stats = resolver.stats();
+    assert_eq!((stats.hits + stats.misses, stats.entries), (101, 2));
 }
