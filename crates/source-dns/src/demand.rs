@@ -21,8 +21,8 @@ use tokio::time::Instant;
 /// How many names are looked up at a time; the others wait for their turn.
 const MAX_IN_FLIGHT: usize = 64;
 
-/// How many names are looked up or wait for it. More are refused at once, so that whoever asks for ever new names
-/// takes up no more than this, even when he does not wait for the answers.
+/// How many names are looked up or wait for it. More are refused at once, so that clients that ask for ever new names
+/// take up no more than this, even when they do not wait for the answers.
 const MAX_WANTED: usize = 1024;
 
 /// Looks names up when they are asked for, each once for all who ask, and remembers what was found.

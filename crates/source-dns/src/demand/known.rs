@@ -81,6 +81,8 @@ impl Known {
     }
 
     fn found(found: &Found, before: Option<&Self>, now: Instant, settings: &Settings) -> Self {
+        // Those of a kind that nobody knows stay, but not longer than others.
+        let before = before.filter(|before| found.unknown.is_none() || now < before.usable_until);
         let before = before.and_then(Self::addresses);
         let addresses = settled(before.map_or(&[], |known| known), found).addresses;
         let same = before.filter(|known| ***known == *addresses);
