@@ -46,7 +46,7 @@ pub(crate) struct Limits {
     #[serde(deserialize_with = "some_duration")]
     idle_timeout: Option<Duration>,
     /// How long nothing may move on a TCP connection. `0s`: for ever.
-    #[serde(deserialize_with = "duration_or_none")]
+    #[serde(deserialize_with = "super::duration_or_none")]
     tcp_idle_timeout: Option<Duration>,
     /// How long a client may pause within a body.
     #[serde(deserialize_with = "some_duration")]
@@ -141,13 +141,6 @@ impl Limits {
             ..default
         }
     }
-}
-
-/// Zero is told from absence.
-fn duration_or_none<'de, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Option<Duration>, D::Error> {
-    duration(deserializer).map(Some)
 }
 
 fn some_duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {

@@ -246,6 +246,13 @@ fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::E
     })
 }
 
+/// Zero is told from absence.
+fn duration_or_none<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Duration>, D::Error> {
+    duration(deserializer).map(Some)
+}
+
 fn path_normalization<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<PathNormalization, D::Error> {
