@@ -1,4 +1,4 @@
-//! `[dns]`: how names among endpoints are resolved.
+//! `[dns]`: how names among endpoints, and those that requests ask for, are resolved.
 
 use serde::{Deserialize, Deserializer};
 use source_dns::{LookupFamily, Settings};
@@ -8,7 +8,7 @@ use std::time::Duration;
 /// Names would be looked up all the time.
 const SHORTEST_REFRESH: Duration = Duration::from_millis(10);
 
-/// How names among endpoints are resolved.
+/// How names among endpoints, and those that requests ask for, are resolved.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(try_from = "Written")]
 pub(crate) struct Dns(pub(crate) Settings);
@@ -30,6 +30,14 @@ struct Written {
     /// How long a look-up may take.
     #[serde(deserialize_with = "super::duration")]
     timeout: Duration,
+    /// How long it counts at most that a name does not exist. Absent: the default, or `refresh_min` if that is more.
+    #[serde(deserialize_with = "super::duration_or_none")]
+    negative_max: Option<Duration>,
+    /// How long addresses are used after their time. Zero: not at all.
+    #[serde(deserialize_with = "super::duration")]
+    stale_max: Duration,
+    /// How many names that requests asked for are remembered.
+    cache_size: usize,
 }
 
 impl Default for Written {
@@ -40,6 +48,9 @@ impl Default for Written {
             refresh_min,
             refresh_max,
             timeout,
+            negative_max: _,
+            stale_max,
+            cache_size,
         } = Settings::default();
         Self {
             servers,
@@ -47,6 +58,9 @@ impl Default for Written {
             refresh_min,
             refresh_max,
             timeout,
+            negative_max: None,
+            stale_max,
+            cache_size,
         }
     }
 }
@@ -64,12 +78,23 @@ impl TryFrom<Written> for Dns {
         if written.timeout.is_zero() {
             return Err("`timeout` must be at least 1ms");
         }
+        let default = Settings::default().negative_max.max(written.refresh_min);
+        let negative_max = written.negative_max.unwrap_or(default);
+        if negative_max < written.refresh_min {
+            return Err("`negative-max` must not be shorter than `refresh-min`");
+        }
+        if written.cache_size == 0 {
+            return Err("`cache-size` must be at least 1");
+        }
         Ok(Self(Settings {
             servers: written.servers,
             family: written.lookup_family,
             refresh_min: written.refresh_min,
             refresh_max: written.refresh_max,
             timeout: written.timeout,
+            negative_max,
+            stale_max: written.stale_max,
+            cache_size: written.cache_size,
         }))
     }
 }
@@ -107,6 +132,13 @@ mod tests {
         check_refused("refresh-min = '0s'", "at least 10ms");
         check_refused("refresh-min = '10m'", "must not be shorter");
         check_refused("timeout = '0s'", "at least 1ms");
+        check_refused(
+            "negative-max = '500ms'",
+            "`negative-max` must not be shorter",
+        );
+        check_refused("stale-max = '-1s'", "must not be negative");
+        check_refused("cache-size = 0", "`cache-size` must be at least 1");
+        check_refused("cache-size = -1", "invalid value");
     }
 
     #[test]
@@ -115,12 +147,26 @@ mod tests {
                     lookup-family = 'v4-preferred'\n\
                     refresh-min = '2s'\n\
                     refresh-max = '1m'\n\
-                    timeout = '3s'";
+                    timeout = '3s'\n\
+                    negative-max = '4s'\n\
+                    stale-max = '0s'\n\
+                    cache-size = 5";
         let Dns(settings) = toml::from_str(text).unwrap();
         assert_eq!(settings.servers.len(), 2);
         assert_eq!(settings.family, LookupFamily::V4Preferred);
         let times = [settings.refresh_min, settings.refresh_max, settings.timeout];
         assert_eq!(times.map(|time| time.as_secs()), [2, 60, 3]);
+        let of_requests = [settings.negative_max, settings.stale_max];
+        assert_eq!(of_requests.map(|time| time.as_secs()), [4, 0]);
+        assert_eq!(settings.cache_size, 5);
+    }
+
+    #[test]
+    fn the_default_of_negative_max_is_not_less_than_what_counts_at_least() {
+        for (text, want) in [("", 30), ("refresh-min = '1m'", 60)] {
+            let Dns(settings) = toml::from_str(text).unwrap();
+            assert_eq!(settings.negative_max.as_secs(), want);
+        }
     }
 
     #[test]
@@ -128,5 +174,7 @@ mod tests {
         let Dns(settings) = toml::from_str("").unwrap();
         assert!(settings.servers.is_empty());
         assert_eq!(settings.refresh_max, Duration::from_secs(300));
+        assert_eq!(settings.stale_max, Duration::from_secs(24 * 60 * 60));
+        assert_eq!(settings.cache_size, 10_000);
     }
 }
