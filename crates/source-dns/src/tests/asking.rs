@@ -7,8 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
-const HOUR: u64 = 60 * 60;
-const DAY: u64 = 24 * HOUR;
+const DAY: u64 = 24 * 60 * 60;
 
 fn gone(ttl: u64) -> Failure {
     let ttl = Some(Duration::from_secs(ttl));
@@ -235,6 +234,13 @@ async fn both_kinds_of_addresses_are_together_unless_one_cannot_be_found_out() {
     assert_eq!(asking.told("a.test").await, both);
     say_v6(Err(Failure::NoAddress { ttl: None }));
     asking.later(60).await;
+    assert_eq!(asking.told("a.test").await, ["192.0.2.1"]);
+    // What nobody knows stays as long as other addresses after their time.
+    say_v6(found(&["2001:db8::1"], 10));
+    asking.later(60).await;
+    assert_eq!(asking.told("a.test").await, both);
+    say_v6(temporary("SERVFAIL"));
+    asking.later(10 + DAY).await;
     assert_eq!(asking.told("a.test").await, ["192.0.2.1"]);
 }
 
