@@ -1,6 +1,9 @@
 //! What stands in `_calls` and `_proxy`.
 
-use rules::{NameAnswer, NameAnswers};
+use ipnet::IpNet;
+use rules::{
+    CallerOptions, ClientOptions, EgressMode, ForwardProxyOptions, NameAnswer, NameAnswers,
+};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -58,13 +61,69 @@ impl NamesDocument {
 
 /// Whom is compiled for.
 #[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, default)]
 pub(crate) struct ProxyCase {
     pub(crate) namespace: String,
     pub(crate) labels: BTreeMap<String, String>,
     /// `region/zone/subzone`
-    #[serde(default)]
     pub(crate) locality: String,
+    /// Calls with `egress` go through it.
+    pub(crate) forward_proxy: Option<ForwardProxyCase>,
+    /// `outboundTrafficPolicy: ALLOW_ANY`
+    pub(crate) allow_any: bool,
+}
+
+/// A forward proxy. Without clients, they are taken for the proxy itself.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct ForwardProxyCase {
+    /// Whether nothing is refused, and what would be is told.
+    shadow: bool,
+    clients: Vec<ClientCase>,
+    /// The namespace of all others.
+    others: Option<String>,
+}
+
+/// Clients of a forward proxy.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ClientCase {
+    namespace: String,
+    networks: Vec<IpNet>,
+    #[serde(default)]
+    labels: BTreeMap<String, String>,
+}
+
+impl ProxyCase {
+    pub(crate) fn forward_proxy(&self) -> Option<ForwardProxyOptions> {
+        let of = self.forward_proxy.as_ref()?;
+        let clients = of.clients.iter().map(|client| ClientOptions {
+            networks: client.networks.clone(),
+            principals: Vec::new(),
+            caller: CallerOptions {
+                namespace: client.namespace.as_str().into(),
+                labels: client.labels.clone(),
+            },
+        });
+        let itself = CallerOptions {
+            namespace: self.namespace.as_str().into(),
+            labels: self.labels.clone(),
+        };
+        let others = of.others.as_deref().map(|namespace| CallerOptions {
+            namespace: namespace.into(),
+            ..CallerOptions::default()
+        });
+        Some(ForwardProxyOptions {
+            address: ([127, 0, 0, 1], EGRESS_PORT).into(),
+            tls: None,
+            others: others.or_else(|| of.clients.is_empty().then_some(itself)),
+            clients: clients.collect(),
+            mode: match of.shadow {
+                true => EgressMode::Shadow,
+                false => EgressMode::Enforce,
+            },
+        })
+    }
 }
 
 impl Default for ProxyCase {
@@ -74,6 +133,8 @@ impl Default for ProxyCase {
             namespace: "istio-system".into(),
             labels: labels.into(),
             locality: String::new(),
+            forward_proxy: None,
+            allow_any: false,
         }
     }
 }
@@ -97,6 +158,9 @@ pub(crate) struct Call {
     pub(crate) local: Option<IpAddr>,
     /// The listener's port when it is not the URL's.
     pub(crate) port: Option<u16>,
+    /// Whether it goes through the forward proxy; `connect` asks for a tunnel there.
+    #[serde(default)]
+    pub(crate) egress: bool,
     #[serde(default)]
     pub(crate) headers: BTreeMap<String, String>,
     /// Out of 10,000; one after the other, the last again and again. Default 0.
@@ -135,6 +199,9 @@ impl Draws {
     }
 }
 
+/// Where the forward proxy listens.
+pub(crate) const EGRESS_PORT: u16 = 15080;
+
 /// What must become of a request.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -172,6 +239,10 @@ pub(crate) struct Want {
     /// `round_robin`…
     pub(crate) balancing: Option<String>,
     pub(crate) grpc_status: Option<u32>,
+    /// Why it would be refused, where nothing is.
+    pub(crate) would_refuse: Option<String>,
+    /// What the client may speak: `Http`, `Tls`…
+    pub(crate) speaks: Option<String>,
     /// Part of the reason for a missing cluster.
     pub(crate) reason: Option<String>,
     /// The cluster's policy in the words of `explain`; `none` for what is not set.

@@ -2,8 +2,8 @@
 
 use crate::case::{Call, Calls, NamesDocument, ProxyCase, ProxyDocument};
 use crate::outcome::Outcome;
-use model::{Defaults, Diagnostic, Resources};
-use rules::{CompileOptions, Compiler, Endpoints, NameAnswers, Proxy, Table};
+use model::{Defaults, Diagnostic, OutboundMode, Resources};
+use rules::{CompileOptions, Compiler, Endpoints, Mesh, NameAnswers, Proxy, Table};
 
 /// A golden file, compiled.
 pub(crate) struct GoldenFile {
@@ -91,6 +91,11 @@ impl GoldenFile {
             .iter()
             .filter_map(|object| object.outcome.resource());
         let resources: Resources = accepted.cloned().collect();
+        let forward_proxy = proxy.forward_proxy();
+        let mut mesh = Mesh::default();
+        if proxy.allow_any {
+            mesh.outbound_traffic_policy = OutboundMode::AllowAny;
+        }
         let proxy = Proxy {
             name: "gateway".into(),
             namespace: proxy.namespace.as_str().into(),
@@ -99,6 +104,8 @@ impl GoldenFile {
         };
         let mut compiler = Compiler::new(CompileOptions {
             proxy,
+            mesh,
+            forward_proxy,
             ..CompileOptions::default()
         });
         let (table, of_rules) = compiler.compile(&resources);

@@ -1,11 +1,11 @@
 //! What became of a request, compared with what was wanted.
 
-use crate::case::{Call, Target, Want};
+use crate::case::{Call, EGRESS_PORT, Target, Want};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use model::Origin;
 use rules::{
-    Answer, Cluster, ClusterKey, ClusterTarget, Decision, Endpoints, Forward, HeadFacts,
-    ListenerKey, RequestHead, Serves, ServicePort, Table, TcpRoutes, TlsAction, TlsServer,
+    Answer, Caller, Cluster, ClusterKey, ClusterTarget, Decision, Endpoints, Forward, ForwardProxy,
+    HeadFacts, ListenerKey, Reached, RequestHead, Serves, Table, TcpRoutes, TlsAction, TlsServer,
     TlsTermination, VirtualHosts,
 };
 use std::collections::BTreeMap;
@@ -61,15 +61,24 @@ impl Outcome {
             policy: BTreeMap::new(),
         };
         let target = call.target();
-        let listener = table.listeners.get(&ListenerKey {
-            bind: None,
-            port: target.port,
-        });
+        let key = match call.egress {
+            false => ListenerKey {
+                bind: None,
+                port: target.port,
+            },
+            true => ListenerKey {
+                bind: Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+                port: EGRESS_PORT,
+            },
+        };
+        let listener = table.listeners.get(&key);
         match listener.map(|listener| &listener.serves) {
             None => outcome.fails("no_listener"),
             Some(Serves::Http(hosts)) => outcome.record_request(hosts, call, &target, endpoints),
             Some(Serves::Tcp(routes)) => outcome.record_connection(routes, call, endpoints),
-            Some(Serves::ForwardProxy(_)) => outcome.fails("forward_proxy"),
+            Some(Serves::ForwardProxy(proxy)) => {
+                outcome.record_egress(proxy, call, &target, endpoints);
+            }
             Some(Serves::Tls(_)) => {
                 let server = listener.and_then(|one| one.tls_server(target.sni.as_deref()));
                 outcome.record_tls(server, call, &target, endpoints);
@@ -80,6 +89,62 @@ impl Outcome {
 
     fn fails(&mut self, why: &str) {
         self.got.insert("error", why.into());
+    }
+
+    fn record_egress(
+        &mut self,
+        proxy: &ForwardProxy,
+        call: &Call,
+        target: &Target,
+        endpoints: &Endpoints,
+    ) {
+        let asked = rules::Target::parse(&target.authority, Some(target.port));
+        let Ok(asked) = asked else {
+            return self.fails("invalid");
+        };
+        let peer = call.peer.unwrap_or(PEER);
+        let Some(caller) = proxy.caller(peer, std::iter::empty()) else {
+            return self.fails("unknown_client");
+        };
+        if !target.method.is_empty() {
+            return self.record_request_of(caller, &asked, call, target, endpoints);
+        }
+        match caller.outbound.reach(&asked) {
+            Reached::Refused(denial) => self.fails(denial.code()),
+            Reached::Passed(routes, denial) => {
+                self.got.extend(denial.map(would_refuse));
+                self.record_connection(routes, call, endpoints);
+            }
+            Reached::Service(service) => {
+                self.got.insert("virtual_host", service.host.to_string());
+                self.got.insert("speaks", format!("{:?}", service.protocol));
+                if service.routes.0.is_empty() {
+                    self.record_origin(&service.origin);
+                } else {
+                    self.record_connection(&service.routes, call, endpoints);
+                }
+            }
+        }
+    }
+
+    fn record_request_of(
+        &mut self,
+        caller: &Caller,
+        asked: &rules::Target,
+        call: &Call,
+        target: &Target,
+        endpoints: &Endpoints,
+    ) {
+        let headers = headers_of(call);
+        let head = head_of(target, &headers);
+        let dice = &mut call.draw.dice();
+        let outbound = &caller.outbound;
+        let (decision, denial) =
+            outbound.decide(asked, &head, dice, &HeadFacts(&head), &mut Silent);
+        if matches!(decision.outcome, rules::Outcome::Forward(_)) {
+            self.got.extend(denial.map(would_refuse));
+        }
+        self.record(&decision, &head, endpoints);
     }
 
     fn record_tls(
@@ -165,21 +230,8 @@ impl Outcome {
         target: &Target,
         endpoints: &Endpoints,
     ) {
-        let mut headers = HeaderMap::new();
-        for (name, value) in &call.headers {
-            headers.append(
-                HeaderName::from_bytes(name.as_bytes()).unwrap(),
-                HeaderValue::from_str(value).unwrap(),
-            );
-        }
-        let head = RequestHead {
-            method: &target.method,
-            scheme: &target.scheme,
-            authority: &target.authority,
-            path: &target.path,
-            query: target.query.as_deref(),
-            headers: &headers,
-        };
+        let headers = headers_of(call);
+        let head = head_of(target, &headers);
         let decision = hosts.decide(&head, &mut call.draw.dice());
         self.record(&decision, &head, endpoints);
     }
@@ -270,11 +322,7 @@ impl Outcome {
 
     fn record_cluster(&mut self, cluster: &Cluster, endpoints: &Endpoints) {
         self.got.insert("cluster", short(&cluster.key));
-        let port = ServicePort {
-            view: None,
-            host: cluster.key.host.clone(),
-            port: cluster.key.port,
-        };
+        let port = cluster.key.service();
         let all = endpoints
             .services
             .get(&port)
@@ -349,6 +397,8 @@ impl Outcome {
             ("endpoints", list(&want.endpoints)),
             ("protocol", want.protocol.clone()),
             ("balancing", want.balancing.clone()),
+            ("would_refuse", want.would_refuse.clone()),
+            ("speaks", want.speaks.clone()),
             (
                 "grpc_status",
                 want.grpc_status.map(|status| status.to_string()),
@@ -437,14 +487,19 @@ fn short_of(target: &ClusterTarget) -> String {
 }
 
 fn short(key: &ClusterKey) -> String {
+    if key.is_passthrough() {
+        return key.to_string();
+    }
+    let view = key.view.as_deref();
+    let view = view.map_or_else(String::new, |view| format!("@{view}"));
     let host = key
         .host
         .strip_suffix(".svc.cluster.local")
         .unwrap_or(&key.host);
     let host = host.strip_suffix(".default").unwrap_or(host);
     match &key.subset {
-        Some(subset) => format!("{host}:{}/{subset}", key.port),
-        None => format!("{host}:{}", key.port),
+        Some(subset) => format!("{host}:{}/{subset}", key.port) + &view,
+        None => format!("{host}:{}", key.port) + &view,
     }
 }
 
@@ -457,4 +512,40 @@ fn snake(name: &str) -> String {
         text.extend(letter.to_lowercase());
     }
     text
+}
+
+/// Hears nothing of rules that were passed over.
+struct Silent;
+
+impl rules::Observer for Silent {
+    const LISTENS: bool = false;
+
+    fn passed_over(&mut self, _: &Arc<rules::Route>, _: rules::Criterion<'_>, _: &RequestHead<'_>) {
+    }
+}
+
+fn would_refuse(denial: rules::Denial) -> (&'static str, String) {
+    ("would_refuse", denial.code().to_owned())
+}
+
+fn headers_of(call: &Call) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    for (name, value) in &call.headers {
+        headers.append(
+            HeaderName::from_bytes(name.as_bytes()).unwrap(),
+            HeaderValue::from_str(value).unwrap(),
+        );
+    }
+    headers
+}
+
+fn head_of<'h>(target: &'h Target, headers: &'h HeaderMap) -> RequestHead<'h> {
+    RequestHead {
+        method: &target.method,
+        scheme: &target.scheme,
+        authority: &target.authority,
+        path: &target.path,
+        query: target.query.as_deref(),
+        headers,
+    }
 }

@@ -318,7 +318,16 @@ impl<'b> Build<'b> {
             OutboundProtocol::Tls => Layer::Tls,
             OutboundProtocol::Tcp => Layer::Tcp,
         };
-        let part = self.part(&ruled.rules, layer, port);
+        let rules = &ruled.rules;
+        let has_none = match layer {
+            Layer::Http => rules.http.is_empty(),
+            Layer::Tls => rules.tls.is_empty(),
+            Layer::Tcp => rules.tcp.is_empty(),
+        };
+        if has_none {
+            return;
+        }
+        let part = self.part(rules, layer, port);
         if part.is_empty() {
             return;
         }
