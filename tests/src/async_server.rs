@@ -8,16 +8,19 @@ use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use std::convert::Infallible;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
 
+/// Some free port on loopback.
+pub(crate) const LOOPBACK: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+
 /// An answer, whatever its body is made of.
 pub(crate) type Reply = Response<BoxBody<Bytes, Infallible>>;
 
-/// A server on loopback with a runtime of its own, stopped on drop.
+/// A server with a runtime of its own, stopped on drop.
 #[derive(Debug)]
 pub(crate) struct AsyncServer {
     address: SocketAddr,
@@ -27,13 +30,13 @@ pub(crate) struct AsyncServer {
 
 impl AsyncServer {
     /// Hands every connection to `serve`, with the number of those that came before it.
-    pub(crate) fn start<F, S>(serve: F) -> Self
+    pub(crate) fn start<F, S>(address: SocketAddr, serve: F) -> Self
     where
         F: Fn(TcpStream, usize) -> S + Send + 'static,
         S: Future<Output = ()> + Send + 'static,
     {
         let runtime = runtime();
-        let listener = runtime.block_on(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)));
+        let listener = runtime.block_on(TcpListener::bind(address));
         let listener = listener.expect("a port to listen on");
         let address = listener.local_addr();
         let connections = Arc::new(AtomicUsize::new(0));
@@ -45,13 +48,13 @@ impl AsyncServer {
         }
     }
 
-    /// Speaks HTTP/2 without TLS; `answer` gets each request with the number of its connection.
+    /// Speaks HTTP/2 without TLS, on loopback; `answer` gets each request with the number of its connection.
     pub(crate) fn http2<F, A>(answer: F) -> Self
     where
         F: Fn(Request<Incoming>, usize) -> A + Clone + Send + 'static,
         A: Future<Output = hyper::Result<Reply>> + Send + 'static,
     {
-        Self::start(move |stream, number| {
+        Self::start(LOOPBACK, move |stream, number| {
             let answer = answer.clone();
             let service = service_fn(move |request| answer(request, number));
             let builder = http2::Builder::new(TokioExecutor::new());

@@ -126,10 +126,11 @@ impl Exchange<'_> {
     }
 }
 
-/// An HTTP/1.1 server on loopback whose answers a test writes.
+/// An HTTP/1.1 server whose answers a test writes, on loopback unless said otherwise.
 #[derive(Debug)]
 pub struct Origin {
     address: SocketAddr,
+    listener: Arc<TcpListener>,
     shared: Arc<Shared>,
     acceptor: Option<JoinHandle<()>>,
 }
@@ -167,18 +168,16 @@ impl Origin {
         F: Fn(&mut Exchange<'_>) -> io::Result<After> + Send + Sync + 'static,
     {
         let listener = TcpListener::bind(address).expect("a port to listen on");
+        let listener = Arc::new(listener);
         let address = listener.local_addr();
-        let mut address = address.expect("a bound socket has an address");
-        if address.ip().is_unspecified() {
-            address.set_ip(Ipv4Addr::LOCALHOST.into());
-        }
         let shared = Arc::new(Shared::default());
         let acceptor = std::thread::spawn({
-            let shared = Arc::clone(&shared);
+            let (listener, shared) = (Arc::clone(&listener), Arc::clone(&shared));
             move || accept(&listener, &shared, &(Arc::new(handler) as Arc<Handler>))
         });
         Self {
-            address,
+            address: address.expect("a bound socket has an address"),
+            listener,
             shared,
             acceptor: Some(acceptor),
         }
@@ -222,7 +221,12 @@ impl Origin {
 
     /// Answers 200 with the request as JSON: `method`, `target`, `headers` (pairs), `body`.
     pub fn echo() -> Self {
-        Self::serving(|exchange| {
+        Self::echo_at((Ipv4Addr::LOCALHOST, 0).into())
+    }
+
+    /// As [`Origin::echo`], at a given address.
+    pub fn echo_at(address: SocketAddr) -> Self {
+        Self::bound_to(address, |exchange| {
             exchange.read_body()?;
             let request = &exchange.request;
             let body = json!({
@@ -290,7 +294,8 @@ impl Origin {
 impl Drop for Origin {
     fn drop(&mut self) {
         self.shared.stopping.store(true, Ordering::SeqCst);
-        let _ = TcpStream::connect(self.address);
+        // Wakes the acceptor, in whichever network namespace it is.
+        let _ = rustix::net::shutdown(&*self.listener, rustix::net::Shutdown::Both);
         if let Some(acceptor) = self.acceptor.take() {
             let _ = acceptor.join();
         }

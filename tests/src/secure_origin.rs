@@ -1,6 +1,6 @@
 //! An origin in TLS that remembers how it was met.
 
-use crate::async_server::AsyncServer;
+use crate::async_server::{AsyncServer, LOOPBACK};
 use crate::authority::{Authority, Certificate};
 use bytes::Bytes;
 use http::{Request, Response};
@@ -13,6 +13,7 @@ use rustls::crypto::ring::default_provider;
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
@@ -36,7 +37,8 @@ pub struct Visit {
     pub path: String,
 }
 
-/// A server in TLS on loopback that answers 200 with its name, in HTTP/1.1 or HTTP/2 as is agreed on.
+/// A server in TLS that answers 200 with its name, in HTTP/1.1 or HTTP/2 as is agreed on. It is on loopback unless
+/// said otherwise.
 #[derive(Debug)]
 pub struct SecureOrigin {
     server: AsyncServer,
@@ -53,21 +55,26 @@ struct Shared {
 impl SecureOrigin {
     /// Shows this certificate, and asks for none.
     pub fn start(name: &'static str, certificate: &Certificate) -> Self {
-        Self::with(name, config(certificate, None))
+        Self::start_at(LOOPBACK, name, certificate)
+    }
+
+    /// As [`SecureOrigin::start`], at a given address.
+    pub fn start_at(address: SocketAddr, name: &'static str, certificate: &Certificate) -> Self {
+        Self::with(address, name, config(certificate, None))
     }
 
     /// And wants one of this authority.
     pub fn asking(name: &'static str, certificate: &Certificate, clients: &Authority) -> Self {
-        Self::with(name, config(certificate, Some(clients)))
+        Self::with(LOOPBACK, name, config(certificate, Some(clients)))
     }
 
-    fn with(name: &'static str, config: ServerConfig) -> Self {
+    fn with(address: SocketAddr, name: &'static str, config: ServerConfig) -> Self {
         let shared = Arc::new(Shared {
             name,
             visits: Mutex::default(),
             config: Mutex::new(Arc::new(config)),
         });
-        let server = AsyncServer::start({
+        let server = AsyncServer::start(address, {
             let shared = Arc::clone(&shared);
             move |stream, number| {
                 let config = lock(&shared.config).clone();

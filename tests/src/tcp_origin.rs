@@ -12,10 +12,11 @@ use std::thread::JoinHandle;
 
 type Handler = dyn Fn(TcpStream) -> io::Result<()> + Send + Sync;
 
-/// A TCP server on loopback that does with each connection what a test says.
+/// A TCP server that does with each connection what a test says, on loopback unless said otherwise.
 #[derive(Debug)]
 pub struct TcpOrigin {
     address: SocketAddr,
+    listener: Arc<TcpListener>,
     shared: Arc<Shared>,
     acceptor: Option<JoinHandle<()>>,
 }
@@ -32,16 +33,25 @@ impl TcpOrigin {
     where
         F: Fn(TcpStream) -> io::Result<()> + Send + Sync + 'static,
     {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port to listen on");
+        Self::serving_at((Ipv4Addr::LOCALHOST, 0).into(), handler)
+    }
+
+    /// As [`TcpOrigin::serving`], at a given address.
+    pub fn serving_at<F>(address: SocketAddr, handler: F) -> Self
+    where
+        F: Fn(TcpStream) -> io::Result<()> + Send + Sync + 'static,
+    {
+        let listener = TcpListener::bind(address).expect("a port to listen on");
+        let listener = Arc::new(listener);
         let address = listener.local_addr();
-        let address = address.expect("a bound socket has an address");
         let shared = Arc::new(Shared::default());
         let acceptor = std::thread::spawn({
-            let shared = Arc::clone(&shared);
+            let (listener, shared) = (Arc::clone(&listener), Arc::clone(&shared));
             move || accept(&listener, &shared, &(Arc::new(handler) as Arc<Handler>))
         });
         Self {
-            address,
+            address: address.expect("a bound socket has an address"),
+            listener,
             shared,
             acceptor: Some(acceptor),
         }
@@ -49,7 +59,12 @@ impl TcpOrigin {
 
     /// Sends everything back, and ends when the client has ended.
     pub fn echo() -> Self {
-        Self::serving(|stream| echo(&mut &stream))
+        Self::echo_at((Ipv4Addr::LOCALHOST, 0).into())
+    }
+
+    /// As [`TcpOrigin::echo`], at a given address.
+    pub fn echo_at(address: SocketAddr) -> Self {
+        Self::serving_at(address, |stream| echo(&mut &stream))
     }
 
     /// The same in TLS.
@@ -103,7 +118,8 @@ impl TcpOrigin {
 impl Drop for TcpOrigin {
     fn drop(&mut self) {
         self.shared.stopping.store(true, Ordering::SeqCst);
-        let _ = TcpStream::connect(self.address);
+        // Wakes the acceptor, in whichever network namespace it is.
+        let _ = rustix::net::shutdown(&*self.listener, rustix::net::Shutdown::Both);
         if let Some(acceptor) = self.acceptor.take() {
             let _ = acceptor.join();
         }
