@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::iter;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -15,20 +16,32 @@ const OK: u8 = 0;
 const SERVER_FAILURE: u8 = 2;
 const NO_SUCH_NAME: u8 = 3;
 
-/// A DNS server on loopback, by UDP. A name that it was not told of does not exist.
+/// A DNS server, by UDP, on loopback unless said otherwise. A name that it was not told of does not exist.
 #[derive(Debug)]
 pub struct NameServer {
     address: SocketAddr,
+    socket: Arc<UdpSocket>,
     shared: Arc<Mutex<Told>>,
     thread: Option<JoinHandle<()>>,
 }
 
 #[derive(Debug, Default)]
 struct Told {
-    names: HashMap<String, (Vec<IpAddr>, u32)>,
+    names: HashMap<String, Entry>,
+    moods: HashMap<String, Mood>,
     queries: HashMap<String, usize>,
     mood: Mood,
     stopping: bool,
+}
+
+/// What a name stands for.
+#[derive(Debug)]
+struct Entry {
+    /// The answers in turn, the last one for ever.
+    answers: Vec<Vec<IpAddr>>,
+    ttl: u32,
+    /// How often each type of record was asked for.
+    asked: HashMap<u16, usize>,
 }
 
 /// How a [`NameServer`] answers.
@@ -46,15 +59,22 @@ pub enum Mood {
 impl NameServer {
     /// Starts one that knows no name.
     pub fn start() -> Self {
-        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port to listen on");
+        Self::start_at((Ipv4Addr::LOCALHOST, 0).into())
+    }
+
+    /// As [`NameServer::start`], at a given address.
+    pub fn start_at(address: SocketAddr) -> Self {
+        let socket = UdpSocket::bind(address).expect("a port to listen on");
+        let socket = Arc::new(socket);
         let address = socket.local_addr().expect("a bound socket has an address");
         let shared = Arc::new(Mutex::new(Told::default()));
         let thread = std::thread::spawn({
-            let shared = Arc::clone(&shared);
+            let (socket, shared) = (Arc::clone(&socket), Arc::clone(&shared));
             move || serve(&socket, &shared)
         });
         Self {
             address,
+            socket,
             shared,
             thread: Some(thread),
         }
@@ -66,14 +86,29 @@ impl NameServer {
     }
 
     /// A name stands for these addresses from now on, with a time to live in seconds. Without addresses it exists
-    /// and has none.
+    /// and has none. `*.example.org` is every name below `example.org` that it was not told of otherwise.
     ///
     /// # Panics
     ///
     /// When an address is none.
     pub fn set(&self, name: &str, addresses: &[&str], ttl: u32) {
-        let addresses = addresses.iter().map(|one| one.parse().expect("an address"));
-        let entry = (addresses.collect(), ttl);
+        self.set_in_turn(name, &[addresses], ttl);
+    }
+
+    /// As [`NameServer::set`], with another answer to each query in turn, the last one for ever. Queries for A and
+    /// for AAAA are counted by themselves.
+    ///
+    /// # Panics
+    ///
+    /// When an address is none.
+    pub fn set_in_turn(&self, name: &str, answers: &[&[&str]], ttl: u32) {
+        let parse = |one: &&str| one.parse().expect("an address");
+        let answers = answers.iter().map(|all| all.iter().map(parse).collect());
+        let entry = Entry {
+            answers: answers.collect(),
+            ttl,
+            asked: HashMap::new(),
+        };
         lock(&self.shared).names.insert(name.to_owned(), entry);
     }
 
@@ -87,6 +122,11 @@ impl NameServer {
         lock(&self.shared).mood = mood;
     }
 
+    /// Answers like this from now on when asked for this name, whatever its mood is.
+    pub fn mood_about(&self, name: &str, mood: Mood) {
+        lock(&self.shared).moods.insert(name.to_owned(), mood);
+    }
+
     /// How often a name was asked for.
     pub fn queries(&self, name: &str) -> usize {
         let told = lock(&self.shared);
@@ -97,10 +137,8 @@ impl NameServer {
 impl Drop for NameServer {
     fn drop(&mut self) {
         lock(&self.shared).stopping = true;
-        // Wakes the thread.
-        if let Ok(socket) = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)) {
-            let _ = socket.send_to(&[], self.address);
-        }
+        // Wakes the thread, in whichever network namespace it is.
+        let _ = self.socket.send_to(&[], self.address);
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
@@ -195,20 +233,41 @@ impl<'q> Question<'q> {
 impl Told {
     fn answer(&mut self, asked: &Question<'_>) -> Option<Vec<u8>> {
         *self.queries.entry(asked.name.clone()).or_default() += 1;
-        match self.mood {
+        match self.moods.get(&asked.name).unwrap_or(&self.mood) {
             Mood::Silent => return None,
             Mood::Failing => return Some(asked.answer(SERVER_FAILURE, &[], 0)),
             Mood::Well => {}
         }
-        let Some((addresses, ttl)) = self.names.get(&asked.name) else {
+        let Some(entry) = self.entry(&asked.name) else {
             return Some(asked.answer(NO_SUCH_NAME, &[], 0));
         };
-        let is_wanted = |address: &&IpAddr| match asked.record_type {
+        let addresses = entry.next(asked.record_type);
+        Some(asked.answer(OK, &addresses, entry.ttl))
+    }
+
+    /// The entry of a name, or of the longest wildcard above it.
+    fn entry(&mut self, name: &str) -> Option<&mut Entry> {
+        let parents = name.match_indices('.').map(|(at, _)| &name[at..]);
+        let mut known = iter::once(name.to_owned())
+            .chain(parents.map(|parent| format!("*{parent}")))
+            .filter(|known| self.names.contains_key(known));
+        let known = known.next()?;
+        self.names.get_mut(&known)
+    }
+}
+
+impl Entry {
+    /// The answer whose turn it is.
+    fn next(&mut self, record_type: u16) -> Vec<IpAddr> {
+        let asked = self.asked.entry(record_type).or_default();
+        let turn = (*asked).min(self.answers.len().saturating_sub(1));
+        *asked += 1;
+        let is_wanted = |address: &&IpAddr| match record_type {
             TYPE_A => address.is_ipv4(),
             TYPE_AAAA => address.is_ipv6(),
             _ => false,
         };
-        let addresses: Vec<_> = addresses.iter().filter(is_wanted).copied().collect();
-        Some(asked.answer(OK, &addresses, *ttl))
+        let all = self.answers.get(turn).into_iter().flatten();
+        all.filter(is_wanted).copied().collect()
     }
 }
