@@ -45,7 +45,7 @@ impl Authority {
         self.issuer.der().clone()
     }
 
-    /// A certificate for servers and clients with these DNS names; what begins with `spiffe://` is a URI.
+    /// A certificate for servers and clients with these DNS names or IP addresses; what begins with `spiffe://` is a URI.
     pub fn issue(&self, names: &[&str]) -> Certificate {
         self.sign(params(names))
     }
@@ -169,6 +169,9 @@ fn common_name(name: &str) -> DistinguishedName {
 }
 
 fn alternative_name(name: &str) -> SanType {
+    if let Ok(address) = name.parse() {
+        return SanType::IpAddress(address);
+    }
     let text = name.try_into().expect("ASCII");
     if name.starts_with("spiffe://") {
         SanType::URI(text)

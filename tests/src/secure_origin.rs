@@ -3,7 +3,8 @@
 use crate::async_server::{AsyncServer, LOOPBACK};
 use crate::authority::{Authority, Certificate};
 use bytes::Bytes;
-use http::{Request, Response};
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
@@ -13,7 +14,9 @@ use rustls::crypto::ring::default_provider;
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 use std::convert::Infallible;
+use std::fs;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
@@ -37,7 +40,7 @@ pub struct Visit {
     pub path: String,
 }
 
-/// A server in TLS that answers 200 with its name, in HTTP/1.1 or HTTP/2 as is agreed on. It is on loopback unless
+/// A server in TLS that answers 200 with its name, or with files, in HTTP/1.1 or HTTP/2 as is agreed on. It is on loopback unless
 /// said otherwise.
 #[derive(Debug)]
 pub struct SecureOrigin {
@@ -47,9 +50,18 @@ pub struct SecureOrigin {
 
 #[derive(Debug)]
 struct Shared {
-    name: &'static str,
+    content: Content,
     visits: Mutex<Vec<Visit>>,
     config: Mutex<Arc<ServerConfig>>,
+}
+
+/// What is answered.
+#[derive(Debug)]
+enum Content {
+    /// Always this.
+    Name(&'static str),
+    /// The file of this folder that a path names, or its `index.html`.
+    Folder(PathBuf),
 }
 
 impl SecureOrigin {
@@ -60,17 +72,24 @@ impl SecureOrigin {
 
     /// As [`SecureOrigin::start`], at a given address.
     pub fn start_at(address: SocketAddr, name: &'static str, certificate: &Certificate) -> Self {
-        Self::with(address, name, config(certificate, None))
+        Self::with(address, Content::Name(name), config(certificate, None))
     }
 
     /// And wants one of this authority.
     pub fn asking(name: &'static str, certificate: &Certificate, clients: &Authority) -> Self {
-        Self::with(LOOPBACK, name, config(certificate, Some(clients)))
+        let content = Content::Name(name);
+        Self::with(LOOPBACK, content, config(certificate, Some(clients)))
     }
 
-    fn with(address: SocketAddr, name: &'static str, config: ServerConfig) -> Self {
+    /// Answers with the files of a folder, and 404 for those that are not there.
+    pub fn folder_at(address: SocketAddr, folder: &Path, certificate: &Certificate) -> Self {
+        let content = Content::Folder(folder.to_owned());
+        Self::with(address, content, config(certificate, None))
+    }
+
+    fn with(address: SocketAddr, content: Content, config: ServerConfig) -> Self {
         let shared = Arc::new(Shared {
-            name,
+            content,
             visits: Mutex::default(),
             config: Mutex::new(Arc::new(config)),
         });
@@ -127,9 +146,9 @@ async fn serve(stream: TcpStream, config: Arc<ServerConfig>, number: usize, shar
             path: request.uri().path().to_owned(),
             ..met.clone()
         };
-        let body = Bytes::from_static(shared.name.as_bytes());
+        let response = shared.content.answer(&visit.path);
         shared.note(visit);
-        async move { Ok::<_, Infallible>(Response::new(Full::new(body))) }
+        async move { Ok::<_, Infallible>(response) }
     });
     let stream = TokioIo::new(stream);
     // How a client leaves is its own affair.
@@ -139,6 +158,35 @@ async fn serve(stream: TcpStream, config: Arc<ServerConfig>, number: usize, shar
     } else {
         let builder = http1::Builder::new();
         let _ = builder.serve_connection(stream, service).await;
+    }
+}
+
+impl Content {
+    fn answer(&self, path: &str) -> Response<Full<Bytes>> {
+        let file = match self {
+            Self::Name(name) => return Response::new(Full::from(*name)),
+            Self::Folder(folder) => folder.join(path.trim_start_matches('/')),
+        };
+        let is_page = file.is_dir();
+        let file = if is_page {
+            file.join("index.html")
+        } else {
+            file
+        };
+        let Ok(content) = fs::read(file) else {
+            let mut missing = Response::default();
+            *missing.status_mut() = StatusCode::NOT_FOUND;
+            return missing;
+        };
+        let mut response = Response::new(Full::from(content));
+        let kind = if is_page {
+            "text/html"
+        } else {
+            "application/octet-stream"
+        };
+        let kind = HeaderValue::from_static(kind);
+        response.headers_mut().insert(CONTENT_TYPE, kind);
+        response
     }
 }
 
