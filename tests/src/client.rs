@@ -4,7 +4,7 @@ use crate::wire::{Message, read_chunk};
 use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
 use std::fmt::Write as _;
 use std::io::{self, BufReader, Read, Write};
-use std::net::{Ipv4Addr, Shutdown, SocketAddrV4, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, SocketAddrV4, TcpStream};
 use std::ops::Deref;
 use std::time::Duration;
 
@@ -109,10 +109,16 @@ impl Connection {
     ///
     /// When nothing accepts there.
     pub fn try_open(port: u16) -> io::Result<Self> {
-        let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(READ_TIMEOUT))?;
-        Ok(Self::new(stream))
+        Self::open_at((Ipv4Addr::LOCALHOST, port).into())
+    }
+
+    /// Connects to any address.
+    ///
+    /// # Errors
+    ///
+    /// When nothing accepts there.
+    pub fn open_at(address: SocketAddr) -> io::Result<Self> {
+        Self::over(TcpStream::connect(address)?)
     }
 
     /// As [`Connection::try_open`], from this address of 127.0.0.0/8.
@@ -121,10 +127,22 @@ impl Connection {
     ///
     /// When nothing accepts there.
     pub fn try_open_from(source: Ipv4Addr, port: u16) -> io::Result<Self> {
+        Self::open_from(source, SocketAddrV4::new(Ipv4Addr::LOCALHOST, port))
+    }
+
+    /// As [`Connection::open_at`], from this address.
+    ///
+    /// # Errors
+    ///
+    /// When nothing accepts there.
+    pub fn open_from(source: Ipv4Addr, address: SocketAddrV4) -> io::Result<Self> {
         let socket = socket(AddressFamily::INET, SocketType::STREAM, None)?;
         bind(&socket, &SocketAddrV4::new(source, 0))?;
-        connect(&socket, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, port))?;
-        let stream = TcpStream::from(socket);
+        connect(&socket, &address)?;
+        Self::over(TcpStream::from(socket))
+    }
+
+    fn over(stream: TcpStream) -> io::Result<Self> {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(READ_TIMEOUT))?;
         Ok(Self::new(stream))
@@ -172,6 +190,11 @@ impl<S: Read + Write> Connection<S> {
     /// What it is over; what was read ahead is not in it.
     pub fn stream_mut(&mut self) -> &mut S {
         self.reader.get_mut()
+    }
+
+    /// What it is over, to speak something else there; what was read ahead is lost.
+    pub fn into_stream(self) -> S {
+        self.reader.into_inner()
     }
 
     /// Sends a request and reads its whole response.

@@ -1,7 +1,7 @@
 //! A TLS client whose connections speak HTTP/1.1 as [`Connection`] does.
 
 use crate::authority::{Authority, Certificate};
-use crate::client::{Connection, READ_TIMEOUT};
+use crate::client::Connection;
 use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::CryptoProvider;
@@ -12,7 +12,7 @@ use rustls::{
     RootCertStore, SignatureScheme, StreamOwned, WantsVerifier,
 };
 use std::io::{self, Write};
-use std::net::{Ipv4Addr, Shutdown, TcpStream};
+use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
 
 /// The bytes below a [`TlsConnection`].
@@ -105,10 +105,17 @@ impl TlsClient {
     ///
     /// As there.
     pub fn open_after(&self, port: u16, said: &[u8]) -> io::Result<TlsConnection> {
-        let mut socket = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
-        socket.set_nodelay(true)?;
-        socket.set_read_timeout(Some(READ_TIMEOUT))?;
-        socket.write_all(said)?;
+        let mut connection = Connection::try_open(port)?;
+        connection.write(said)?;
+        self.shake_hands(connection.into_stream())
+    }
+
+    /// Shakes hands on a connection that is there, such as a tunnel through a proxy.
+    ///
+    /// # Errors
+    ///
+    /// When the server refuses.
+    pub fn shake_hands(&self, mut socket: TcpStream) -> io::Result<TlsConnection> {
         let mut session = self.session();
         while session.is_handshaking() {
             session.complete_io(&mut socket)?;
