@@ -8,7 +8,10 @@ use crate::scrape::Samples;
 use crate::setup::{BOOTSTRAP, Ports, Setup};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
+use std::ffi::OsStr;
 use std::fs::{self, File};
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
@@ -69,7 +72,7 @@ impl Gateway {
 
     /// Its URL for a path, for programs that want one.
     pub fn url(&self, path: &str) -> String {
-        format!("http://127.0.0.1:{}{path}", self.http())
+        format!("http://{}:{}{path}", self.setup.address(), self.http())
     }
 
     /// The folder of its resources.
@@ -115,14 +118,31 @@ impl Gateway {
         }
     }
 
-    /// A connection to its port 80.
+    /// A connection to its port 80, from the machine it is on.
     ///
     /// # Panics
     ///
     /// When it does not accept.
     #[track_caller]
     pub fn connect(&self) -> Connection {
-        Connection::open(self.http())
+        let address = SocketAddr::new(self.setup.address(), self.http());
+        match self.open(address) {
+            Ok(connection) => connection,
+            Err(error) => panic!("connecting to {address}: {error}"),
+        }
+    }
+
+    /// A connection from the machine it is on.
+    fn open(&self, address: SocketAddr) -> io::Result<Connection> {
+        match self.setup.namespace() {
+            Some(namespace) => namespace.enter(|| Connection::open_at(address)),
+            None => Connection::open_at(address),
+        }
+    }
+
+    /// A connection to one of the ports for its own pages.
+    fn open_own(&self, port: &Port) -> io::Result<Connection> {
+        self.open((Ipv4Addr::LOCALHOST, port.number()).into())
     }
 
     /// A page of its admin server.
@@ -182,7 +202,8 @@ impl Gateway {
     #[track_caller]
     fn page(&self, port: &Port, method: &str, target: &str) -> Response {
         let request = Request::new(method, "localhost", target).header("Connection", "close");
-        match Connection::open(port.number()).send(&request) {
+        let answer = self.open_own(port).and_then(|mut own| own.send(&request));
+        match answer {
             Ok(response) => response,
             Err(error) => panic!("{method} {target} of its own pages: {error}"),
         }
@@ -248,17 +269,27 @@ impl Gateway {
     /// When it does not come.
     #[track_caller]
     pub fn logged(&self, path: &str) -> Value {
+        self.logged_with("path", path)
+    }
+
+    /// Waits for an access-log record with this text in a field, and returns the newest.
+    ///
+    /// # Panics
+    ///
+    /// When it does not come.
+    #[track_caller]
+    pub fn logged_with(&self, field: &str, text: &str) -> Value {
         let found = poll_for(PATIENCE, || {
             let records = self.access_log();
             records
                 .into_iter()
                 .rev()
-                .find(|record| record["path"] == path)
+                .find(|record| record[field] == text)
         });
         match found {
             Some(record) => record,
             None => panic!(
-                "no access-log record of {path}:\n{}",
+                "no access-log record with {field} {text}:\n{}",
                 self.access_log_text()
             ),
         }
@@ -351,13 +382,13 @@ impl Gateway {
 
     #[track_caller]
     fn wait_until_ready(&mut self) {
-        let status = self.own.status.number();
         let request = Request::get("localhost", "/healthz/ready");
         let ready = poll_for(PATIENCE * 2, || {
             if let Some(status) = self.process.try_wait().ok().flatten() {
                 return Some(Err(status));
             }
-            let response = Connection::try_open(status).ok()?.send(&request).ok()?;
+            let mut own = self.open_own(&self.own.status).ok()?;
+            let response = own.send(&request).ok()?;
             (response.status == 200).then_some(Ok(()))
         });
         match ready {
@@ -391,7 +422,7 @@ fn spawn(setup: &Setup) -> Child {
             .open(folder.join(name))
             .expect("the folder can be written")
     };
-    command(folder)
+    command(setup)
         .arg("run")
         .arg("--config")
         .arg(folder.join(BOOTSTRAP))
@@ -405,12 +436,16 @@ fn spawn(setup: &Setup) -> Child {
 }
 
 /// The gateway, which sees the folder's `etc` in place of the machine's if there is one.
-fn command(folder: &Path) -> Command {
-    let etc = folder.join("etc");
+fn command(setup: &Setup) -> Command {
+    let start = |program: &OsStr| match setup.namespace() {
+        Some(namespace) => namespace.command(program),
+        None => Command::new(program),
+    };
+    let etc = setup.folder().join("etc");
     if !etc.is_dir() {
-        return Command::new(gateway_binary());
+        return start(gateway_binary().as_os_str());
     }
-    let mut command = Command::new("unshare");
+    let mut command = start("unshare".as_ref());
     command
         .args(["--map-root-user", "--mount", "sh", "-c"])
         .arg(r#"mount --bind "$0" /etc && exec "$@""#)

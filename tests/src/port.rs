@@ -16,7 +16,7 @@ const COUNT: u32 = 18_000;
 #[derive(Debug)]
 pub struct Port {
     number: u16,
-    _reservation: UnixListener,
+    _reservation: Option<UnixListener>,
 }
 
 impl Port {
@@ -33,6 +33,14 @@ impl Port {
             .expect("a free port")
     }
 
+    /// A port of a machine of the test's own, where nobody else chooses any.
+    pub(crate) fn unreserved(number: u16) -> Self {
+        Self {
+            number,
+            _reservation: None,
+        }
+    }
+
     /// Its number.
     pub fn number(&self) -> u16 {
         self.number
@@ -44,7 +52,7 @@ impl Port {
         TcpListener::bind((Ipv4Addr::LOCALHOST, number)).ok()?;
         Some(Self {
             number,
-            _reservation: reservation,
+            _reservation: Some(reservation),
         })
     }
 }

@@ -2,10 +2,12 @@
 
 use crate::authority::{Certificate, put_secret};
 use crate::gateway::Gateway;
+use crate::namespace::Namespace;
 use crate::port::Port;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
@@ -16,6 +18,10 @@ pub(crate) const BOOTSTRAP: &str = "gateway.toml";
 #[derive(Debug)]
 pub struct Setup {
     folder: TempDir,
+    /// The network namespace it is in, if it is not the test's own.
+    namespace: Option<Namespace>,
+    address: IpAddr,
+    listen: String,
     ports: BTreeMap<u16, Port>,
     log_format: &'static str,
     drain: (&'static str, &'static str),
@@ -38,6 +44,9 @@ impl Setup {
         fs::create_dir(folder.path().join("resources")).expect("a folder in it");
         Self {
             folder,
+            namespace: None,
+            address: Ipv4Addr::LOCALHOST.into(),
+            listen: String::new(),
             ports: BTreeMap::from([(80, Port::reserve())]),
             log_format: "json",
             drain: ("0s", "10s"),
@@ -45,6 +54,17 @@ impl Setup {
             sections: String::new(),
             proxy: String::new(),
             environment: Vec::new(),
+        }
+    }
+
+    /// As [`Setup::new`] in a network namespace, where it listens at this address: on the ports its Gateway servers say,
+    /// and on the usual ones for its own pages.
+    pub(crate) fn within(namespace: &Namespace, address: IpAddr) -> Self {
+        Self {
+            namespace: Some(namespace.clone()),
+            address,
+            ports: BTreeMap::from([(80, Port::unreserved(80))]),
+            ..Self::new()
         }
     }
 
@@ -58,7 +78,18 @@ impl Setup {
     /// With one more port of Gateway servers bound to a free port.
     #[must_use]
     pub fn port(mut self, number: u16) -> Self {
-        self.ports.insert(number, Port::reserve());
+        let port = match self.namespace {
+            Some(_) => Port::unreserved(number),
+            None => Port::reserve(),
+        };
+        self.ports.insert(number, port);
+        self
+    }
+
+    /// With a key of `[listen]` and its value, as TOML has it.
+    #[must_use]
+    pub fn listen(mut self, key: &str, value: &str) -> Self {
+        let _ = writeln!(self.listen, "{key} = {value}");
         self
     }
 
@@ -131,6 +162,16 @@ impl Setup {
         &self.environment
     }
 
+    /// Where its listeners are.
+    pub(crate) fn address(&self) -> IpAddr {
+        self.address
+    }
+
+    /// Where it is, unless that is where the test is.
+    pub(crate) fn namespace(&self) -> Option<&Namespace> {
+        self.namespace.as_ref()
+    }
+
     /// Where a Gateway server's port will be bound.
     ///
     /// # Panics
@@ -169,7 +210,10 @@ impl Setup {
     /// When it does not.
     #[track_caller]
     pub fn start(self) -> Gateway {
-        let own = Ports::reserve();
+        let own = match self.namespace {
+            Some(_) => Ports::usual(),
+            None => Ports::reserve(),
+        };
         self.written(&own);
         Gateway::launch(self, own)
     }
@@ -182,7 +226,7 @@ impl Setup {
         let map = map.trim_end_matches([',', ' ']);
         let [admin, status, metrics] = own.numbers();
         let (log, (delay, timeout)) = (self.log_format, self.drain);
-        let proxy = &self.proxy;
+        let (proxy, address, listen) = (&self.proxy, self.address, &self.listen);
         let mut sections = "\n[tls]\n".to_owned();
         for (key, value) in &self.tls {
             let _ = writeln!(sections, "{key} = {value}");
@@ -200,8 +244,9 @@ workers = 2
 files = ["resources"]
 
 [listen]
-address = "127.0.0.1"
+address = "{address}"
 ports = {{ {map} }}
+{listen}
 
 [admin]
 address = "127.0.0.1:{admin}"
@@ -239,6 +284,15 @@ impl Ports {
             admin: Port::reserve(),
             status: Port::reserve(),
             metrics: Port::reserve(),
+        }
+    }
+
+    /// Those that are the default.
+    fn usual() -> Self {
+        Self {
+            admin: Port::unreserved(15000),
+            status: Port::unreserved(15021),
+            metrics: Port::unreserved(15090),
         }
     }
 
