@@ -42,6 +42,7 @@ mod tcp;
 mod timeouts;
 mod tls_settings;
 mod upstreams;
+mod worlds;
 
 use e2e::{
     Authority, Gateway, Setup, destination_rule, gateway_of, https_server, l4_virtual_service,
