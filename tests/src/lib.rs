@@ -12,6 +12,7 @@ mod authority;
 mod census;
 mod client;
 mod dns;
+mod downloads;
 mod gate;
 mod gateway;
 mod grpc;
@@ -41,6 +42,7 @@ mod world;
 pub use authority::{Authority, Certificate, put_secret};
 pub use client::{Connection, Request, Response};
 pub use dns::{Mood, NameServer};
+pub use downloads::{put_package, put_repository};
 pub use gate::Gate;
 pub use gateway::Gateway;
 pub use grpc::{GrpcOrigin, GrpcReply, call_grpc};
@@ -54,7 +56,7 @@ pub use pebble::{Pebble, PebbleOptions};
 pub use policies::{Place, destination_rule, endpoint_slice, service_at, service_entry};
 pub use poll::{PATIENCE, eventually, poll_for};
 pub use port::Port;
-pub use programs::{Ran, gateway_binary, run, run_gateway};
+pub use programs::{Ran, gateway_binary, peers, run, run_gateway};
 pub use resources::{
     gateway, gateway_of, https_server, l4_virtual_service, secret, seed, server, service,
     service_of, virtual_service,

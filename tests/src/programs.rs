@@ -86,7 +86,7 @@ pub fn gateway_binary() -> PathBuf {
 }
 
 /// The Python environment that `tests/run` makes, or the one in `PEERS_VENV`.
-pub(crate) fn peers() -> PathBuf {
+pub fn peers() -> PathBuf {
     env::var_os("PEERS_VENV").map_or_else(
         || build_folder().with_file_name("peers").join("venv"),
         PathBuf::from,

@@ -3,8 +3,10 @@
 use crate::TO_SHOP;
 use e2e::{
     Authority, Certificate, Connection, Mood, Namespace, Origin, Place, Request, SecureOrigin,
-    TcpOrigin, TlsClient, World, service_entry, virtual_service,
+    TcpOrigin, TlsClient, World, peers, put_package, put_repository, service_entry,
+    virtual_service,
 };
+use std::fs;
 use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -197,6 +199,77 @@ fn programs_that_hang_are_ended() {
         world.inside.run("timeout", &["0.1", "sleep", "60"]).code,
         124
     );
+}
+
+/// A server at the first address with the files of `world.outside`'s home, and the path of its authority.
+fn files(world: &World) -> (SecureOrigin, String) {
+    let (authority, certificate) = trusted();
+    let folder = world.outside.home();
+    let origin = world
+        .outside
+        .enter(|| SecureOrigin::folder_at(server(443), folder, &certificate));
+    let root = world.file("ca.pem", &authority.pem());
+    (origin, root)
+}
+
+#[test]
+fn wget_downloads_a_file() {
+    let world = World::new();
+    let (_files, root) = files(&world);
+    fs::write(world.outside.home().join("file.txt"), "hello\n").unwrap();
+    let certificate = format!("--ca-certificate={root}");
+    let url = format!("https://{}/file.txt", World::SERVERS[0]);
+    let ran = world.edge.run("wget", &["-qO-", &certificate, &url]);
+    assert_eq!(ran.stdout, "hello\n", "{ran:?}");
+    let ran = world.edge.run(
+        "wget",
+        &["-qO-", &certificate, &url.replace("file", "none")],
+    );
+    assert_eq!(ran.code, 8, "{ran:?}");
+}
+
+#[test]
+fn git_clones_a_repository() {
+    let world = World::new();
+    let (_files, root) = files(&world);
+    put_repository(world.outside.home(), "hello.git");
+    let certificate = format!("http.sslCAInfo={root}");
+    let url = format!("https://{}/hello.git", World::SERVERS[0]);
+    let ran = world.edge.run(
+        "git",
+        &["-c", &certificate, "clone", "--quiet", &url, "hello"],
+    );
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let readme = fs::read_to_string(world.edge.home().join("hello/README"));
+    assert_eq!(readme.unwrap(), "hello\n");
+}
+
+#[test]
+fn pip_installs_a_package() {
+    let world = World::new();
+    let (_files, root) = files(&world);
+    put_package(world.outside.home(), "parcel");
+    let index = format!("https://{}/simple/", World::SERVERS[0]);
+    let ran = world.edge.run(
+        peers().join("bin/pip"),
+        &[
+            "install",
+            "--quiet",
+            "--no-deps",
+            "--no-cache-dir",
+            "--disable-pip-version-check",
+            "--cert",
+            &root,
+            "--index-url",
+            &index,
+            "--target",
+            "libraries",
+            "parcel",
+        ],
+    );
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let module = world.edge.home().join("libraries/parcel/__init__.py");
+    assert!(module.is_file());
 }
 
 #[test]
