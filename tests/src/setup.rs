@@ -292,7 +292,7 @@ impl Ports {
         Self {
             admin: Port::unreserved(15000),
             status: Port::unreserved(15021),
-            metrics: Port::unreserved(15090),
+            metrics: Port::unreserved(15020),
         }
     }
 
