@@ -1,6 +1,6 @@
 //! Network namespaces: machines of a test's own, as far as the network is concerned.
 
-use crate::programs::{Ran, finish_with};
+use crate::programs::{Ran, finish_with, try_finish_with};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use std::env;
 use std::ffi::OsStr;
@@ -172,9 +172,8 @@ impl<const COUNT: usize> Lease<COUNT> {
 
 impl<const COUNT: usize> Drop for Lease<COUNT> {
     fn drop(&mut self) {
-        let deleted = try_ip(&["-force"], &self.each("netns delete"));
-        if deleted.code != 0 {
-            eprintln!("namespaces are left: {}", deleted.stderr);
+        if let Err(complaint) = try_ip(&["-force"], &self.each("netns delete")) {
+            eprintln!("namespaces may be left: {complaint}");
         }
     }
 }
@@ -187,7 +186,7 @@ fn sweep() {
     let commands: String = left.map(|name| format!("netns delete {name}\n")).collect();
     if !commands.is_empty() {
         // Another test may be faster.
-        try_ip(&["-force"], &commands);
+        let _ = try_ip(&["-force"], &commands);
     }
 }
 
@@ -216,19 +215,21 @@ fn free_names<const COUNT: usize>(roles: [&str; COUNT]) -> [String; COUNT] {
 
 #[track_caller]
 fn ip(options: &[&str], commands: &str) {
-    let ran = try_ip(options, commands);
-    assert!(
-        ran.code == 0,
-        "tests with network namespaces need root and iproute2 (`tests/run` installs it): {}{commands}",
-        ran.stderr
-    );
+    if let Err(complaint) = try_ip(options, commands) {
+        panic!(
+            "tests with network namespaces need root and iproute2 (`tests/run` installs it): \
+             {complaint}in {commands}"
+        );
+    }
 }
 
-#[track_caller]
-fn try_ip(options: &[&str], commands: &str) -> Ran {
+/// Tells `ip` these commands, one a line; the error is what it complains.
+fn try_ip(options: &[&str], commands: &str) -> Result<(), String> {
     let mut command = Command::new("ip");
-    finish_with(
-        command.args(options).args(["-batch", "-"]),
-        commands.as_bytes(),
-    )
+    let command = command.args(options).args(["-batch", "-"]);
+    match try_finish_with(command, commands.as_bytes()) {
+        Ok(ran) if ran.code == 0 => Ok(()),
+        Ok(ran) => Err(ran.stderr),
+        Err(error) => Err(format!("`ip` cannot be started: {error}\n")),
+    }
 }

@@ -1,7 +1,7 @@
 //! Programs: the product's binary, and whatever a user would have at hand.
 
 use std::env;
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -48,25 +48,26 @@ fn finish(command: &mut Command) -> Ran {
 /// Runs it to its end with this input, which must fit into a pipe.
 #[track_caller]
 pub(crate) fn finish_with(command: &mut Command, input: &[u8]) -> Ran {
-    let command = command.stdin(Stdio::piped());
-    let spawned = command
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn();
-    let mut child = match spawned {
-        Ok(child) => child,
+    match try_finish_with(command, input) {
+        Ok(ran) => ran,
         Err(error) => panic!("{command:?}: {error}"),
-    };
+    }
+}
+
+/// As [`finish_with`], and says so when it cannot be started.
+pub(crate) fn try_finish_with(command: &mut Command, input: &[u8]) -> io::Result<Ran> {
+    let command = command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = command.stderr(Stdio::piped()).spawn()?;
     if let Some(mut stdin) = child.stdin.take() {
         // Who does not read has its reasons.
         let _ = stdin.write_all(input);
     }
-    let output = child.wait_with_output().expect("a child's output");
-    Ran {
+    let output = child.wait_with_output()?;
+    Ok(Ran {
         code: output.status.code().unwrap_or(-1),
         stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
         stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-    }
+    })
 }
 
 /// The binary under test: the one built beside this test, or `GATEWAY_BINARY`.
