@@ -1,6 +1,7 @@
 //! The command line.
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 /// The bootstrap file that is read when none is named.
@@ -76,6 +77,12 @@ pub(crate) struct ExplainArgs {
     /// The Gateway server's port that the request arrives at, or the port bound for it [default: the URL's]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) port: Option<u16>,
+    /// What becomes of it through the forward proxy, rather than on a Gateway's port; the URL is the one asked for
+    #[arg(long, conflicts_with = "port")]
+    pub(crate) forward_proxy: bool,
+    /// The address of the forward proxy's client [default: one of those that are not told apart]
+    #[arg(long, value_name = "ADDRESS", requires = "forward_proxy")]
+    pub(crate) client: Option<IpAddr>,
     /// The request's method
     #[arg(
         short = 'X',

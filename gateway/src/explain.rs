@@ -15,7 +15,7 @@ use rules::{
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::io::Write as _;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::process::ExitCode;
 
 /// What may stand before `://`: requests in clear and in TLS, and connections that are none of HTTP.
@@ -72,6 +72,9 @@ struct Asked {
     port: Option<u16>,
     method: String,
     headers: HeaderMap,
+    /// Through the forward proxy, and as which client.
+    forward_proxy: bool,
+    client: Option<IpAddr>,
 }
 
 impl TryFrom<&mut ExplainArgs> for Asked {
@@ -101,6 +104,8 @@ impl TryFrom<&mut ExplainArgs> for Asked {
             port: args.port,
             method: args.method.clone(),
             headers,
+            forward_proxy: args.forward_proxy,
+            client: args.client,
         })
     }
 }
@@ -137,14 +142,17 @@ impl Asked {
         let path = rules::path::normalise(self.url.path(), normalization)
             .with_context(|| format!("the path {} is refused with 400", self.url.path()))?;
         Ok(ExplainRequest {
-            port: self.port(&scheme, loaded),
+            port: match self.forward_proxy {
+                true => forward_proxy_port(loaded)?,
+                false => self.port(&scheme, loaded),
+            },
             sni: self.sni(&scheme),
             method: self.method,
             authority: host.or(of_url).unwrap_or_default(),
             path: path.into_owned(),
             query: self.url.query().map(str::to_owned),
             headers: self.headers,
-            client: None,
+            client: self.client,
             misdirected: match loaded.bootstrap.tls.misdirected_status.0 {
                 Misdirected::Status421 => StatusCode::MISDIRECTED_REQUEST,
                 Misdirected::NotFound => StatusCode::NOT_FOUND,
@@ -181,6 +189,14 @@ impl Asked {
             server_port(&loaded.bootstrap, asked).unwrap_or(asked)
         }
     }
+}
+
+/// Where the forward proxy listens.
+fn forward_proxy_port(loaded: &Loaded) -> anyhow::Result<u16> {
+    let address = loaded.bootstrap.listen.forward_proxy;
+    let address =
+        address.context("there is no forward proxy: `[listen] forward-proxy` is not set")?;
+    Ok(address.port())
 }
 
 /// The Gateway server's port that is bound as `bound`.
@@ -252,6 +268,7 @@ fn cluster_as_json(cluster: &ExplainedCluster) -> Value {
         "weight": cluster.weight,
         "endpoints": cluster.endpoints,
         "names": cluster.unresolved,
+        "on_demand": cluster.on_demand,
         "policy": policy_as_json(&cluster.policy),
         "shaped_by": cluster.shaped_by.as_ref().map(place_as_json),
     })
@@ -437,7 +454,11 @@ fn destination(cluster: &ExplainedCluster, all: &[ExplainedCluster]) -> String {
 fn endpoints(cluster: &ExplainedCluster) -> String {
     let names = cluster.unresolved.iter();
     let names = names.map(|name| format!("the addresses of {name} (not resolved here)"));
-    let all: Vec<String> = cluster.endpoints.iter().cloned().chain(names).collect();
+    let on_demand = cluster
+        .on_demand
+        .then(|| "whatever is asked for".to_owned());
+    let all = cluster.endpoints.iter().cloned().chain(names);
+    let all: Vec<String> = all.chain(on_demand).collect();
     match all.is_empty() {
         true => "no endpoint".to_owned(),
         false => all.join(", "),

@@ -70,6 +70,7 @@ pub(crate) fn settings(bootstrap: &Bootstrap, last_good: Option<PathBuf>) -> Set
         domain_suffix: bootstrap.mesh.domain_suffix.as_str().into(),
         root_namespace: bootstrap.mesh.root_namespace.as_str().into(),
         path_normalization: bootstrap.mesh.path_normalization,
+        outbound_traffic_policy: bootstrap.mesh.outbound_traffic_policy.into(),
         ..Mesh::default()
     };
     let defaults = Defaults {
@@ -81,7 +82,8 @@ pub(crate) fn settings(bootstrap: &Bootstrap, last_good: Option<PathBuf>) -> Set
         compile: CompileOptions {
             proxy,
             mesh,
-            ..CompileOptions::default()
+            forbidden: bootstrap.dns.forbidden_networks.clone(),
+            forward_proxy: bootstrap.forward_proxy(),
         },
         last_good,
         credentials: credentials(bootstrap),

@@ -24,9 +24,6 @@ use tokio::sync::mpsc;
 pub(crate) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     let log = start_log(&args.log)?;
     let bootstrap = Bootstrap::load(&args.config)?;
-    for section in bootstrap.not_yet_honoured() {
-        tracing::warn!(file = %args.config.display(), "{section} is not yet honoured");
-    }
     let runtime = runtime(&bootstrap)?;
     runtime.block_on(serve(&bootstrap, &args.config, log))?;
     // Connections that outlived the drain must not keep the process.
@@ -118,8 +115,8 @@ fn follow_files(bootstrap: &Bootstrap, serving: &Arc<Serving>) -> anyhow::Result
         Some(resources.last_good.clone()).filter(|folder| !folder.as_os_str().is_empty());
     let configuration = Configuration::new(settings(bootstrap, last_good));
     let (sender, receiver) = mpsc::channel(config::QUEUE);
-    let names =
-        source_dns::start(bootstrap.dns.0.clone(), &sender).context("no thread can be started")?;
+    let names = source_dns::start(bootstrap.dns.settings.clone(), &sender)
+        .context("no thread can be started")?;
     let source = FileSource::start(Options::new(resources.files.clone()), sender)
         .context("the files of resources cannot be watched")?;
     let files = source.follower();

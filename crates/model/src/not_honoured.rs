@@ -76,15 +76,18 @@ const DESTINATION_RULE: &[Note] = &[
     ),
 ];
 
-const SERVICE_ENTRY: &[Note] = &[note(
-    "spec.resolution",
-    Is(&["DYNAMIC_DNS"]),
-    "resolution DYNAMIC_DNS is not honoured yet: no destination leads to these hosts",
-)];
-
 const SERVICE: &[Note] = &[field("spec.trafficDistribution")];
 
-const SIDECAR: &[Note] = &[note("spec", There, "Sidecar is not honoured yet")];
+const SIDECAR: &[Note] = &[
+    field("spec.ingress"),
+    field("spec.inboundConnectionPool"),
+    field("spec.egress[].bind"),
+    note(
+        "spec.egress[].captureMode",
+        Is(&["NONE"]),
+        "captureMode NONE is not honoured yet: nothing listens there",
+    ),
+];
 
 const BLOCKS: &[&str] = &[
     "spec.trafficPolicy",
@@ -99,7 +102,6 @@ pub(crate) fn warn(root: &Cursor<'_>, kind: &str) {
         "Gateway" => GATEWAY,
         "VirtualService" => VIRTUAL_SERVICE,
         "DestinationRule" => DESTINATION_RULE,
-        "ServiceEntry" => SERVICE_ENTRY,
         "Service" => SERVICE,
         "Sidecar" => SIDECAR,
         _ => &[],

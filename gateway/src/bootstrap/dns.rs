@@ -1,5 +1,7 @@
 //! `[dns]`: how names among endpoints, and those that requests ask for, are resolved.
 
+use ipnet::IpNet;
+use rules::ForbiddenNetworks;
 use serde::{Deserialize, Deserializer};
 use source_dns::{LookupFamily, Settings};
 use std::net::SocketAddr;
@@ -11,7 +13,11 @@ const SHORTEST_REFRESH: Duration = Duration::from_millis(10);
 /// How names among endpoints, and those that requests ask for, are resolved.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(try_from = "Written")]
-pub(crate) struct Dns(pub(crate) Settings);
+pub(crate) struct Dns {
+    pub(crate) settings: Settings,
+    /// Addresses that no name may stand for.
+    pub(crate) forbidden_networks: ForbiddenNetworks,
+}
 
 #[derive(Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
@@ -38,6 +44,8 @@ struct Written {
     stale_max: Duration,
     /// How many names that requests asked for are remembered.
     cache_size: usize,
+    /// Addresses that no name may stand for. Absent: those of machines themselves.
+    forbidden_networks: Option<Vec<IpNet>>,
 }
 
 impl Default for Written {
@@ -61,6 +69,7 @@ impl Default for Written {
             negative_max: None,
             stale_max,
             cache_size,
+            forbidden_networks: None,
         }
     }
 }
@@ -86,7 +95,7 @@ impl TryFrom<Written> for Dns {
         if written.cache_size == 0 {
             return Err("`cache-size` must be at least 1");
         }
-        Ok(Self(Settings {
+        let settings = Settings {
             servers: written.servers,
             family: written.lookup_family,
             refresh_min: written.refresh_min,
@@ -95,7 +104,12 @@ impl TryFrom<Written> for Dns {
             negative_max,
             stale_max: written.stale_max,
             cache_size: written.cache_size,
-        }))
+        };
+        let forbidden = written.forbidden_networks.map(ForbiddenNetworks::new);
+        Ok(Self {
+            settings,
+            forbidden_networks: forbidden.unwrap_or_default(),
+        })
     }
 }
 
@@ -151,7 +165,7 @@ mod tests {
                     negative-max = '4s'\n\
                     stale-max = '0s'\n\
                     cache-size = 5";
-        let Dns(settings) = toml::from_str(text).unwrap();
+        let Dns { settings, .. } = toml::from_str(text).unwrap();
         assert_eq!(settings.servers.len(), 2);
         assert_eq!(settings.family, LookupFamily::V4Preferred);
         let times = [settings.refresh_min, settings.refresh_max, settings.timeout];
@@ -164,14 +178,26 @@ mod tests {
     #[test]
     fn the_default_of_negative_max_is_not_less_than_what_counts_at_least() {
         for (text, want) in [("", 30), ("refresh-min = '1m'", 60)] {
-            let Dns(settings) = toml::from_str(text).unwrap();
+            let Dns { settings, .. } = toml::from_str(text).unwrap();
             assert_eq!(settings.negative_max.as_secs(), want);
         }
     }
 
     #[test]
+    fn networks_that_are_written_are_all() {
+        let forbids = |text: &str, address: &str| {
+            let dns: Dns = toml::from_str(text).unwrap();
+            dns.forbidden_networks.forbid(address.parse().unwrap())
+        };
+        assert!(forbids("", "127.0.0.1") && !forbids("", "10.0.0.1"));
+        let own = "forbidden-networks = ['10.0.0.0/8']";
+        assert!(!forbids(own, "127.0.0.1") && forbids(own, "10.0.0.1"));
+        assert!(!forbids("forbidden-networks = []", "169.254.169.254"));
+    }
+
+    #[test]
     fn nothing_written_is_the_defaults() {
-        let Dns(settings) = toml::from_str("").unwrap();
+        let Dns { settings, .. } = toml::from_str("").unwrap();
         assert!(settings.servers.is_empty());
         assert_eq!(settings.refresh_max, Duration::from_secs(300));
         assert_eq!(settings.stale_max, Duration::from_secs(24 * 60 * 60));

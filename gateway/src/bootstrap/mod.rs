@@ -2,19 +2,21 @@
 
 mod acme;
 mod dns;
+mod forward_proxy;
 mod health;
 mod limits;
 mod tls;
 
 pub(crate) use acme::Acme;
 pub(crate) use dns::Dns;
+pub(crate) use forward_proxy::ForwardProxy;
 pub(crate) use health::HealthChecks;
 pub(crate) use limits::{Limits, Topology};
 pub(crate) use tls::Tls;
 
 use crate::args::DEFAULT_CONFIG;
 use anyhow::Context;
-use model::{Diagnostic, Labels, Position, Severity};
+use model::{Diagnostic, Labels, OutboundMode, Position, Severity};
 use rules::PathNormalization;
 use serde::{Deserialize, Deserializer};
 use std::collections::BTreeMap;
@@ -35,6 +37,7 @@ pub(crate) struct Bootstrap {
     pub(crate) topology: Topology,
     pub(crate) tls: Tls,
     pub(crate) dns: Dns,
+    pub(crate) forward_proxy: ForwardProxy,
     pub(crate) acme: Option<Acme>,
     pub(crate) health_checks: HealthChecks,
     pub(crate) admin: Admin,
@@ -136,6 +139,15 @@ impl Default for Mesh {
 pub(crate) enum OutboundTrafficPolicy {
     RegistryOnly,
     AllowAny,
+}
+
+impl From<OutboundTrafficPolicy> for OutboundMode {
+    fn from(written: OutboundTrafficPolicy) -> Self {
+        match written {
+            OutboundTrafficPolicy::RegistryOnly => Self::RegistryOnly,
+            OutboundTrafficPolicy::AllowAny => Self::AllowAny,
+        }
+    }
 }
 
 /// Where requests arrive.
@@ -317,6 +329,9 @@ impl Bootstrap {
         let text = std::fs::read_to_string(file)
             .with_context(|| format!("{}: cannot be read", file.display()))?;
         let bootstrap = Self::parse(file, &text)?;
+        if let Some(problem) = bootstrap.forward_proxy.problem() {
+            anyhow::bail!("{}: [forward-proxy]: {problem}", file.display());
+        }
         Ok(bootstrap.relative_to(file.parent().unwrap_or_else(|| Path::new(""))))
     }
 
@@ -343,12 +358,13 @@ impl Bootstrap {
         self.folder = folder.to_path_buf();
         let last_good = &mut self.resources.last_good;
         let log = &mut self.access_log.path;
+        let learned = &mut self.forward_proxy.learned;
         let tls = self.tls.paths();
         for path in self
             .resources
             .files
             .iter_mut()
-            .chain([last_good, log])
+            .chain([last_good, log, learned])
             .chain(tls)
         {
             if !path.as_os_str().is_empty() {
@@ -359,24 +375,6 @@ impl Bootstrap {
             acme.relative_to(folder);
         }
         self
-    }
-
-    /// What is written in the file and does nothing yet.
-    pub(crate) fn not_yet_honoured(&self) -> Vec<&'static str> {
-        let sections = [
-            (
-                self.listen.forward_proxy.is_some(),
-                "[listen] forward-proxy",
-            ),
-            (
-                self.mesh.outbound_traffic_policy == OutboundTrafficPolicy::AllowAny,
-                "[mesh] outbound-traffic-policy = \"ALLOW_ANY\"",
-            ),
-        ];
-        sections
-            .into_iter()
-            .filter_map(|(is_there, name)| is_there.then_some(name))
-            .collect()
     }
 }
 
@@ -440,7 +438,6 @@ mod tests {
         assert_eq!(bootstrap.proxy.labels["istio"], "ingressgateway");
         assert_eq!(bootstrap.drain.delay, Duration::from_secs(5));
         assert_eq!(bootstrap.admin.address.to_string(), "127.0.0.1:15000");
-        assert!(bootstrap.not_yet_honoured().is_empty());
     }
 
     #[test]
@@ -507,19 +504,15 @@ mod tests {
         assert_eq!(bootstrap.access_log.path, Path::new("c/log"));
         assert_eq!(bootstrap.tls.certificates, Path::new("c/../certificates"));
         assert_eq!(bootstrap.tls.identity, Path::new("/etc/certs"));
-        assert_eq!(bootstrap.dns.0.servers[0].to_string(), "127.0.0.1:53");
+        assert_eq!(
+            bootstrap.dns.settings.servers[0].to_string(),
+            "127.0.0.1:53"
+        );
         assert_eq!(bootstrap.drain.timeout, Duration::from_millis(100));
         assert!(!bootstrap.health_checks.is_empty());
         assert_eq!(
             bootstrap.mesh.outbound_traffic_policy,
             OutboundTrafficPolicy::AllowAny
-        );
-        assert_eq!(
-            bootstrap.not_yet_honoured(),
-            [
-                "[listen] forward-proxy",
-                "[mesh] outbound-traffic-policy = \"ALLOW_ANY\""
-            ]
         );
     }
 }

@@ -78,7 +78,7 @@ pub enum ExplainedOutcome {
     NoHost,
     /// The virtual host has no rule for it.
     NoRoute,
-    /// Refused by a policy.
+    /// The registry does not have it, and what it does not have is refused.
     Denied,
 }
 
@@ -99,7 +99,10 @@ impl ExplainedOutcome {
 
     /// Whether some rule says what becomes of the request.
     pub fn is_by_a_rule(self) -> bool {
-        !matches!(self, Self::NoListener | Self::NoHost | Self::NoRoute)
+        !matches!(
+            self,
+            Self::NoListener | Self::NoHost | Self::NoRoute | Self::Denied
+        )
     }
 }
 
@@ -171,6 +174,8 @@ pub struct ExplainedCluster {
     pub endpoints: Vec<String>,
     /// Names among the endpoints that were not resolved.
     pub unresolved: Vec<String>,
+    /// Whether there are others: those that a client asks for.
+    pub on_demand: bool,
     /// Why there is no such cluster: requests are answered 503.
     pub missing: Option<String>,
     /// What holds for it. Empty where it is missing.

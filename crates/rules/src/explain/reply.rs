@@ -47,7 +47,8 @@ fn forwarded(forward: &Forward<'_>, head: &RequestHead<'_>, endpoints: &Endpoint
         .iter()
         .map(|destination| cluster(&destination.cluster, destination.weight, endpoints))
         .collect();
-    let unreachable = clusters.iter().all(|cluster| cluster.endpoints.is_empty());
+    let unreachable =
+        (clusters.iter()).all(|cluster| cluster.endpoints.is_empty() && !cluster.on_demand);
     Explanation {
         // Whichever destination is drawn, the gateway answers by itself.
         status: unreachable.then(|| StatusCode::SERVICE_UNAVAILABLE.as_u16()),
@@ -129,6 +130,7 @@ pub(super) fn cluster(
         unresolved: unresolved
             .flat_map(|names| names.iter().map(ToString::to_string))
             .collect(),
+        on_demand: found.is_some_and(|cluster| cluster.on_demand.is_some()),
         missing,
         policy: found.map(Cluster::policy_in_words).unwrap_or_default(),
         shaped_by: found
