@@ -2,6 +2,7 @@
 //!
 //! Objects are told by name and place and never by content, so that no Secret can be among it.
 
+use super::forward_proxy::of_forward_proxy;
 use super::servers::{of_connections, of_servers};
 use crate::explain::policy_as_json;
 use crate::serve::Serving;
@@ -61,6 +62,10 @@ fn of_listener(listener: &Listener) -> Value {
         "virtual_hosts": hosts,
         "tls_servers": servers,
         "tcp_routes": routes,
+        "forward_proxy": match &listener.serves {
+            Serves::ForwardProxy(proxy) => Some(of_forward_proxy(proxy)),
+            _ => None,
+        },
     })
 }
 

@@ -3,6 +3,7 @@
 mod certificates;
 mod clusters;
 mod dump;
+mod forward_proxy;
 mod servers;
 
 use crate::render;

@@ -3,6 +3,7 @@
 //! Certificates are told by the name that refers to them, never by content.
 
 use super::dump::{of_destination, of_hosts, of_origin};
+use super::forward_proxy::of_forward_proxy;
 use rules::{
     ClientVerification, HostMap, TcpRoute, TcpRoutes, TlsAction, TlsServer, TlsTermination,
 };
@@ -45,6 +46,10 @@ fn of_server(domains: &[String], server: &TlsServer) -> Value {
         "tls": server.termination().map(|tls| of_termination(tls)),
         "virtual_hosts": hosts,
         "tcp_routes": routes,
+        "forward_proxy": match &server.action {
+            TlsAction::ForwardProxy { proxy, .. } => Some(of_forward_proxy(proxy)),
+            _ => None,
+        },
     })
 }
 

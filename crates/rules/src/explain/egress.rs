@@ -37,7 +37,7 @@ pub(super) fn of_proxy(
 fn caller_of<'p>(proxy: &'p ForwardProxy, request: &ExplainRequest) -> Option<&'p Arc<Caller>> {
     match request.client {
         Some(address) => proxy.caller(address, std::iter::empty()),
-        None => proxy.others.as_ref().or(proxy.callers.first()),
+        None => (proxy.others.as_ref()).or_else(|| proxy.callers.first()),
     }
 }
 

@@ -41,6 +41,17 @@ pub enum EgressMode {
     Learn,
 }
 
+impl EgressMode {
+    /// As it is written in the bootstrap file, and in metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Enforce => "enforce",
+            Self::Shadow => "shadow",
+            Self::Learn => "learn",
+        }
+    }
+}
+
 impl ForwardProxy {
     /// Who a client is, by its address and by the names in its certificate if it has shown one.
     pub fn caller<'n>(

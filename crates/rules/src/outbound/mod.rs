@@ -73,6 +73,18 @@ pub enum OutboundProtocol {
     Unspecified,
 }
 
+impl OutboundProtocol {
+    /// Istio's word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "HTTP",
+            Self::Tls => "TLS",
+            Self::Tcp => "TCP",
+            Self::Unspecified => "UNSPECIFIED",
+        }
+    }
+}
+
 impl From<PortProtocol> for OutboundProtocol {
     fn from(protocol: PortProtocol) -> Self {
         match protocol {
