@@ -47,8 +47,11 @@ fn forwarded(forward: &Forward<'_>, head: &RequestHead<'_>, endpoints: &Endpoint
         .iter()
         .map(|destination| cluster(&destination.cluster, destination.weight, endpoints))
         .collect();
-    let unreachable =
-        (clusters.iter()).all(|cluster| cluster.endpoints.is_empty() && !cluster.on_demand);
+    // What names stand for is not asked here.
+    let has_none = |cluster: &ExplainedCluster| {
+        cluster.endpoints.is_empty() && cluster.unresolved.is_empty() && !cluster.on_demand
+    };
+    let unreachable = clusters.iter().all(has_none);
     Explanation {
         // Whichever destination is drawn, the gateway answers by itself.
         status: unreachable.then(|| StatusCode::SERVICE_UNAVAILABLE.as_u16()),
