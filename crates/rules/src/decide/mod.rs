@@ -14,6 +14,7 @@ use bytes::Bytes;
 use http::header::{CONTENT_TYPE, LOCATION};
 use http::{HeaderValue, StatusCode};
 use observer::{Nobody, report};
+use std::sync::Arc;
 use std::time::Duration;
 
 impl VirtualHosts {
@@ -46,17 +47,27 @@ impl VirtualHosts {
     }
 }
 
-/// The one way in which decisions are made, observed or not.
-pub(crate) fn decide<'t>(
+fn decide<'t>(
     hosts: &'t VirtualHosts,
     head: &RequestHead<'_>,
     dice: &mut impl Dice,
     facts: &impl Facts,
     observer: &mut impl Observer,
 ) -> Decision<'t> {
-    let Some(host) = hosts.lookup(head.authority) else {
-        return answered(nothing_found(Reason::NoHost));
-    };
+    match hosts.lookup(head.authority) {
+        Some(host) => decide_at(host, head, dice, facts, observer),
+        None => answered(nothing_found(Reason::NoHost)),
+    }
+}
+
+/// The one way in which decisions are made, observed or not, once the virtual host is known.
+pub(crate) fn decide_at<'t>(
+    host: &'t Arc<VirtualHost>,
+    head: &RequestHead<'_>,
+    dice: &mut impl Dice,
+    facts: &impl Facts,
+    observer: &mut impl Observer,
+) -> Decision<'t> {
     Decision {
         virtual_host: Some(host),
         ..route(host, head, dice, facts, observer)

@@ -13,7 +13,7 @@ pub use forward_proxy::{Caller, EgressMode, ForwardProxy};
 pub use networks::NetworkMap;
 pub use target::{InvalidTarget, Target};
 
-use crate::decide::decide as decide_observed;
+use crate::decide::decide_at;
 use crate::{
     Answer, Decision, Dice, Facts, HostMap, Observer, Outcome, Reason, RequestHead, TcpRoutes,
     VirtualHosts,
@@ -159,7 +159,7 @@ impl Outbound {
     }
 
     /// What becomes of a request for a host and port, and why it would be refused where it is let through all the
-    /// same. `head.authority` names the same host.
+    /// same. `head.authority` names the same host, in whatever spelling.
     pub fn decide<'t>(
         &'t self,
         target: &Target,
@@ -169,20 +169,19 @@ impl Outbound {
         observer: &mut impl Observer,
     ) -> (Decision<'t>, Option<Denial>) {
         let port = self.ports.get(&target.port());
-        let known = port.map(|port| &port.virtual_hosts);
-        let known = known.filter(|hosts| hosts.lookup(target.authority()).is_some());
-        if let Some(hosts) = known {
-            return (decide_observed(hosts, head, dice, facts, observer), None);
+        let known = port.and_then(|port| port.virtual_hosts.lookup(target.authority()));
+        if let Some(host) = known {
+            return (decide_at(host, head, dice, facts, observer), None);
         }
         let denial = self.denial_of_request(target);
-        let hosts = &self.otherwise.virtual_hosts;
-        match self.otherwise.policy {
-            UnknownPolicy::Refused => (refused(target, denial), Some(denial)),
-            UnknownPolicy::Passed => (decide_observed(hosts, head, dice, facts, observer), None),
-            UnknownPolicy::Noted => (
-                decide_observed(hosts, head, dice, facts, observer),
-                Some(denial),
-            ),
+        match (self.otherwise.policy, self.otherwise.virtual_hosts.any()) {
+            (UnknownPolicy::Passed, Some(host)) => {
+                (decide_at(host, head, dice, facts, observer), None)
+            }
+            (UnknownPolicy::Noted, Some(host)) => {
+                (decide_at(host, head, dice, facts, observer), Some(denial))
+            }
+            _ => (refused(target, denial), Some(denial)),
         }
     }
 
