@@ -550,3 +550,63 @@ fn a_request_over_tls_is_explained_with_the_server_that_takes_it() {
         assert!(reason.contains(told), "{words:?}: {reason}");
     }
 }
+
+/// The seed's host outside, through a forward proxy (promise 20).
+#[test]
+fn what_a_forward_proxy_lets_out_is_explained() {
+    let folder = seed(&["12-serviceentry-egress.yaml", "13-egress-timeout.yaml"]);
+    let bootstrap = "[resources]\nfiles = ['.']\nlast-good = ''\n\
+                     [listen]\nforward-proxy = '127.0.0.1:15080'\n\
+                     [forward-proxy]\nclient-namespace = 'guests'\n\
+                     clients = [{ namespace = 'default', networks = ['10.1.0.0/16'] }]\n";
+    let toml = folder.path().join("gateway.toml");
+    fs::write(&toml, bootstrap).expect("the folder can be written");
+    let explain = |words: &[&str]| {
+        let toml = toml.display().to_string();
+        let fixed = [
+            "explain",
+            "--format",
+            "json",
+            "--config",
+            &toml,
+            "--forward-proxy",
+        ];
+        gateway(folder.path(), &[&fixed, words].concat())
+    };
+    let allowed = explain(&["--client", "10.1.2.3", "http://httpbin.org/get"]);
+    check_exit(&allowed, 0);
+    let allowed = json(&allowed);
+    assert_eq!(allowed["outcome"], "forward");
+    assert_eq!(allowed["resource"], "VirtualService default/httpbin-ext");
+    assert_eq!(allowed["clusters"][0]["host"], "httpbin.org");
+    for (words, status, reason) in [
+        (&["http://httpbin.org:81/"][..], 502, "port_not_in_registry"),
+        (&["https://httpbin.org/"], 403, "port_not_in_registry"),
+        (&["https://evil.test/"], 403, "not_in_registry"),
+        (&["tcp://192.0.2.1:22"], 403, "not_in_registry"),
+    ] {
+        let denied = explain(words);
+        check_exit(&denied, 3);
+        let denied = json(&denied);
+        assert_eq!(denied["outcome"], "denied", "{words:?}");
+        assert_eq!(denied["status"], status, "{words:?}");
+        let told = denied["reason"].as_str().unwrap_or_default();
+        assert!(told.starts_with(reason), "{words:?}: {told}");
+    }
+    let nowhere = gateway(
+        folder.path(),
+        &[
+            "explain",
+            "--resources",
+            ".",
+            "--forward-proxy",
+            "http://a/",
+        ],
+    );
+    check_exit(&nowhere, 1);
+    assert!(
+        stderr(&nowhere).contains("[listen] forward-proxy"),
+        "{}",
+        stderr(&nowhere)
+    );
+}
