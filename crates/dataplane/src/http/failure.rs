@@ -2,7 +2,7 @@
 
 use crate::upstream::{DialError, Overflow};
 use pingora_error::{Error, ErrorSource, ErrorType};
-use rules::ClusterKey;
+use rules::{ClusterKey, Denial};
 use std::borrow::Cow;
 use std::sync::Arc;
 use telemetry::ResponseFlags;
@@ -70,6 +70,8 @@ pub(super) enum Connect {
     Unreachable,
     /// The connection came about, but not what it was to begin with; why, in one word and in many.
     Unusable(&'static str, Cow<'static, str>),
+    /// A name stands for the address that no name may stand for.
+    Forbidden,
     Other(Cow<'static, str>),
 }
 
@@ -288,6 +290,7 @@ impl Connect {
             DialError::Timeout => Self::Timeout,
             DialError::Refused => Self::Refused,
             DialError::Unreachable(_) => Self::Unreachable,
+            DialError::Forbidden => Self::Forbidden,
             DialError::Io(error) => Self::Other(error.to_string().into()),
             other => Self::Unusable(other.reason(), other.to_string().into()),
         }
@@ -308,15 +311,21 @@ impl Connect {
             }
             Self::Refused => "delayed connect error: Connection refused".into(),
             Self::Unreachable => "delayed connect error: No route to host".into(),
+            Self::Forbidden => Denial::Address.code().into(),
             Self::Unusable(_, cause) => Cow::Borrowed(&**cause),
             Self::Other(cause) => format!("delayed connect error: {cause}").into(),
         };
         let reason = match self {
             Self::Unusable(reason, _) => *reason,
+            Self::Forbidden => Denial::Address.code(),
             _ => "connect_failure",
         };
+        let status = match self {
+            Self::Forbidden => 502,
+            _ => 503,
+        };
         let report = before_headers(
-            503,
+            status,
             "remote connection failure",
             &refused,
             flags,

@@ -33,8 +33,8 @@ pub(super) fn after_connect_failure(
             }
             return false;
         }
-        // No other endpoint is spoken to in another way.
-        Some(DialError::NotReady(_)) => {
+        // No other endpoint is spoken to in another way, and others that may be dialled come first.
+        Some(DialError::NotReady(_) | DialError::Forbidden) => {
             finish_attempt(ctx, None);
             return false;
         }

@@ -70,7 +70,12 @@ impl TcpConnection {
                     if error.is_of_endpoint() {
                         cluster.observe(&shared, index, Observed::ConnectFailure);
                     }
+                    // Others that may be dialled come first.
+                    let is_last = matches!(error, DialError::Forbidden);
                     failure = Failure::Connect(error);
+                    if is_last {
+                        break;
+                    }
                 }
             }
         }

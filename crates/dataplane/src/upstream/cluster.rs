@@ -177,7 +177,8 @@ impl Cluster {
     /// Connections to endpoints that are not there any more are of no use.
     fn close_what_leads_nowhere(&self) {
         let members = self.endpoints.members().iter();
-        let here: HashSet<_> = members.map(|member| &member.value.address).collect();
+        let dialled = members.filter(|member| !member.value.is_forbidden());
+        let here: HashSet<_> = dialled.map(|member| &member.value.address).collect();
         self.kept
             .connections
             .dismiss(|address| !here.contains(address));
@@ -247,7 +248,15 @@ impl Members<'_> {
         let own = source.iter().filter(|endpoint| belongs(endpoint, cluster));
         let ranked =
             own.filter_map(|endpoint| Some((endpoint, cluster.localities.rank(endpoint)?)));
-        ranked
+        // What is forbidden stays where there is nothing else, so that whoever asks is told why.
+        let (forbidden, allowed): (Vec<_>, Vec<_>) =
+            ranked.partition(|(endpoint, _)| endpoint.forbidden);
+        let members = match allowed.is_empty() {
+            true => forbidden,
+            false => allowed,
+        };
+        members
+            .into_iter()
             .filter_map(|(endpoint, rank)| self.member(endpoint, rank))
             .collect()
     }

@@ -99,12 +99,13 @@ impl Upstream {
     ) -> Option<Self> {
         let cluster = common.cluster;
         let of_bytes = Dialer::new(&endpoint.address, cluster, common.tls);
+        let of_bytes = of_bytes.forbidden(endpoint.forbidden);
         let way = Arc::new(way(&endpoint.address, &of_bytes, common));
         let tells = Tells {
             host: way.dialer.asks_for_host(),
             client: way.dialer.tells_client(),
         };
-        let group = group_key(common);
+        let group = group_key(endpoint, common);
         let template = template(&endpoint.address, group)?;
         Some(Self {
             address: endpoint.address.clone(),
@@ -120,6 +121,11 @@ impl Upstream {
             keeps_none: cluster.pool.max_requests_per_connection == Some(1),
             group,
         })
+    }
+
+    /// Whether it is never dialled, since a name stands for its address that no name may stand for.
+    pub(super) fn is_forbidden(&self) -> bool {
+        self.way.dialer.is_forbidden()
     }
 
     /// What Pingora needs to make this attempt.
@@ -285,10 +291,12 @@ fn terms(cluster: &rules::Cluster) -> Terms {
 
 /// Whom a pooled connection may serve: Pingora's own key leaves out most of what tells connections apart. What is
 /// shown to the endpoint and asked of it in TLS has a number of its own.
-fn group_key(common: &Common<'_>) -> u64 {
+fn group_key(endpoint: &rules::Endpoint, common: &Common<'_>) -> u64 {
     let cluster = common.cluster;
     let mut hasher = DefaultHasher::new();
     cluster.key.hash(&mut hasher);
+    // What was made while it was allowed is of no use any more.
+    endpoint.forbidden.hash(&mut hasher);
     let tls = cluster.tls.as_ref();
     let tls = tls.map(|settings| common.tls.of(settings).ok().map(|tls| tls.id));
     (tls, cluster.proxy_protocol.map(|version| version as u8)).hash(&mut hasher);

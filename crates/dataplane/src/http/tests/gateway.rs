@@ -194,7 +194,7 @@ impl Rules {
     }
 }
 
-fn endpoint(address: &SocketAddr) -> Endpoint {
+pub(crate) fn endpoint(address: &SocketAddr) -> Endpoint {
     Endpoint {
         address: EndpointAddr::Tcp(*address),
         weight: 1,
@@ -214,8 +214,15 @@ impl Gateway {
 
     /// All services have these endpoints from now on.
     pub(crate) fn replace_endpoints(&mut self, endpoints: &[SocketAddr]) {
+        let endpoints = endpoints.iter().map(endpoint).collect();
+        self.publish_endpoints(endpoints);
+    }
+
+    /// The same, as the case makes them.
+    pub(crate) fn publish_endpoints(&mut self, endpoints: Vec<Endpoint>) {
+        let endpoints: Arc<[Endpoint]> = endpoints.into();
         for list in self.endpoints.services.values_mut() {
-            *list = endpoints.iter().map(endpoint).collect();
+            *list = endpoints.clone();
         }
         let table = self.table.clone();
         self.shared.publish(table, &self.endpoints, Arc::default());

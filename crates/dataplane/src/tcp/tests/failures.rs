@@ -1,7 +1,7 @@
 //! Connections that go nowhere, and why.
 
 use super::*;
-use rules::Serves;
+use rules::{Endpoint, EndpointAddr, Serves};
 use std::io::ErrorKind;
 
 /// Reads the end, which comes at once and without a byte.
@@ -56,6 +56,30 @@ async fn only_so_many_endpoints_are_tried() {
     );
     assert_eq!(gateway.count("connections_opened"), 1);
     assert_eq!(gateway.count("connections_closed"), 1);
+}
+
+/// Promise 20.
+#[tokio::test]
+async fn forbidden_endpoints_are_not_tried() {
+    let origin = Origin::echo().await;
+    let addresses = [origin.address, nobody().await].map(EndpointAddr::Tcp);
+    let mut rules = Rules::default();
+    let forbid = |endpoint: &mut Endpoint| endpoint.forbidden = true;
+    let cluster = rules.cluster_with("echo", &addresses, |_| {}, forbid);
+    let gateway = rules
+        .start(Serves::Tcp(routes([route(&[], [cluster])])))
+        .await;
+    assert_eq!(closed(&gateway).await, Ok(0));
+    let upstream = gateway.shared.metrics.own().upstream();
+    assert_eq!(upstream.connect_failures.get(), 1);
+    assert_eq!(origin.connections(), 0);
+    let line = gateway.line().await;
+    let why = "the endpoint's name stands for an address that no name may stand for";
+    check(
+        &line,
+        &format!(r#"URX,UF - - "{why}""#),
+        "forbidden_address",
+    );
 }
 
 #[tokio::test]

@@ -55,6 +55,17 @@ pub(super) struct Rules {
 impl Rules {
     /// A cluster whose endpoints take turns, in no order that a test may rely on.
     pub(super) fn cluster(&mut self, name: &str, endpoints: &[EndpointAddr]) -> ClusterTarget {
+        self.cluster_with(name, endpoints, |_| {}, |_| {})
+    }
+
+    /// A cluster and its endpoints, changed as the case wants.
+    pub(super) fn cluster_with(
+        &mut self,
+        name: &str,
+        endpoints: &[EndpointAddr],
+        change: impl FnOnce(&mut Cluster),
+        change_endpoint: impl Fn(&mut Endpoint),
+    ) -> ClusterTarget {
         let host: Arc<str> = format!("{name}.default.svc.cluster.local").into();
         let key = ClusterKey {
             view: None,
@@ -62,7 +73,7 @@ impl Rules {
             subset: None,
             port: 9000,
         };
-        let cluster = Cluster {
+        let mut cluster = Cluster {
             service_name: name.into(),
             load_balancing: LoadBalancing::RoundRobin,
             pool: ConnectionPool {
@@ -71,14 +82,19 @@ impl Rules {
             },
             ..Cluster::plain(key.clone(), UpstreamProtocol::Tcp)
         };
+        change(&mut cluster);
         let cluster = Arc::new(cluster);
         self.table.clusters.insert(key, cluster.clone());
-        let endpoint = |address: &EndpointAddr| Endpoint {
-            address: address.clone(),
-            weight: 1,
-            labels: Arc::default(),
-            locality: "".into(),
-            forbidden: false,
+        let endpoint = |address: &EndpointAddr| {
+            let mut endpoint = Endpoint {
+                address: address.clone(),
+                weight: 1,
+                labels: Arc::default(),
+                locality: "".into(),
+                forbidden: false,
+            };
+            change_endpoint(&mut endpoint);
+            endpoint
         };
         let service = ServicePort {
             host,

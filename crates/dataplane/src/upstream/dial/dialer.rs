@@ -19,6 +19,8 @@ use tokio::io::AsyncWriteExt;
 #[derive(Clone, Debug)]
 pub(crate) struct Dialer {
     address: EndpointAddr,
+    /// A name stands for the address that no name may stand for.
+    forbidden: bool,
     /// The service, when it is one host.
     host: Option<Arc<str>>,
     connect_timeout: Duration,
@@ -52,6 +54,7 @@ impl Dialer {
         let host = &cluster.key.host;
         Self {
             address: address.clone(),
+            forbidden: false,
             host: (!host.contains('*')).then(|| host.clone()),
             connect_timeout: cluster.pool.connect_timeout,
             keepalive: cluster.pool.tcp_keepalive,
@@ -59,6 +62,11 @@ impl Dialer {
             tls: cluster.tls.as_ref().map(|settings| tls.of(settings)),
             tunnel: cluster.tunnel.as_ref().map(Tunnel::new),
         }
+    }
+
+    /// The same, of an address that may be one that no name may stand for.
+    pub(crate) fn forbidden(self, forbidden: bool) -> Self {
+        Self { forbidden, ..self }
     }
 
     /// The same without the cluster's tunnel, which Istio digs for connections and not for requests.
@@ -98,6 +106,11 @@ impl Dialer {
         self.tunnel.is_none() && self.tls.as_ref().is_some_and(names_none)
     }
 
+    /// Whether there will never be a connection.
+    pub(crate) fn is_forbidden(&self) -> bool {
+        self.forbidden
+    }
+
     /// Whether connections begin with a client's address, and so are of use to that client alone.
     pub(crate) fn tells_client(&self) -> bool {
         self.proxy_protocol.is_some()
@@ -108,6 +121,9 @@ impl Dialer {
     /// # Errors
     /// Why there is none. Where TLS is asked for, nothing goes in clear instead.
     pub(crate) async fn connect(&self, dial: Dial<'_>) -> Result<UpstreamIo, DialError> {
+        if self.forbidden {
+            return Err(DialError::Forbidden);
+        }
         let limit = dial.timeout.min(self.connect_timeout);
         match tokio::time::timeout(limit, self.steps(dial)).await {
             Ok(connected) => connected,

@@ -1,5 +1,6 @@
 //! Why there is no connection.
 
+use rules::Denial;
 use rustls::CertificateError;
 use std::io;
 use std::sync::Arc;
@@ -16,6 +17,9 @@ pub(crate) enum DialError {
     /// The connection that the request was to share could not be made.
     #[error("{0}")]
     Shared(Arc<Self>),
+    /// A name stands for the address that no name may stand for.
+    #[error("the endpoint's name stands for an address that no name may stand for")]
+    Forbidden,
     /// All of it took too long.
     #[error("it took too long to connect")]
     Timeout,
@@ -85,13 +89,17 @@ impl DialError {
     /// Whether it tells anything about the endpoint.
     pub(crate) fn is_of_endpoint(&self) -> bool {
         let error = self.root();
-        !matches!(error, Self::NotAdmitted | Self::NotReady(_) | Self::Missing)
+        !matches!(
+            error,
+            Self::NotAdmitted | Self::NotReady(_) | Self::Missing | Self::Forbidden
+        )
     }
 
     /// Stable, for access logs and counters.
     pub(crate) fn reason(&self) -> &'static str {
         match self.root() {
             Self::NotAdmitted => "max_connections",
+            Self::Forbidden => Denial::Address.code(),
             Self::Timeout => "connect_timeout",
             Self::Refused
             | Self::Unreachable(_)
