@@ -1,8 +1,12 @@
 //! What all requests share.
 
 use crate::http::{MirrorPool, Refusals};
-use crate::upstream::{self, Snapshot, Surroundings, UpstreamConnector, connector_conf};
-use crate::{Challenges, ConnectionInfo, NotedHealth, Settings};
+use crate::net::OwnPorts;
+use crate::resolve::ResolvesNothing;
+use crate::upstream::{
+    self, OnDemandClusters, Snapshot, Surroundings, UpstreamConnector, connector_conf,
+};
+use crate::{Challenges, ConnectionInfo, NotedHealth, Resolve, Settings};
 use arc_swap::ArcSwap;
 use certificates::Credentials;
 use pingora_core::connectors::http::Connector;
@@ -25,6 +29,10 @@ pub struct Shared {
     pub challenges: Challenges,
     /// What health checks found out about endpoints.
     pub health: NotedHealth,
+    /// Where the process listens. What listens beside [`crate::net::ListenerManager`] is to be added here, so that
+    /// clients cannot ask the proxy for itself.
+    pub own_ports: Arc<OwnPorts>,
+    pub(crate) on_demand: OnDemandClusters,
     pub(crate) refusals: Refusals,
     pub(crate) mirrors: MirrorPool,
     /// Dials the upstreams of tunnels, whose connections are never used twice.
@@ -32,8 +40,18 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// Shared by everything that serves, with an empty configuration.
+    /// Shared by everything that serves, with an empty configuration. Nobody resolves names that clients ask for.
     pub fn new(settings: Settings, metrics: Arc<Metrics>, access_log: Arc<AccessLog>) -> Arc<Self> {
+        Self::resolving(settings, metrics, access_log, Arc::new(ResolvesNothing))
+    }
+
+    /// The same, with somebody who does.
+    pub fn resolving(
+        settings: Settings,
+        metrics: Arc<Metrics>,
+        access_log: Arc<AccessLog>,
+        resolver: Arc<dyn Resolve>,
+    ) -> Arc<Self> {
         let shared = Arc::new(Self {
             snapshot: ArcSwap::from_pointee(Snapshot::default()),
             publishing: Mutex::default(),
@@ -45,6 +63,8 @@ impl Shared {
             access_log,
             challenges: Challenges::default(),
             health: NotedHealth::default(),
+            own_ports: Arc::default(),
+            on_demand: OnDemandClusters::new(resolver),
         });
         upstream::look_after(&shared);
         shared
@@ -67,6 +87,7 @@ impl Shared {
         let next = Arc::new(next);
         self.snapshot.store(next.clone());
         next.catch_up(around.now);
+        self.on_demand.follow(&next);
     }
 
     /// What is in force stays in force as long as this exists.

@@ -144,6 +144,7 @@ fn head_of(
             .cloned()
             .unwrap_or_else(|| PathAndQuery::from_static("/")),
         authority: authority_of(request),
+        asked: None,
         version: request.version,
         client: peer.to_canonical(),
         trusted: settings.trusts(peer),

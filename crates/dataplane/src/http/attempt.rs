@@ -7,7 +7,7 @@ use super::failure::Failure;
 use super::forwarding::{
     ATTEMPT_COUNT, EXPECTED_TIMEOUT, ORIGINAL_HOST, ORIGINAL_PATH, UPSTREAM_TIMEOUT, insert,
 };
-use super::{admission, deadline};
+use super::{admission, deadline, on_demand};
 use crate::upstream::{Admission, Attempt, Kept, Overflow, Stream};
 use http::HeaderValue;
 use http::header::{ACCEPT, CONNECTION, HOST};
@@ -27,6 +27,10 @@ pub(super) const LATEST_CUT: Duration = Duration::from_millis(1250);
 /// after whatever fails from then on.
 pub(super) async fn prepare(session: &mut Session, ctx: &mut RequestCtx) -> Result<(), Failure> {
     request(ctx)?;
+    let plan = ctx.plan.as_ref();
+    if plan.is_some_and(|plan| plan.cluster.is_to_be_found()) {
+        Box::pin(on_demand::find(session, ctx)).await?;
+    }
     if !shares_connections(session, ctx) {
         ctx.attempts.permits.slot = Some(slot(session, ctx).await?);
         return select(ctx);
@@ -134,8 +138,8 @@ fn overflow(kept: &Kept, limit: Overflow) -> Failure {
     Failure::Overflow(limit)
 }
 
-/// Waits for a connection, until the whole exchange has taken too long or the client has gone.
-async fn patiently<T>(
+/// Waits, for a connection or an address, until the whole exchange has taken too long or the client has gone.
+pub(super) async fn patiently<T>(
     session: &mut Session,
     wait: impl Future<Output = T>,
     deadline: Option<Instant>,

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http::uri::PathAndQuery;
 use http::{HeaderName, HeaderValue, Method, Version};
 use model::Origin;
-use rules::{Action, ForwardAction, Route};
+use rules::{Action, ForwardAction, Route, Target};
 use smallvec::SmallVec;
 use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
@@ -44,6 +44,8 @@ pub(super) struct Head {
     /// As the client sent it, without scheme and authority.
     pub(super) target: PathAndQuery,
     pub(super) authority: HeaderValue,
+    /// What a forward proxy is asked for. Absent: the host is all that is said.
+    pub(super) asked: Option<Target>,
     pub(super) version: Version,
     pub(super) https: bool,
     /// The client's address, as far as trusted hops tell it.

@@ -1,6 +1,6 @@
 //! What can go wrong with a request, and what the client and the log are told: one table.
 
-use crate::upstream::{DialError, Overflow};
+use crate::upstream::{DialError, NotFound, Overflow};
 use pingora_error::{Error, ErrorSource, ErrorType};
 use rules::{ClusterKey, Denial};
 use std::borrow::Cow;
@@ -20,6 +20,8 @@ pub(super) enum Failure {
     Misdirected,
     /// The route's destination is no known cluster.
     NoCluster(ClusterKey, Arc<str>),
+    /// There is no endpoint for what the client asks for.
+    NotFound(NotFound),
     /// The cluster has no endpoint.
     NoEndpoint,
     /// It has some, and all of them are ejected or unhealthy.
@@ -126,6 +128,7 @@ impl Failure {
                     "cluster_not_found",
                 )
             },
+            Self::NotFound(why) => not_found(why, retried),
             Self::NoEndpoint => no_endpoint("no_endpoint"),
             Self::NoHealthyEndpoint => no_endpoint("no_healthy_endpoint"),
             Self::Overflow(limit) => {
@@ -174,6 +177,7 @@ impl Failure {
             Self::NoListener
                 | Self::Misdirected
                 | Self::NoCluster(..)
+                | Self::NotFound(_)
                 | Self::NoEndpoint
                 | Self::NoHealthyEndpoint
                 | Self::Overflow(_)
@@ -423,6 +427,27 @@ fn misdirected(reason: &'static str) -> Report {
 
 fn timeout(details: &'static str, reason: &'static str) -> Report {
     plain(504, TIMEOUT_BODY, ResponseFlags::UT, details, reason)
+}
+
+fn not_found(why: &NotFound, retried: bool) -> Report {
+    let reason = why.reason();
+    match why {
+        NotFound::Forbidden => Connect::Forbidden.report(retried),
+        // Whom was asked for addresses, and what came back, is for the log alone.
+        NotFound::Unresolved(unresolved) => Report {
+            transport_failure: Cow::Owned(unresolved.text.clone()),
+            ..plain(
+                503,
+                "dns resolution failure",
+                ResponseFlags::DF,
+                "dns_resolution_failure",
+                reason,
+            )
+        },
+        NotFound::NoHost | NotFound::NotAllowed | NotFound::Itself => {
+            plain(502, reason, ResponseFlags::NR, "host_not_reachable", reason)
+        }
+    }
 }
 
 fn no_endpoint(reason: &'static str) -> Report {

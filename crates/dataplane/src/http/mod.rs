@@ -15,6 +15,7 @@ mod head;
 mod hop_by_hop;
 mod mirror;
 mod observe;
+mod on_demand;
 mod reply;
 mod response;
 mod retry;

@@ -146,7 +146,7 @@ fn plan(
             "not in the table".into(),
         ));
     };
-    let empty = cluster.endpoints.members().is_empty();
+    let empty = cluster.endpoints.members().is_empty() && !cluster.is_to_be_found();
     let timeout = timeout(ctx, request, forward.action);
     ctx.plan = Some(Plan {
         route: route.clone(),

@@ -2,6 +2,7 @@
 
 use super::Limits;
 use super::manager::Application;
+use super::own_ports::OwnPort;
 use super::proxy_protocol::{self, Broken};
 use super::registry::{Admitted, Refused, Registry};
 use super::serve::serve;
@@ -51,6 +52,8 @@ pub(super) struct Listener {
     stop: watch::Sender<bool>,
     drain: watch::Sender<bool>,
     connections: Arc<Connections>,
+    #[expect(dead_code, reason = "what counts is that it is there")]
+    own_port: OwnPort,
 }
 
 /// The connections of one listener.
@@ -104,6 +107,7 @@ impl Listener {
             states: std::sync::Mutex::default(),
             handed_over: AtomicBool::new(false),
         });
+        let own_port = serving.app.shared().own_ports.hold(address.port());
         let acceptor = Acceptor {
             socket: socket.clone(),
             address,
@@ -119,6 +123,7 @@ impl Listener {
             stop,
             drain,
             connections,
+            own_port,
         })
     }
 

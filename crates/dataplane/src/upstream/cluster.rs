@@ -7,7 +7,8 @@ use super::tls::ClientTlsStore;
 use super::{KeepAlive, Upstream};
 use ahash::{HashMap, HashSet};
 use model::HashAlgorithm;
-use rules::{Endpoint, EndpointAddr, LoadBalancing, Rank, UpstreamProtocol};
+use rules::{Endpoint, EndpointAddr, LoadBalancing, Rank, Target, UpstreamProtocol};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
@@ -32,6 +33,8 @@ pub struct Cluster {
     pub labels_id: u64,
     pub(crate) kept: Arc<Kept>,
     source: Option<Arc<[Endpoint]>>,
+    /// The host that it was found for. Absent: its endpoints are the published ones.
+    asked: Option<Target>,
 }
 
 /// What of a cluster's limits is used.
@@ -54,6 +57,14 @@ pub(super) struct Parts<'p> {
     pub(super) source: Option<&'p Arc<[Endpoint]>>,
     /// How TLS is spoken.
     pub(super) tls: &'p ClientTlsStore,
+}
+
+/// What the cluster of a host that a client asks for is made of.
+pub(super) struct Derived<'d> {
+    pub(super) target: &'d Target,
+    /// Where it is dialled.
+    pub(super) addresses: &'d [SocketAddr],
+    pub(super) tls: &'d ClientTlsStore,
 }
 
 /// What the making of clusters takes from around it.
@@ -86,6 +97,7 @@ impl Cluster {
             cluster: definition,
             connections: &kept.connections,
             tls,
+            asked: None,
         };
         let members = Members {
             known: before.map(Self::by_address),
@@ -105,12 +117,83 @@ impl Cluster {
             labels_id,
             kept,
             source: source.cloned(),
+            asked: None,
             definition: definition.clone(),
         };
-        if before.is_some() {
-            built.close_what_leads_nowhere();
+        if let Some(before) = before {
+            built.close_what_leads_nowhere(before);
         }
         built
+    }
+
+    /// The cluster of a host that a client asks for. Limits and connections are those of the whole, ejections its own.
+    /// Endpoints that were here `before` keep their counters.
+    pub(super) fn derive(
+        whole: &Self,
+        derived: &Derived<'_>,
+        before: Option<&Self>,
+        around: &Surroundings<'_>,
+    ) -> Self {
+        let definition = &whole.definition;
+        let kept = match before {
+            Some(before) if before.kept.shares_limits(&whole.kept) => {
+                before.kept.judge_by(definition);
+                before.kept.clone()
+            }
+            _ => Arc::new(whole.kept.of_host(definition, around.now)),
+        };
+        let common = Common {
+            cluster: definition,
+            connections: &kept.connections,
+            tls: derived.tls,
+            asked: Some(derived.target),
+        };
+        let members = Members {
+            known: before.map(Self::by_address),
+            common: &common,
+            around,
+        };
+        let found = derived.addresses.iter().map(found);
+        let members = found
+            .filter_map(|endpoint| {
+                let rank = definition.localities.rank(&endpoint).unwrap_or_default();
+                members.member(&endpoint, rank)
+            })
+            .collect();
+        let built = Self {
+            endpoints: endpoints(members, balancing(definition), before, around.now),
+            name: whole.name.clone(),
+            labels: whole.labels.clone(),
+            labels_id: whole.labels_id,
+            kept,
+            source: None,
+            asked: Some(derived.target.clone()),
+            definition: definition.clone(),
+        };
+        if definition.outlier_detection.is_none() {
+            // Nobody is ejected any longer, and nobody has to wait for the next sweep.
+            built.kept.outlier.sweep(&built.endpoints, around.now);
+        }
+        built
+    }
+
+    /// The host and port for which it was found. Absent: its endpoints are the published ones.
+    pub fn asked(&self) -> Option<&Target> {
+        self.asked.as_ref()
+    }
+
+    /// Whether it depends on what a client asks for where its endpoints are.
+    pub(crate) fn is_to_be_found(&self) -> bool {
+        self.definition.on_demand.is_some() && self.asked.is_none()
+    }
+
+    /// Whether TLS would be begun in the same way with another store.
+    pub(super) fn speaks_tls_of(&self, tls: &ClientTlsStore) -> bool {
+        let mut members = self.endpoints.members().iter();
+        members.all(|member| {
+            let dialer = &member.value.way.dialer;
+            dialer.is_current(&self.definition, tls)
+        })
     }
 
     /// Whether a cluster built from these would be the same.
@@ -119,14 +202,9 @@ impl Cluster {
             (Some(old), Some(new)) => Arc::ptr_eq(old, new) || old == new,
             (old, new) => old.is_none() && new.is_none(),
         };
-        let mut members = self.endpoints.members().iter();
-        let same_tls = members.all(|member| {
-            let dialer = &member.value.way.dialer;
-            dialer.is_current(&self.definition, parts.tls)
-        });
         let definition = parts.definition;
         same_source
-            && same_tls
+            && self.speaks_tls_of(parts.tls)
             && (Arc::ptr_eq(&self.definition, definition) || self.definition == *definition)
     }
 
@@ -155,6 +233,13 @@ impl Cluster {
         self.definition.outlier_detection.is_some()
             || self.endpoints.is_warming()
             || self.ejected() > 0
+            // What is told of it is the sum of its hosts.
+            || self.is_to_be_found()
+    }
+
+    /// Whether its hosts change as time goes by.
+    pub(super) fn has_changing_hosts(&self) -> bool {
+        self.definition.outlier_detection.is_some() || self.definition.warmup.is_some()
     }
 
     /// Endpoints that were ejected.
@@ -174,14 +259,17 @@ impl Cluster {
         }
     }
 
-    /// Connections to endpoints that are not there any more are of no use.
-    fn close_what_leads_nowhere(&self) {
+    /// Connections to endpoints that are not there any more are of no use. Others may be to hosts that were asked for.
+    fn close_what_leads_nowhere(&self, before: &Self) {
         let members = self.endpoints.members().iter();
         let dialled = members.filter(|member| !member.value.is_forbidden());
         let here: HashSet<_> = dialled.map(|member| &member.value.address).collect();
+        let known = before.by_address();
+        let finds = self.definition.on_demand.is_some();
+        let is_published = |address: &EndpointAddr| !finds || known.contains_key(address);
         self.kept
             .connections
-            .dismiss(|address| !here.contains(address));
+            .dismiss(|address| !here.contains(address) && is_published(address));
     }
 
     /// No route leads here any more: what is idle is closed, and nothing is told of it any longer.
@@ -290,6 +378,18 @@ impl Members<'_> {
             Some(_) => Arc::new(EndpointState::new(self.around.now)),
             None => Arc::default(),
         }
+    }
+}
+
+/// An endpoint that a client asked for.
+fn found(address: &SocketAddr) -> Endpoint {
+    Endpoint {
+        address: EndpointAddr::Tcp(*address),
+        weight: 1,
+        labels: Arc::default(),
+        locality: "".into(),
+        // Those that are forbidden are not among what is found.
+        forbidden: false,
     }
 }
 

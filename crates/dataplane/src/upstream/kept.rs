@@ -72,6 +72,27 @@ impl Kept {
         self.outlier.set_policy(outliers(cluster));
     }
 
+    /// For a host of the cluster: limits and connections are those of the whole, ejections are its own.
+    pub(super) fn of_host(&self, cluster: &rules::Cluster, now: Instant) -> Self {
+        Self {
+            limits: self.limits.clone(),
+            connections: self.connections.clone(),
+            streams: self.streams.clone(),
+            outlier: Outlier::new(outliers(cluster), now),
+            metrics: self.metrics.clone(),
+        }
+    }
+
+    /// Whether what one has used the other has not any more.
+    pub(super) fn shares_limits(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.limits, &other.limits)
+    }
+
+    /// Ejects by other rules.
+    pub(super) fn judge_by(&self, cluster: &rules::Cluster) {
+        self.outlier.set_policy(outliers(cluster));
+    }
+
     /// A limit has held something back.
     pub(crate) fn overflow(&self, limit: Overflow) {
         self.metrics.overflow(limit.as_str()).inc();

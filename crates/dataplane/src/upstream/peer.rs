@@ -10,7 +10,7 @@ use super::tls::{Alpn, ClientTlsStore};
 use super::way::{Occasion, Way};
 use crate::health::Spoken;
 use pingora_core::upstreams::peer::HttpPeer;
-use rules::EndpointAddr;
+use rules::{EndpointAddr, Target};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -88,6 +88,8 @@ pub(super) struct Common<'c> {
     pub(super) cluster: &'c rules::Cluster,
     pub(super) connections: &'c Arc<Connections>,
     pub(super) tls: &'c ClientTlsStore,
+    /// What the client asked for whose endpoints they are. Absent: they are everybody's.
+    pub(super) asked: Option<&'c Target>,
 }
 
 impl Upstream {
@@ -100,12 +102,16 @@ impl Upstream {
         let cluster = common.cluster;
         let of_bytes = Dialer::new(&endpoint.address, cluster, common.tls);
         let of_bytes = of_bytes.forbidden(endpoint.forbidden);
+        let of_bytes = match common.asked {
+            Some(target) => of_bytes.asked(target),
+            None => of_bytes,
+        };
         let way = Arc::new(way(&endpoint.address, &of_bytes, common));
         let tells = Tells {
             host: way.dialer.asks_for_host(),
             client: way.dialer.tells_client(),
         };
-        let group = group_key(endpoint, common);
+        let group = group_key(&way.dialer, common);
         let template = template(&endpoint.address, group)?;
         Some(Self {
             address: endpoint.address.clone(),
@@ -291,12 +297,13 @@ fn terms(cluster: &rules::Cluster) -> Terms {
 
 /// Whom a pooled connection may serve: Pingora's own key leaves out most of what tells connections apart. What is
 /// shown to the endpoint and asked of it in TLS has a number of its own.
-fn group_key(endpoint: &rules::Endpoint, common: &Common<'_>) -> u64 {
+fn group_key(dialer: &Dialer, common: &Common<'_>) -> u64 {
     let cluster = common.cluster;
     let mut hasher = DefaultHasher::new();
     cluster.key.hash(&mut hasher);
     // What was made while it was allowed is of no use any more.
-    endpoint.forbidden.hash(&mut hasher);
+    dialer.is_forbidden().hash(&mut hasher);
+    dialer.only_host().hash(&mut hasher);
     let tls = cluster.tls.as_ref();
     let tls = tls.map(|settings| common.tls.of(settings).ok().map(|tls| tls.id));
     (tls, cluster.proxy_protocol.map(|version| version as u8)).hash(&mut hasher);

@@ -71,6 +71,12 @@ impl Snapshot {
         }
     }
 
+    /// Whether there is such a cluster, and clients ask it for hosts.
+    pub(super) fn finds_on_demand(&self, key: &ClusterKey) -> bool {
+        let cluster = self.clusters.get(key);
+        cluster.is_some_and(|cluster| cluster.is_to_be_found())
+    }
+
     /// The clusters that somebody has to look after as time goes by.
     pub(super) fn swept(&self) -> &[Arc<Cluster>] {
         &self.swept

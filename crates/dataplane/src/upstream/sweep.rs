@@ -2,7 +2,8 @@
 
 use super::{Cluster, Upstream};
 use crate::Shared;
-use rules::EndpointAddr;
+use ahash::HashMap;
+use rules::{ClusterKey, EndpointAddr};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 use tokio::time::MissedTickBehavior;
@@ -22,8 +23,18 @@ pub(crate) async fn sweep(shared: Weak<Shared>) {
         };
         let snapshot = shared.snapshot();
         let now = tokio::time::Instant::now().into_std();
+        let mut of_hosts: HashMap<ClusterKey, usize> = HashMap::default();
+        for host in shared.on_demand.swept(&snapshot) {
+            host.sweep(now);
+            let ejected = host.ejected();
+            if ejected > 0 {
+                *of_hosts.entry(host.definition.key.clone()).or_default() += ejected;
+            }
+        }
         for cluster in snapshot.swept() {
             cluster.sweep(now);
+            let of_hosts = of_hosts.get(&cluster.definition.key);
+            cluster.tell_ejected(cluster.ejected() + of_hosts.copied().unwrap_or_default());
         }
     }
 }
@@ -36,8 +47,11 @@ impl Cluster {
         }
         // Not only while endpoints warm up: one may have been ejected from the endpoints that were in force before.
         self.endpoints.refresh(now);
+    }
+
+    fn tell_ejected(&self, ejected: usize) {
         let metric = self.kept.metrics.ejected();
-        metric.set(i64::try_from(self.ejected()).unwrap_or(i64::MAX));
+        metric.set(i64::try_from(ejected).unwrap_or(i64::MAX));
     }
 
     /// Takes note of how an attempt at an endpoint went, which may cost the endpoint its place.
@@ -50,10 +64,18 @@ impl Cluster {
         };
         if let Some(cause) = self.kept.outlier.record(&member.state, observed) {
             // The request may be older than the endpoints in force.
-            let snapshot = shared.snapshot();
-            if let Some(cluster) = snapshot.clusters.get(&self.definition.key) {
+            if let Some(cluster) = self.in_force(shared) {
                 cluster.eject(&member.state, cause);
             }
+        }
+    }
+
+    /// What it is by now.
+    fn in_force(&self, shared: &Shared) -> Option<Arc<Self>> {
+        let key = &self.definition.key;
+        match self.asked() {
+            Some(target) => shared.on_demand.present(key, target),
+            None => shared.snapshot().clusters.get(key).cloned(),
         }
     }
 

@@ -1,8 +1,9 @@
 //! A gateway made of a table written by hand.
 
 use super::client::{Client, Message, get};
+use super::names::Names;
 use crate::net::{Addresses, ConnectionObserver, Limits, ListenerManager, Refused};
-use crate::{GatewayApp, Settings, Shared};
+use crate::{GatewayApp, Resolve, Settings, Shared};
 use certificates::Credentials;
 use http::{HeaderName, HeaderValue};
 use model::{Origin, Position, ResourceRef};
@@ -49,6 +50,8 @@ pub(crate) struct Rules {
     endpoints: Endpoints,
     pub(crate) settings: Settings,
     pub(crate) limits: Limits,
+    /// Absent: names are not resolved.
+    pub(crate) resolver: Option<Arc<dyn Resolve>>,
     pub(crate) credentials: Arc<Credentials>,
 }
 
@@ -89,7 +92,7 @@ impl Rules {
         let host: Arc<str> = format!("{name}.default.svc.cluster.local").into();
         let key = ClusterKey {
             view: None,
-            host: host.clone(),
+            host,
             subset: None,
             port: 8000,
         };
@@ -100,16 +103,13 @@ impl Rules {
                 connect_timeout: Duration::from_secs(2),
                 ..ConnectionPool::default()
             },
-            ..Cluster::plain(key.clone(), protocol)
+            ..Cluster::plain(key, protocol)
         };
         change(&mut cluster);
         let cluster = Arc::new(cluster);
-        self.table.clusters.insert(key, cluster.clone());
-        let service = ServicePort {
-            host,
-            port: 8000,
-            view: None,
-        };
+        let key = cluster.key.clone();
+        self.table.clusters.insert(key.clone(), cluster.clone());
+        let service = key.service();
         let endpoints = endpoints.iter().map(endpoint).collect();
         self.endpoints.services.insert(service, endpoints);
         cluster
@@ -170,7 +170,8 @@ impl Rules {
         let metrics = Arc::new(Metrics::new("test"));
         let dropped = metrics.own().access_log_dropped();
         let log = AccessLog::open(&folder.path().join("log"), Format::Text, dropped).unwrap();
-        let shared = Shared::new(self.settings, metrics, Arc::new(log));
+        let resolver = self.resolver.unwrap_or_else(|| Names::of(&[]));
+        let shared = Shared::resolving(self.settings, metrics, Arc::new(log), resolver);
         let table = Arc::new(self.table);
         shared.publish(table.clone(), &self.endpoints, self.credentials);
         let listeners = ListenerManager::new(

@@ -8,6 +8,8 @@ mod forwarding;
 pub(crate) mod gateway;
 mod http2;
 mod mirrors;
+pub(crate) mod names;
+mod on_demand;
 pub(crate) mod origin;
 mod retries;
 mod sharing;

@@ -15,7 +15,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 /// How a server answers.
 #[derive(Clone, Copy)]
-struct Manner {
+pub(super) struct Manner {
     /// Streams that it allows.
     allows: u32,
     after: Duration,
@@ -23,22 +23,22 @@ struct Manner {
     ends: bool,
 }
 
-const PLAIN: Manner = Manner {
+pub(super) const PLAIN: Manner = Manner {
     allows: 100,
     after: Duration::ZERO,
     ends: true,
 };
 
 /// A server, and what it has seen.
-struct Server {
-    address: SocketAddr,
-    made: Arc<AtomicUsize>,
+pub(super) struct Server {
+    pub(super) address: SocketAddr,
+    pub(super) made: Arc<AtomicUsize>,
     open: Arc<AtomicUsize>,
     requests: Arc<AtomicUsize>,
 }
 
 impl Server {
-    async fn start(manner: Manner) -> Self {
+    pub(super) async fn start(manner: Manner) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let server = Self {
             address: listener.local_addr().unwrap(),

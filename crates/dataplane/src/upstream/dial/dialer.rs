@@ -8,7 +8,7 @@ use super::{DialError, TlsFailure, UpstreamIo};
 use crate::upstream::tls::{Alpn, ClientTls, ClientTlsStore};
 use bytes::Bytes;
 use model::{ProxyProtocolVersion, TcpKeepalive};
-use rules::EndpointAddr;
+use rules::{EndpointAddr, Target};
 use rustls::pki_types::ServerName;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -23,6 +23,8 @@ pub(crate) struct Dialer {
     forbidden: bool,
     /// The service, when it is one host.
     host: Option<Arc<str>>,
+    /// Whether clients that get here asked for that host, or for the address, and no other.
+    asked: bool,
     connect_timeout: Duration,
     keepalive: Option<TcpKeepalive>,
     proxy_protocol: Option<ProxyProtocolVersion>,
@@ -55,7 +57,8 @@ impl Dialer {
         Self {
             address: address.clone(),
             forbidden: false,
-            host: (!host.contains('*')).then(|| host.clone()),
+            host: (!host.contains('*') && !cluster.key.is_passthrough()).then(|| host.clone()),
+            asked: false,
             connect_timeout: cluster.pool.connect_timeout,
             keepalive: cluster.pool.tcp_keepalive,
             proxy_protocol: cluster.proxy_protocol,
@@ -67,6 +70,18 @@ impl Dialer {
     /// The same, of an address that may be one that no name may stand for.
     pub(crate) fn forbidden(self, forbidden: bool) -> Self {
         Self { forbidden, ..self }
+    }
+
+    /// The same, for clients that ask for one host, or address, alone. Where a cluster is of many hosts, its name is
+    /// theirs; where it is of one that is reached by address, the name stays.
+    pub(crate) fn asked(self, target: &Target) -> Self {
+        let name = target.address().is_none();
+        let name = name.then(|| Arc::from(target.authority()));
+        Self {
+            host: self.host.or(name),
+            asked: true,
+            ..self
+        }
     }
 
     /// The same without the cluster's tunnel, which Istio digs for connections and not for requests.
@@ -101,9 +116,20 @@ impl Dialer {
 
     /// Whether connections differ by the host that a request is for, and so are of use to that host alone.
     pub(crate) fn asks_for_host(&self) -> bool {
+        self.tunnel.is_none() && !self.asked && self.names_none()
+    }
+
+    /// The host that connections are of use to alone, whatever requests say.
+    pub(crate) fn only_host(&self) -> Option<&str> {
+        let host = self.host.as_deref();
+        host.filter(|_| self.asked && self.names_none())
+    }
+
+    /// Whether TLS is spoken, and the rule does not say with which name.
+    fn names_none(&self) -> bool {
         let names_none =
             |tls: &Result<Arc<ClientTls>, _>| tls.as_ref().is_ok_and(|tls| tls.sni.is_none());
-        self.tunnel.is_none() && self.tls.as_ref().is_some_and(names_none)
+        self.tls.as_ref().is_some_and(names_none)
     }
 
     /// Whether there will never be a connection.
@@ -170,7 +196,7 @@ impl Dialer {
         tls: &ClientTls,
         requested: Option<&str>,
     ) -> Result<ServerName<'static>, DialError> {
-        let requested = requested.filter(|_| self.tunnel.is_none());
+        let requested = requested.filter(|_| self.tunnel.is_none() && !self.asked);
         let told = tls.sni.as_deref().or(requested).or(self.host.as_deref());
         if let Some(told) = told {
             return named(told);

@@ -1,6 +1,7 @@
 //! What a server is shown and offered.
 
 use super::*;
+use rules::Target;
 use server::{Seen, Setup};
 
 fn mutual() -> UpstreamTls {
@@ -120,6 +121,34 @@ async fn the_rule_s_name_comes_before_the_request_s_and_that_before_the_service_
                 resumed: false,
             }
         );
+    }
+}
+
+/// Promise 20: the name that was allowed is the name that is sent and looked for, whatever a request says.
+#[tokio::test]
+async fn what_was_asked_for_is_the_name_of_a_cluster_of_many_hosts() {
+    let authority = Authority::new();
+    let shown = authority.server(&["asked.wild.test", "service.test", "127.0.0.1"]);
+    let mut server = Setup::of(&shown).start().await;
+    let address = Target::of_address(server.address.ip(), 443);
+    let name = Target::new("asked.wild.test", 443).unwrap();
+    for (host, asked, want) in [
+        ("*.wild.test", &name, Some("asked.wild.test")),
+        (ClusterKey::PASSTHROUGH, &name, Some("asked.wild.test")),
+        // Addresses are not sent, but looked for.
+        ("*.wild.test", &address, None),
+        (ClusterKey::PASSTHROUGH, &address, None),
+        ("service.test", &address, Some("service.test")),
+    ] {
+        let case = Case::new(simple(), trusting(&authority));
+        let mut cluster = cluster(Some(simple()));
+        cluster.key.host = host.into();
+        let endpoint = EndpointAddr::Tcp(server.address);
+        let dialer = Dialer::new(&endpoint, &cluster, &case.store).asked(asked);
+        let mut io = dialer.connect(dial(Some("other.test"))).await.unwrap();
+        greeted(&mut io).await.unwrap();
+        assert_eq!(server.seen().await.sni.as_deref(), want, "{host} {asked}");
+        assert!(!dialer.asks_for_host());
     }
 }
 

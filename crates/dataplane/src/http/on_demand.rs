@@ -1,0 +1,33 @@
+//! Endpoints that are found when a client asks for them.
+
+use super::attempt::patiently;
+use super::context::RequestCtx;
+use super::failure::Failure;
+use crate::upstream::implied;
+use pingora_proxy::Session;
+use rules::Target;
+
+/// Finds the endpoints of what the request asks for, once. It takes as long as the request may, and ends when the
+/// client goes.
+pub(super) async fn find(session: &mut Session, ctx: &mut RequestCtx) -> Result<(), Failure> {
+    let plan = ctx.plan.as_ref().ok_or(Failure::Internal)?;
+    let (shared, snapshot) = (ctx.shared.clone(), ctx.snapshot.clone());
+    let (cluster, deadline) = (plan.cluster.clone(), plan.deadline);
+    let target = target(ctx, &cluster.definition);
+    let finding = shared.find(&snapshot, &cluster, target);
+    let found = patiently(session, finding, deadline).await?;
+    let found = found.map_err(Failure::NotFound)?;
+    if let Some(plan) = &mut ctx.plan {
+        plan.cluster = found;
+    }
+    Ok(())
+}
+
+/// What the request asks of a cluster: the target of a forward proxy, or its host.
+pub(super) fn target(ctx: &RequestCtx, cluster: &rules::Cluster) -> Option<Target> {
+    let head = ctx.head.as_ref()?;
+    head.asked.clone().or_else(|| {
+        let authority = head.authority.to_str().ok()?;
+        implied(cluster, rules::host_of(authority))
+    })
+}
