@@ -2,8 +2,10 @@
 
 use super::connection::TcpConnection;
 use super::failure::Failure;
+use crate::Unresolved;
 use crate::http::roll;
-use crate::upstream::{Cluster, DialError, Open, Overflow, UpstreamIo, Wrap};
+use crate::upstream::{Cluster, DialError, NotFound, Open, Overflow, UpstreamIo, Wrap, implied};
+use rules::Target;
 use smallvec::SmallVec;
 use std::sync::Arc;
 use traffic::{ActiveRequest, Choice, Entry, Observed, Slot};
@@ -26,8 +28,12 @@ pub(super) struct Held {
 impl TcpConnection {
     /// Connects to an endpoint of the cluster, to another one when that fails.
     pub(super) async fn dial(&mut self) -> Result<(UpstreamIo, Held), Failure> {
-        let cluster = self.cluster.clone().ok_or(Failure::NoRoute)?;
+        let mut cluster = self.cluster.clone().ok_or(Failure::NoRoute)?;
         let slot = slot(&cluster)?;
+        if cluster.is_to_be_found() {
+            cluster = Box::pin(self.find(&cluster)).await?;
+            self.cluster = Some(cluster.clone());
+        }
         let hash = self.hash(&cluster);
         let shared = Arc::clone(&self.shared);
         let metrics = shared.metrics.own().upstream();
@@ -80,6 +86,30 @@ impl TcpConnection {
             }
         }
         Err(failure)
+    }
+
+    /// The endpoints of what the connection asks for. Finding them may take as long as connecting to them.
+    async fn find(&self, cluster: &Arc<Cluster>) -> Result<Arc<Cluster>, Failure> {
+        let snapshot = self.shared.snapshot();
+        let finding = self.shared.find(&snapshot, cluster, self.target(cluster));
+        let limit = cluster.definition.pool.connect_timeout;
+        let found = match tokio::time::timeout(limit, finding).await {
+            Ok(found) => found,
+            Err(_) => Err(NotFound::Unresolved(Unresolved {
+                reason: "dns_timeout",
+                text: "there was no answer within the time to connect".to_owned(),
+            })),
+        };
+        found.map_err(Failure::NotFound)
+    }
+
+    fn target(&self, cluster: &Cluster) -> Option<Target> {
+        let by_name = || match self.in_mesh_tls {
+            // The name is one of a cluster.
+            true => None,
+            false => implied(&cluster.definition, &self.server_name),
+        };
+        self.asked.clone().or_else(by_name)
     }
 
     fn hash(&self, cluster: &Cluster) -> Option<u64> {

@@ -8,7 +8,7 @@ use crate::upstream::{Cluster, Snapshot};
 use crate::{ConnectionInfo, Shared};
 use bytes::Bytes;
 use model::Origin;
-use rules::{ClusterTarget, TcpRoutes, TlsAction};
+use rules::{ClusterTarget, Target, TcpRoutes, TlsAction};
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -22,6 +22,8 @@ pub(crate) struct TcpConnection {
     pub(super) info: ConnectionInfo,
     /// The SNI; empty when there was none.
     pub(super) server_name: Box<str>,
+    /// What a forward proxy is asked for, or where a connection was meant to go. Absent: the SNI is all that is said.
+    pub(super) asked: Option<Target>,
     pub(super) started: Instant,
     pub(super) start_time: SystemTime,
     /// What sent it where it goes.
@@ -108,6 +110,7 @@ impl TcpConnection {
             shared: shared.clone(),
             info: info.clone(),
             server_name: server_name.into(),
+            asked: None,
             started: Instant::now(),
             start_time: SystemTime::now(),
             origin: None,

@@ -1,6 +1,6 @@
 //! Why a connection is closed without having been forwarded, and what the log is told.
 
-use crate::upstream::{DialError, Overflow};
+use crate::upstream::{DialError, NotFound, Overflow};
 use rules::ClusterKey;
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -13,6 +13,8 @@ pub(super) enum Failure {
     NoRoute,
     /// The route's destination is no known cluster.
     NoCluster(ClusterKey, Arc<str>),
+    /// There is no endpoint for what the client asks for.
+    NotFound(NotFound),
     /// The cluster has no endpoint.
     NoEndpoint,
     /// The cluster has all the connections that it may have.
@@ -53,6 +55,16 @@ impl Failure {
                 let reason = Overflow::Connections.reason();
                 report(ResponseFlags::UO, "upstream_overflow", reason)
             }
+            Self::NotFound(NotFound::Forbidden) => Self::Connect(DialError::Forbidden).report(),
+            Self::NotFound(NotFound::Unresolved(unresolved)) => Report {
+                transport_failure: Cow::Owned(unresolved.text.clone()),
+                ..report(
+                    ResponseFlags::DF,
+                    "dns_resolution_failure",
+                    unresolved.reason,
+                )
+            },
+            Self::NotFound(why) => report(ResponseFlags::NR, "host_not_reachable", why.reason()),
             Self::NoEndpoint => report(ResponseFlags::UH, "no_healthy_upstream", "no_endpoint"),
             Self::Connect(error) => {
                 let flags = ResponseFlags::UF | ResponseFlags::URX;

@@ -1,8 +1,9 @@
 //! A gateway that forwards by a table written by hand.
 
 use super::PATIENCE;
+use crate::http::tests::names::Names;
 use crate::net::{Addresses, ConnectionObserver, Limits, ListenerManager, Refused};
-use crate::{GatewayApp, Settings, Shared};
+use crate::{GatewayApp, Resolve, Settings, Shared};
 use model::{Origin, Position, ResourceRef};
 use rules::{
     Cluster, ClusterKey, ClusterTarget, ConnectionPool, Endpoint, EndpointAddr, Endpoints,
@@ -50,6 +51,8 @@ pub(super) struct Rules {
     endpoints: Endpoints,
     pub(super) settings: Settings,
     pub(super) limits: Limits,
+    /// Absent: names are not resolved.
+    pub(super) resolver: Option<Arc<dyn Resolve>>,
 }
 
 impl Rules {
@@ -125,7 +128,8 @@ impl Rules {
         let metrics = Arc::new(Metrics::new("test"));
         let dropped = metrics.own().access_log_dropped();
         let log = AccessLog::open(&folder.path().join("log"), Format::Text, dropped).unwrap();
-        let shared = Shared::new(self.settings, metrics, Arc::new(log));
+        let resolver = self.resolver.unwrap_or_else(|| Names::of(&[]));
+        let shared = Shared::resolving(self.settings, metrics, Arc::new(log), resolver);
         shared.publish(Arc::new(self.table), &self.endpoints, Arc::default());
         let addresses = Addresses {
             address: IpAddr::from(Ipv4Addr::LOCALHOST),

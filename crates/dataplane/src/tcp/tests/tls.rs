@@ -7,7 +7,7 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore};
 use std::sync::Arc;
 
 /// The first bytes of a client that asks for a name.
-fn hello(name: &'static str) -> Vec<u8> {
+pub(super) fn hello(name: &'static str) -> Vec<u8> {
     hello_offering(name, &[])
 }
 
@@ -30,7 +30,7 @@ fn hello_offering(name: &'static str, protocols: &[&str]) -> Vec<u8> {
     bytes
 }
 
-fn server(action: TlsAction) -> Arc<TlsServer> {
+pub(super) fn server(action: TlsAction) -> Arc<TlsServer> {
     Arc::new(TlsServer {
         name: "default/gateway/tls".into(),
         action,
@@ -39,7 +39,7 @@ fn server(action: TlsAction) -> Arc<TlsServer> {
 }
 
 /// What comes back of what is sent.
-async fn echoed(gateway: &Gateway, bytes: &[u8]) -> Vec<u8> {
+pub(super) async fn echoed(gateway: &Gateway, bytes: &[u8]) -> Vec<u8> {
     let mut client = gateway.connect().await;
     client.write_all(bytes).await.unwrap();
     let mut back = vec![0; bytes.len()];
