@@ -6,6 +6,7 @@
 use super::chance;
 use super::context::RequestCtx;
 use super::forwarding;
+use super::on_demand;
 use crate::Settings;
 use crate::upstream::{
     Admission, Attempt, Cluster, Http2Upstream, KeepAlive, Overflow, Stream, Upstream,
@@ -24,8 +25,9 @@ use pingora_http::RequestHeader;
 use pingora_proxy::Session;
 use rules::ClusterTarget;
 use smallvec::SmallVec;
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use telemetry::Metrics;
 use tokio::sync::{Semaphore, mpsc};
 use traffic::{ActiveRequest, Choice, Entry, RequestPermit, Slot};
@@ -168,23 +170,60 @@ fn start(
         (pool.counters.dropped)();
         return None;
     };
-    let prepared = prepare(ctx, cluster, request, session);
-    let Some((way, head, held)) = prepared else {
+    let Some(draft) = Draft::of(ctx, request, session) else {
+        (pool.counters.failed)();
+        return None;
+    };
+    let (sender, body) = mpsc::channel(WAITING_CHUNKS);
+    if cluster.is_to_be_found() {
+        let finding = find(ctx, cluster);
+        let shared = ctx.shared.clone();
+        tokio::spawn(async move {
+            let pool = &shared.mirrors;
+            let sending = async {
+                let cluster = finding.await?;
+                let (way, held) = draft.lead_to(&cluster)?;
+                (pool.sent)();
+                send(&pool.connector, &way, draft.head, body).await.ok()?;
+                drop(held);
+                Some(())
+            };
+            if !matches!(
+                tokio::time::timeout(pool.timeout, sending).await,
+                Ok(Some(()))
+            ) {
+                (pool.counters.failed)();
+            }
+            drop(permit);
+        });
+        return Some(sender);
+    }
+    let Some((way, held)) = draft.lead_to(cluster) else {
         (pool.counters.failed)();
         return None;
     };
     (pool.sent)();
-    let (sender, body) = mpsc::channel(WAITING_CHUNKS);
     let (connector, counters, timeout) =
         (pool.connector.clone(), pool.counters.clone(), pool.timeout);
     tokio::spawn(async move {
-        let sending = send(&connector, &way, head, body);
+        let sending = send(&connector, &way, draft.head, body);
         if !matches!(tokio::time::timeout(timeout, sending).await, Ok(Ok(()))) {
             (counters.failed)();
         }
         drop((permit, held));
     });
     Some(sender)
+}
+
+/// Finds where a copy goes that depends on what the request asks for. The request does not wait for it.
+fn find(
+    ctx: &RequestCtx,
+    cluster: &Arc<Cluster>,
+) -> impl Future<Output = Option<Arc<Cluster>>> + use<> {
+    let target = on_demand::target(ctx, &cluster.definition);
+    let (shared, snapshot) = (ctx.shared.clone(), ctx.snapshot.clone());
+    let cluster = cluster.clone();
+    async move { shared.find(&snapshot, &cluster, target).await.ok() }
 }
 
 /// How an endpoint is reached, and where what it says of idle connections is kept.
@@ -206,56 +245,75 @@ struct Held {
     stream: Option<Stream>,
 }
 
-type Prepared = (Way, Box<RequestHeader>, Held);
+/// A copy, whose endpoint is not chosen yet.
+struct Draft {
+    head: Box<RequestHeader>,
+    started: Instant,
+    /// Whether the client speaks HTTP/2.
+    http2: bool,
+    host: Box<str>,
+    downstream: Option<(SocketAddr, SocketAddr)>,
+    timeout: Duration,
+}
 
-fn prepare(
-    ctx: &RequestCtx,
-    cluster: &Cluster,
-    original: &RequestHeader,
-    session: &mut Session,
-) -> Option<Prepared> {
-    let limits = &cluster.kept.limits;
-    let request = limits.request(ctx.started).or_else(|| {
-        cluster.kept.overflow(Overflow::Requests);
-        None
-    })?;
-    let http2 = cluster.speaks_http2(session.is_http2());
-    let slot = match http2 {
-        true => None,
-        false => Some(slot(cluster)?),
-    };
-    let index = cluster.select(Choice::default(), &mut chance::roll)?;
-    let member = cluster.endpoints.members().get(index)?;
-    let how = super::attempt::how(ctx, false);
-    let stream = match http2 {
-        true => Some(stream(cluster, &member.value, &how)?),
-        false => None,
-    };
-    let peer = member.value.peer(Attempt {
-        timeout: Some(ctx.shared.mirrors.timeout),
-        stream: stream.as_ref(),
-        ..how
-    });
-    let mut head = copy_of(
-        original,
-        !session.is_body_empty(),
-        ctx.shared.mirrors.shadow_host_suffix,
-    )
-    .ok()?;
-    forwarding::tell_shadow(&mut head, ctx.head.as_ref()?.connection.local.ip());
-    let keep_alive = member.value.keep_alive.clone();
-    let way = Way {
-        peer,
-        keep_alive,
-        spent_after: cluster.definition.pool.max_requests_per_connection,
-    };
-    let held = Held {
-        active: member.state.begin(),
-        request,
-        slot,
-        stream,
-    };
-    Some((way, Box::new(head), held))
+impl Draft {
+    fn of(ctx: &RequestCtx, original: &RequestHeader, session: &mut Session) -> Option<Self> {
+        let pool = &ctx.shared.mirrors;
+        let has_body = !session.is_body_empty();
+        let mut head = copy_of(original, has_body, pool.shadow_host_suffix).ok()?;
+        forwarding::tell_shadow(&mut head, ctx.head.as_ref()?.connection.local.ip());
+        let how = super::attempt::how(ctx, false);
+        Some(Self {
+            head: Box::new(head),
+            started: ctx.started,
+            http2: session.is_http2(),
+            host: how.host.into(),
+            downstream: how.downstream,
+            timeout: pool.timeout,
+        })
+    }
+
+    /// Chooses an endpoint, if the cluster's limits allow one more.
+    fn lead_to(&self, cluster: &Cluster) -> Option<(Way, Held)> {
+        let limits = &cluster.kept.limits;
+        let request = limits.request(self.started).or_else(|| {
+            cluster.kept.overflow(Overflow::Requests);
+            None
+        })?;
+        let http2 = cluster.speaks_http2(self.http2);
+        let slot = match http2 {
+            true => None,
+            false => Some(slot(cluster)?),
+        };
+        let index = cluster.select(Choice::default(), &mut chance::roll)?;
+        let member = cluster.endpoints.members().get(index)?;
+        let how = Attempt {
+            timeout: Some(self.timeout),
+            host: &self.host,
+            downstream: self.downstream,
+            ..Attempt::default()
+        };
+        let stream = match http2 {
+            true => Some(stream(cluster, &member.value, &how)?),
+            false => None,
+        };
+        let peer = member.value.peer(Attempt {
+            stream: stream.as_ref(),
+            ..how
+        });
+        let way = Way {
+            peer,
+            keep_alive: member.value.keep_alive.clone(),
+            spent_after: cluster.definition.pool.max_requests_per_connection,
+        };
+        let held = Held {
+            active: member.state.begin(),
+            request,
+            slot,
+            stream,
+        };
+        Some((way, held))
+    }
 }
 
 /// A copy waits for no connection.

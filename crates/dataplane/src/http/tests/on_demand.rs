@@ -12,8 +12,8 @@ use crate::upstream::tls::tests::server::Setup;
 use crate::upstream::tls::tests::{simple, trusting};
 use model::OutlierDetection;
 use rules::{
-    Cluster, Endpoints, ForbiddenNetworks, ForwardAction, OnDemand, Predicate, Serves,
-    UpstreamProtocol, VirtualHost, VirtualHosts,
+    Cluster, ClusterTarget, Endpoints, ForbiddenNetworks, ForwardAction, Mirror, OnDemand,
+    PartsPerMillion, Predicate, Serves, UpstreamProtocol, VirtualHost, VirtualHosts,
 };
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
@@ -472,6 +472,38 @@ async fn a_websocket_goes_to_the_host_that_it_asks_for() {
     client.send("hello").await;
     assert_eq!(client.bytes(5).await, "hello");
     assert_eq!(gateway.ask(&upgrade("evil.test")).await.status(), 502);
+}
+
+#[tokio::test]
+async fn a_mirror_finds_its_endpoint_without_delaying_anybody() {
+    let origin = Origin::answering(ok("real")).await;
+    let shadow = Origin::answering(ok("ignored")).await;
+    let names = Names::of(&[("a.wild.test", &["127.0.0.1"])]);
+    names.say_nothing("slow.wild.test");
+    let mut rules = Rules::default();
+    rules.resolver = Some(names.clone());
+    let port = shadow.address.port();
+    let mirror = rules.cluster_with("shadow", UpstreamProtocol::Http1, &[], |cluster| {
+        cluster.on_demand = Some(Arc::new(wild(port)));
+    });
+    let cluster = rules.cluster("shop", UpstreamProtocol::Http1, &[origin.address]);
+    rules.route(Predicate::default(), cluster, |action| {
+        action.mirrors = vec![Mirror {
+            cluster: ClusterTarget::Cluster(mirror),
+            share: PartsPerMillion(1_000_000),
+        }];
+    });
+    let gateway = start(rules).await;
+    for host in ["slow.wild.test", "evil.test", "a.wild.test"] {
+        assert_eq!(gateway.ask(&get(host)).await.body, "real");
+    }
+    eventually("one is mirrored", || shadow.hits() == 1).await;
+    eventually("one was refused", || {
+        let text = gateway.shared.metrics.text();
+        text.contains(r#"result="failed"} 1"#) && text.contains(r#"result="sent"} 1"#)
+    })
+    .await;
+    assert_eq!(names.waiting(), 1);
 }
 
 /// A server in TLS, and the names that its connections were made for.
