@@ -366,6 +366,7 @@ mod tests {
         let shared =
             Shared::resolving(Settings::default(), metrics, log, Arc::new(ResolvesNothing));
         let key = ClusterKey {
+            view: None,
             host: "*.wild.test".into(),
             subset: None,
             port: 80,

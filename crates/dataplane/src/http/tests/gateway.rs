@@ -10,8 +10,8 @@ use model::{Origin, Position, ResourceRef};
 use rules::{
     Action, Cluster, ClusterKey, ClusterTarget, ConnectionPool, Endpoint, EndpointAddr, Endpoints,
     ForwardAction, HeaderOps, HeaderTemplate, Listener, ListenerKey, LoadBalancing, MissingCluster,
-    PathMatch, Predicate, RetryOn, RetryPolicy, Route, RouteSet, Serves, ServicePort, Table,
-    UpstreamProtocol, VirtualHost, VirtualHosts, WeightedDestination,
+    PathMatch, Predicate, RetryOn, RetryPolicy, Route, RouteSet, Serves, Table, UpstreamProtocol,
+    VirtualHost, VirtualHosts, WeightedDestination,
 };
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
