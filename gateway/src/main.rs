@@ -5,6 +5,7 @@ mod args;
 mod bootstrap;
 mod check;
 mod demo;
+mod egress;
 mod explain;
 mod health;
 mod pages;

@@ -3,6 +3,7 @@
 use crate::acme;
 use crate::args::{Format, LogArgs, RunArgs};
 use crate::bootstrap::Bootstrap;
+use crate::egress;
 use crate::health;
 use crate::pages::{self, Control};
 use crate::resources::settings;
@@ -63,6 +64,7 @@ async fn serve(bootstrap: &Bootstrap, file: &Path, log: LogHandle) -> anyhow::Re
     serve_pages("metrics", metrics_server, metrics_pages(&serving.metrics));
     acme::start(bootstrap, &serving);
     health::start(bootstrap, &serving);
+    egress::start(&serving);
     let source = follow_files(bootstrap, &serving)?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), config = %file.display(), "started");
     if until_wished(&mut signals, &mut wishes, &source, &serving).await == pages::Wish::Drain {

@@ -25,7 +25,7 @@ pub(crate) struct ForwardProxy {
     clients: Vec<Client>,
     /// The namespace that all others are taken for. Absent: the proxy's own without `clients`, nobody's with them.
     client_namespace: Option<String>,
-    /// Where what was learnt is kept.
+    /// Where what was learnt is kept. Empty: nowhere.
     pub(crate) learned: PathBuf,
 }
 

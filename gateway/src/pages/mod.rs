@@ -3,6 +3,7 @@
 mod certificates;
 mod clusters;
 mod dump;
+mod egress;
 mod forward_proxy;
 mod servers;
 
@@ -98,6 +99,11 @@ pub(crate) fn admin(
         "/diagnostics",
         "what is wrong with the resources: ?format=text",
         page(diagnostics),
+    ))?;
+    pages.add(Page::get(
+        "/egress",
+        "what was learnt of the forward proxy, the most bytes first, as JSON: ?sort=host",
+        page(egress::show),
     ))?;
     let (drain, stop) = (control.clone(), control);
     pages.add(Page::post(

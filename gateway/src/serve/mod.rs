@@ -5,6 +5,7 @@ mod listeners;
 pub(crate) use listeners::Listeners;
 
 use crate::bootstrap::{AccessLog, Bootstrap, LogFormat};
+use crate::egress::Learning;
 use anyhow::Context;
 use config::{Publications, Published};
 use dataplane::net::{Addresses, ListenerStatus, RETRY_EVERY};
@@ -27,6 +28,8 @@ pub(crate) struct Serving {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) receipts: Receipts,
     pub(crate) readiness: Readiness,
+    /// What passes the forward proxy. Absent: nothing is learnt.
+    pub(crate) learning: Option<Arc<Learning>>,
     /// The configuration in force, once there is one.
     published: watch::Sender<Option<Arc<Published>>>,
 }
@@ -44,6 +47,8 @@ impl Serving {
             misdirected: bootstrap.tls.misdirected_status.0,
             ..bootstrap.limits.of_requests(&bootstrap.topology)
         };
+        let learning = Learning::of(bootstrap)?;
+        // The one place where the data plane is handed `learning`, an `Arc<dyn dataplane::Passages>`, to tell what passed.
         let shared = Shared::new(settings, Arc::clone(&metrics), Arc::new(access_log));
         let addresses = Addresses {
             address: bootstrap.listen.address,
@@ -60,6 +65,7 @@ impl Serving {
             receipts: Receipts::new(Arc::clone(&metrics)),
             metrics,
             readiness: Readiness::new(),
+            learning,
             published: watch::Sender::new(None),
         }))
     }
@@ -186,8 +192,11 @@ impl Serving {
         }
     }
 
-    /// Waits a moment for the access log. The process may end then.
+    /// Writes what was learnt, and waits a moment for the access log. The process may end then.
     pub(crate) fn write_what_is_left(&self) {
+        if let Some(learning) = &self.learning {
+            learning.save();
+        }
         self.shared.access_log.flush(Duration::from_secs(1));
     }
 }
