@@ -1,6 +1,7 @@
 //! The command line.
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use model::HostPattern;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
@@ -25,6 +26,8 @@ pub(crate) enum Command {
     Check(CheckArgs),
     /// Tell which listener, virtual host, rule and destination a request meets, and why the others do not match
     Explain(ExplainArgs),
+    /// What clients of the forward proxy reach: propose what would allow it
+    Egress(EgressArgs),
 }
 
 #[derive(Args, Debug)]
@@ -111,6 +114,64 @@ impl ExplainArgs {
             self.url = last.map(|last| last.to_string_lossy().into_owned());
         }
         self.url.take()
+    }
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct EgressArgs {
+    #[command(subcommand)]
+    pub(crate) command: EgressCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum EgressCommand {
+    /// Print the ServiceEntries that allow what was learnt with `[forward-proxy] mode = "learn"`
+    ///
+    /// One for each host, with the ports and protocols that were seen and no others, as YAML on stdout; on stderr, what
+    /// was left out and why. What the registry has already is left out; that `outbound-traffic-policy` lets something
+    /// through does not count. Exits 0 also when there is nothing to propose, 1 when a file cannot be read.
+    Propose(ProposeArgs),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ProposeArgs {
+    /// The bootstrap file; without one and with --resources, the defaults hold
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// What was learnt [default: the file that `[forward-proxy] learned` names]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) learned: Option<PathBuf>,
+    /// Files and folders with the present resources instead of those the bootstrap file names
+    #[arg(long, value_name = "PATH", num_args = 1..)]
+    pub(crate) resources: Vec<PathBuf>,
+    /// Propose one ServiceEntry for all hosts under a wildcard such as `*.example.org`, which allows them and all others
+    /// under it; the most specific one counts [default: none is folded]
+    #[arg(long, value_name = "PATTERN", value_parser = wildcard)]
+    pub(crate) fold: Vec<HostPattern>,
+    /// The namespace of the ServiceEntries [default: none is written]
+    #[arg(long, value_name = "NAMESPACE", value_parser = namespace)]
+    pub(crate) namespace: Option<String>,
+    /// Leave out what was seen less often, by host, port and protocol
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) min_count: u64,
+    /// Propose everything that was learnt, as if there were no resources
+    #[arg(long)]
+    pub(crate) all: bool,
+}
+
+fn wildcard(text: &str) -> Result<HostPattern, String> {
+    let pattern = HostPattern::try_from(text).map_err(|error| error.to_string())?;
+    match pattern.suffix() {
+        Some(_) => Ok(pattern),
+        None => Err("it has to be of the form `*.example.org`".to_owned()),
+    }
+}
+
+fn namespace(text: &str) -> Result<String, &'static str> {
+    let is_lower = !text.bytes().any(|byte| byte.is_ascii_uppercase());
+    match is_lower && model::is_dns_label(text) {
+        true => Ok(text.to_owned()),
+        false => Err("a namespace has lower case letters, digits and inner hyphens, 63 at most"),
     }
 }
 

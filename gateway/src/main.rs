@@ -33,6 +33,7 @@ fn main() -> ExitCode {
         Command::Demo(args) => demo::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Explain(args) => explain::run(args),
+        Command::Egress(args) => egress::run(&args),
     };
     result.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");

@@ -1,6 +1,5 @@
-//! Reading and compiling resources once, for `check` and `explain`.
+//! Reading and compiling resources once, for `check`, `explain` and `egress`.
 
-use crate::args::DEFAULT_CONFIG;
 use crate::bootstrap::Bootstrap;
 use crate::render::Texts;
 use anyhow::Context;
@@ -23,7 +22,11 @@ pub(crate) struct Loaded {
 impl Loaded {
     /// Reads the paths, or what the bootstrap file names when there are none.
     pub(crate) fn read(config: Option<&Path>, paths: &[PathBuf]) -> anyhow::Result<Self> {
-        let bootstrap = bootstrap(config, paths)?;
+        Self::of(Bootstrap::of_command(config, paths)?, paths)
+    }
+
+    /// Reads the paths, or what the bootstrap names when there are none.
+    pub(crate) fn of(bootstrap: Bootstrap, paths: &[PathBuf]) -> anyhow::Result<Self> {
         let roots = if paths.is_empty() {
             &bootstrap.resources.files
         } else {
@@ -45,11 +48,23 @@ impl Loaded {
         })
     }
 
+    /// Adds a text, as if it stood in a file of its own.
+    pub(crate) fn add(&mut self, file: &str, text: &str) {
+        let content = Content::Text(text.into());
+        let file = file.into();
+        self.configuration.apply(vec![Change { file, content }]);
+        self.compile();
+    }
+
     /// Reads the certificates that the resources name, too.
     pub(crate) fn read_certificates(&mut self) {
         let wanted = self.configuration.wanted_files();
         let files = source_file::read_certificates(wanted.iter().map(AsRef::as_ref));
         self.configuration.apply_files(files);
+        self.compile();
+    }
+
+    fn compile(&mut self) {
         // Absent: that makes no difference.
         if let Some(published) = self.configuration.compile(SystemTime::now()) {
             self.published = published;
@@ -103,15 +118,6 @@ fn credentials(bootstrap: &Bootstrap) -> CredentialSettings {
         identity: named(&tls.identity),
         relative_to: bootstrap.folder.clone(),
         allow_readable_keys: tls.allow_readable_keys,
-    }
-}
-
-fn bootstrap(config: Option<&Path>, paths: &[PathBuf]) -> anyhow::Result<Bootstrap> {
-    let default = Path::new(DEFAULT_CONFIG);
-    match config {
-        Some(file) => Bootstrap::load(file),
-        None if paths.is_empty() || default.exists() => Bootstrap::load(default),
-        None => Ok(Bootstrap::without_file()),
     }
 }
 

@@ -73,6 +73,8 @@ fn help_and_version_are_no_errors() {
         &["run", "--help"],
         &["check", "--help"],
         &["explain", "--help"],
+        &["egress", "--help"],
+        &["egress", "propose", "--help"],
     ] {
         check_exit(&gateway(examples(), words), 0);
     }
@@ -94,6 +96,12 @@ fn wrong_usage_exits_2() {
         &["explain", "--resources", "x", "https://user:secret@a/"],
         &["explain", "--resources", "x", "-H", "no colon", "http://a/"],
         &["explain", "--resources", "x", "-X", "GE T", "http://a/"],
+        &["egress"],
+        &["egress", "propose", "--fold", "*"],
+        &["egress", "propose", "--fold", "a.example.org"],
+        &["egress", "propose", "--fold", "*example.org"],
+        &["egress", "propose", "--namespace", "No Such"],
+        &["egress", "propose", "--min-count", "-1"],
     ] {
         check_exit(&gateway(examples(), words), 2);
     }
@@ -106,6 +114,7 @@ fn a_bootstrap_file_that_is_not_there_exits_1() {
         &["run"][..],
         &["check"],
         &["explain", "http://a/"],
+        &["egress", "propose"],
         &["run", "--config", "x.toml"],
     ] {
         let output = gateway(folder.path(), words);
@@ -608,5 +617,149 @@ fn what_a_forward_proxy_lets_out_is_explained() {
         stderr(&nowhere).contains("[listen] forward-proxy"),
         "{}",
         stderr(&nowhere)
+    );
+}
+
+/// A row of what was learnt.
+fn learnt(host: &str, port: u16, protocol: &str) -> Value {
+    serde_json::json!({
+        "host": host, "port": port, "protocol": protocol, "count": 2, "received": 10, "sent": 20,
+        "first_seen": 1_767_225_600, "last_seen": 1_767_225_601, "clients": ["10.0.0.1"],
+        "of_further_clients": 0, "denial": "not_in_registry",
+    })
+}
+
+/// A bootstrap file with its resources, and what was learnt with it.
+fn with_learnt(rows: &[Value]) -> TempDir {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let write = |name: &str, text: &str| {
+        fs::write(folder.path().join(name), text).expect("the folder can be written");
+    };
+    let bootstrap = "[resources]\nfiles = ['there.yaml']\n[listen]\nforward-proxy = '127.0.0.1:15080'\n\
+        [forward-proxy]\nmode = 'learn'\nlearned = 'learned.json'\n";
+    write("g.toml", bootstrap);
+    let there = "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: there}\nspec:\n  \
+        hosts: [there.test]\n  resolution: DNS\n  ports: [{number: 443, name: tls, protocol: TLS}]\n";
+    write("there.yaml", there);
+    let rows = serde_json::json!({ "left_out": 7, "rows": rows });
+    write("learned.json", &rows.to_string());
+    folder
+}
+
+fn propose(folder: &Path, words: &[&str]) -> Output {
+    gateway(
+        folder,
+        &[&["egress", "propose", "--config", "g.toml"], words].concat(),
+    )
+}
+
+#[test]
+fn what_was_learnt_is_proposed_and_then_allowed() {
+    let folder = with_learnt(&[
+        learnt("there.test", 443, "tls"),
+        learnt("a.example.org", 443, "tls"),
+        learnt("b.example.org", 80, "http"),
+        learnt("notexample.org", 443, "tls"),
+        learnt("198.51.100.7", 5432, "tcp"),
+        learnt("no host", 443, "tls"),
+    ]);
+    let output = propose(
+        folder.path(),
+        &["--fold", "*.example.org", "--namespace", "shop"],
+    );
+    check_exit(&output, 0);
+    let told = stderr(&output);
+    for said in [
+        "warning: \"no host\", port 443, is left out",
+        "7 requests or connections were not learnt",
+        "3 ServiceEntries for 6 hosts and ports",
+    ] {
+        assert!(told.contains(said), "no {said:?} in\n{told}");
+    }
+    assert!(!told.contains("even so"), "{told}");
+    let yaml = stdout(&output);
+    let is_there = |text: &str| yaml.contains(text);
+    assert!(
+        is_there("- \"*.example.org\"") && is_there("- \"notexample.org\""),
+        "{yaml}"
+    );
+    assert!(
+        !is_there("there.test") && is_there("namespace: \"shop\""),
+        "{yaml}"
+    );
+    fs::write(folder.path().join("proposed.yaml"), &yaml).unwrap();
+    let checked = gateway(
+        folder.path(),
+        &["check", "--format", "json", "there.yaml", "proposed.yaml"],
+    );
+    check_exit(&checked, 0);
+    for url in [
+        "tls://a.example.org:443",
+        "http://b.example.org/",
+        "tls://notexample.org:443",
+        "tcp://198.51.100.7:5432",
+    ] {
+        let words = [
+            "explain",
+            "--forward-proxy",
+            "--config",
+            "g.toml",
+            "--resources",
+            "proposed.yaml",
+            url,
+        ];
+        check_exit(&gateway(folder.path(), &words), 0);
+    }
+    // Without the present resources everything is new.
+    let all = stdout(&propose(folder.path(), &["--all"]));
+    assert!(
+        all.contains("- \"there.test\"") && all.contains("- \"a.example.org\""),
+        "{all}"
+    );
+}
+
+#[test]
+fn a_proposal_that_a_sidecar_hides_is_told() {
+    let folder = with_learnt(&[learnt("a.test", 443, "tls")]);
+    let sidecar = "apiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: {name: default, namespace: istio-system}\n\
+        spec: {egress: [{hosts: ['other/*']}]}\n";
+    fs::write(folder.path().join("sidecar.yaml"), sidecar).unwrap();
+    let output = propose(
+        folder.path(),
+        &["--resources", "there.yaml", "sidecar.yaml"],
+    );
+    check_exit(&output, 0);
+    let told = stderr(&output);
+    assert!(
+        told.contains("a.test:443 is not allowed to all of its clients even so"),
+        "{told}"
+    );
+}
+
+#[test]
+fn nothing_to_propose_is_no_error_and_an_unreadable_file_is() {
+    let folder = with_learnt(&[learnt("there.test", 443, "tls")]);
+    let output = propose(folder.path(), &[]);
+    check_exit(&output, 0);
+    assert_eq!(stdout(&output), "");
+    assert!(
+        stderr(&output).contains("nothing to propose"),
+        "{}",
+        stderr(&output)
+    );
+    let output = propose(folder.path(), &["--learned", "missing.json"]);
+    check_exit(&output, 1);
+    assert!(
+        stderr(&output).contains("missing.json: cannot be read"),
+        "{}",
+        stderr(&output)
+    );
+    fs::write(folder.path().join("torn.json"), "{\"rows\": [").unwrap();
+    let output = propose(folder.path(), &["--learned", "torn.json"]);
+    check_exit(&output, 1);
+    assert!(
+        stderr(&output).contains("torn.json: EOF"),
+        "{}",
+        stderr(&output)
     );
 }

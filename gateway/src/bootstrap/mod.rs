@@ -335,6 +335,16 @@ impl Bootstrap {
         Ok(bootstrap.relative_to(file.parent().unwrap_or_else(|| Path::new(""))))
     }
 
+    /// That of a command which may be told resources: then it needs no file.
+    pub(crate) fn of_command(config: Option<&Path>, resources: &[PathBuf]) -> anyhow::Result<Self> {
+        let default = Path::new(DEFAULT_CONFIG);
+        match config {
+            Some(file) => Self::load(file),
+            None if resources.is_empty() || default.exists() => Self::load(default),
+            None => Ok(Self::without_file()),
+        }
+    }
+
     /// The defaults, as if they stood where the file would be.
     pub(crate) fn without_file() -> Self {
         let folder = Path::new(DEFAULT_CONFIG).parent();
