@@ -56,12 +56,14 @@ async fn serve(bootstrap: &Bootstrap, file: &Path, log: LogHandle) -> anyhow::Re
     let (control, mut wishes) = Control::new();
     let admin = pages::admin(&serving, control, &log)?;
     let admin_server = bind("admin", bootstrap.admin.address)?.own_names_only();
-    serve_pages("admin", admin_server, admin);
+    serve_pages("admin", admin_server, admin, &serving);
     // Kubelets and scrapers ask these two by whatever name they have for them.
     let status_server = bind("status", bootstrap.status.address)?;
-    serve_pages("status", status_server, status_pages(&serving.readiness));
+    let status = status_pages(&serving.readiness);
+    serve_pages("status", status_server, status, &serving);
     let metrics_server = bind("metrics", bootstrap.metrics.address)?;
-    serve_pages("metrics", metrics_server, metrics_pages(&serving.metrics));
+    let metrics = metrics_pages(&serving.metrics);
+    serve_pages("metrics", metrics_server, metrics, &serving);
     acme::start(bootstrap, &serving);
     health::start(bootstrap, &serving);
     egress::start(&serving);
@@ -101,9 +103,12 @@ fn bind(name: &str, address: SocketAddr) -> anyhow::Result<PageServer> {
         .with_context(|| format!("the {name} address {address} cannot be bound"))
 }
 
-/// Serves pages until the process ends.
-fn serve_pages(name: &'static str, server: PageServer, pages: Pages) {
+/// Serves pages until the process ends. No client of the forward proxy is led there.
+fn serve_pages(name: &'static str, server: PageServer, pages: Pages, serving: &Serving) {
+    let address = server.local_addr();
+    let own_port = address.map(|address| serving.shared.own_ports.hold(address.port()));
     tokio::spawn(async move {
+        let _own_port = own_port;
         if let Err(error) = server.serve(pages, std::future::pending()).await {
             tracing::error!(%error, "the {name} server ended");
         }

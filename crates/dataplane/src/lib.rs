@@ -24,6 +24,6 @@ pub use http::GatewayApp;
 pub use passages::{Passage, PassageProtocol, Passages};
 pub use resolve::{Resolve, Resolving, Unresolved};
 pub use settings::{ForwardClientCert, Misdirected, Settings};
-pub use shared::Shared;
+pub use shared::{Outside, Shared};
 pub use tls::{ClientCertificate, TlsFacts};
 pub use upstream::Snapshot;

@@ -6,7 +6,7 @@ use crate::resolve::ResolvesNothing;
 use crate::upstream::{
     self, OnDemandClusters, Snapshot, Surroundings, UpstreamConnector, connector_conf,
 };
-use crate::{Challenges, ConnectionInfo, NotedHealth, Resolve, Settings};
+use crate::{Challenges, ConnectionInfo, NotedHealth, Passages, Resolve, Settings};
 use arc_swap::ArcSwap;
 use certificates::Credentials;
 use pingora_core::connectors::http::Connector;
@@ -33,24 +33,44 @@ pub struct Shared {
     /// clients cannot ask the proxy for itself.
     pub own_ports: Arc<OwnPorts>,
     pub(crate) on_demand: OnDemandClusters,
+    /// Is told what clients of a forward proxy have passed. Absent: nobody learns.
+    pub(crate) passages: Option<Arc<dyn Passages>>,
     pub(crate) refusals: Refusals,
     pub(crate) mirrors: MirrorPool,
     /// Dials the upstreams of tunnels, whose connections are never used twice.
     pub(crate) tunnels: Connector<UpstreamConnector>,
 }
 
+/// What is needed for clients that choose where they go.
+pub struct Outside {
+    /// Knows the addresses of names that they ask for.
+    pub resolver: Arc<dyn Resolve>,
+    /// Is told what passed. Absent: nobody learns.
+    pub passages: Option<Arc<dyn Passages>>,
+}
+
+impl Default for Outside {
+    /// Nobody knows a name, and nobody learns.
+    fn default() -> Self {
+        Self {
+            resolver: Arc::new(ResolvesNothing),
+            passages: None,
+        }
+    }
+}
+
 impl Shared {
     /// Shared by everything that serves, with an empty configuration. Nobody resolves names that clients ask for.
     pub fn new(settings: Settings, metrics: Arc<Metrics>, access_log: Arc<AccessLog>) -> Arc<Self> {
-        Self::resolving(settings, metrics, access_log, Arc::new(ResolvesNothing))
+        Self::towards(settings, metrics, access_log, Outside::default())
     }
 
-    /// The same, with somebody who does.
-    pub fn resolving(
+    /// The same, with what is needed for the way out.
+    pub fn towards(
         settings: Settings,
         metrics: Arc<Metrics>,
         access_log: Arc<AccessLog>,
-        resolver: Arc<dyn Resolve>,
+        outside: Outside,
     ) -> Arc<Self> {
         let shared = Arc::new(Self {
             snapshot: ArcSwap::from_pointee(Snapshot::default()),
@@ -64,7 +84,8 @@ impl Shared {
             challenges: Challenges::default(),
             health: NotedHealth::default(),
             own_ports: Arc::default(),
-            on_demand: OnDemandClusters::new(resolver),
+            on_demand: OnDemandClusters::new(outside.resolver),
+            passages: outside.passages,
         });
         upstream::look_after(&shared);
         shared

@@ -10,26 +10,32 @@ use traffic::Member;
 
 pub(super) fn show(serving: &Serving, request: &PageRequest) -> PageResponse {
     let snapshot = serving.shared.snapshot();
-    let mut clusters: Vec<_> = snapshot.clusters.values().collect();
-    clusters.sort_by(|one, other| one.name.cmp(&other.name));
+    let of_table = snapshot.clusters.values().cloned();
+    let mut clusters: Vec<_> = of_table
+        .chain(serving.shared.on_demand_clusters())
+        .collect();
+    clusters.sort_by_cached_key(|cluster| (cluster.name.clone(), asked(cluster)));
+    let clusters = clusters.iter();
     if wants(request, "json") {
-        let all: Vec<Value> = clusters
-            .into_iter()
-            .map(|cluster| as_json(cluster))
-            .collect();
+        let all: Vec<Value> = clusters.map(|cluster| as_json(cluster)).collect();
         return PageResponse::json(&json!({ "clusters": all }));
     }
-    PageResponse::text(
-        clusters
-            .into_iter()
-            .map(|cluster| as_text(cluster))
-            .collect::<String>(),
-    )
+    PageResponse::text(clusters.map(|cluster| as_text(cluster)).collect::<String>())
+}
+
+/// The host that a cluster was made for when a client asked for it. Absent: the whole cluster.
+fn asked(cluster: &Cluster) -> Option<String> {
+    cluster.asked().map(ToString::to_string)
 }
 
 /// Envoy's form, so that what reads that can read this.
 fn as_text(cluster: &Cluster) -> String {
     let mut text = String::new();
+    // Its limits are those of the whole.
+    if cluster.asked().is_some() {
+        endpoints_as_text(cluster, &mut text);
+        return text;
+    }
     for (name, limit) in limits(cluster) {
         let limit = limit.unwrap_or(u32::MAX);
         let _ = writeln!(text, "{}::default_priority::{name}::{limit}", cluster.name);
@@ -37,19 +43,30 @@ fn as_text(cluster: &Cluster) -> String {
     for (name, value) in usage(cluster) {
         let _ = writeln!(text, "{}::{name}::{value}", cluster.name);
     }
+    endpoints_as_text(cluster, &mut text);
+    text
+}
+
+fn endpoints_as_text(cluster: &Cluster, text: &mut String) {
     for (index, member) in cluster.endpoints.members().iter().enumerate() {
-        endpoint_as_text(cluster, index, member, &mut text);
+        endpoint_as_text(cluster, index, member, text);
     }
     if cluster.endpoints.members().is_empty() {
-        let _ = writeln!(text, "{}::no endpoint", cluster.name);
+        let what = match cluster.definition.on_demand {
+            Some(_) => "what is asked for",
+            None => "no endpoint",
+        };
+        let _ = writeln!(text, "{}::{what}", cluster.name);
     }
-    text
 }
 
 fn endpoint_as_text(cluster: &Cluster, index: usize, member: &Member<Upstream>, text: &mut String) {
     let mut line = |name: &str, value: &dyn Display| {
         let address = &member.value.address;
-        let _ = writeln!(text, "{}::{address}::{name}::{value}", cluster.name);
+        let _ = match cluster.asked() {
+            Some(host) => writeln!(text, "{}::{host}::{address}::{name}::{value}", cluster.name),
+            None => writeln!(text, "{}::{address}::{name}::{value}", cluster.name),
+        };
     };
     line("weight", &member.weight);
     line("priority", &member.place.priority);
@@ -108,6 +125,7 @@ fn as_json(cluster: &Cluster) -> Value {
         "host": &*key.host,
         "subset": key.subset.as_deref(),
         "port": key.port,
+        "asked": asked(cluster),
         "namespace": &*cluster.definition.namespace,
         "limits": limits,
         "usage": usage,

@@ -1,6 +1,7 @@
 //! What serves traffic: the data plane with its listeners, following what is published.
 
 mod listeners;
+mod names;
 
 pub(crate) use listeners::Listeners;
 
@@ -9,7 +10,9 @@ use crate::egress::Learning;
 use anyhow::Context;
 use config::{Publications, Published};
 use dataplane::net::{Addresses, ListenerStatus, RETRY_EVERY};
-use dataplane::{Settings, Shared};
+use dataplane::{Outside, Passages, Settings, Shared};
+use names::Names;
+use source_dns::Resolver;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use telemetry::metrics::Workload;
@@ -48,8 +51,18 @@ impl Serving {
             ..bootstrap.limits.of_requests(&bootstrap.topology)
         };
         let learning = Learning::of(bootstrap)?;
-        // The one place where the data plane is handed `learning`, an `Arc<dyn dataplane::Passages>`, to tell what passed.
-        let shared = Shared::new(settings, Arc::clone(&metrics), Arc::new(access_log));
+        let outside = Outside {
+            resolver: Arc::new(Names(Resolver::new(bootstrap.dns.settings.clone()))),
+            passages: learning
+                .clone()
+                .map(|learning| -> Arc<dyn Passages> { learning }),
+        };
+        let shared = Shared::towards(
+            settings,
+            Arc::clone(&metrics),
+            Arc::new(access_log),
+            outside,
+        );
         let addresses = Addresses {
             address: bootstrap.listen.address,
             ports: bootstrap.listen.ports.clone(),

@@ -45,7 +45,7 @@ impl World {
 
     fn setup(&self, host: &str) -> Setup {
         let servers = format!(
-            "\n[dns]\nservers = [\"{}\"]\nrefresh-min = \"50ms\"\nrefresh-max = \"1s\"\ntimeout = \"500ms\"\n",
+            "\n[dns]\nservers = [\"{}\"]\nrefresh-min = \"50ms\"\nrefresh-max = \"1s\"\ntimeout = \"500ms\"\nforbidden-networks = []\n",
             self.names.address()
         );
         let rules = TO_SHOP.replace("{host: shop}", &format!("{{host: {host}}}"));

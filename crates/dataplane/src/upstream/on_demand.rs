@@ -356,15 +356,13 @@ impl Host {
 mod tests {
     use super::*;
     use crate::Settings;
-    use crate::resolve::ResolvesNothing;
     use rules::{ForbiddenNetworks, UpstreamProtocol};
     use telemetry::{AccessLog, Metrics};
 
     fn shared(on_demand: OnDemand) -> (Arc<Shared>, Arc<Cluster>) {
         let metrics = Arc::new(Metrics::new("test"));
         let log = Arc::new(AccessLog::off());
-        let shared =
-            Shared::resolving(Settings::default(), metrics, log, Arc::new(ResolvesNothing));
+        let shared = Shared::new(Settings::default(), metrics, log);
         let key = ClusterKey {
             view: None,
             host: "*.wild.test".into(),

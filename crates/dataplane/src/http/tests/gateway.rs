@@ -3,7 +3,7 @@
 use super::client::{Client, Message, get};
 use super::names::Names;
 use crate::net::{Addresses, ConnectionObserver, Limits, ListenerManager, Refused};
-use crate::{GatewayApp, Resolve, Settings, Shared};
+use crate::{GatewayApp, Outside, Resolve, Settings, Shared};
 use certificates::Credentials;
 use http::{HeaderName, HeaderValue};
 use model::{Origin, Position, ResourceRef};
@@ -171,7 +171,11 @@ impl Rules {
         let dropped = metrics.own().access_log_dropped();
         let log = AccessLog::open(&folder.path().join("log"), Format::Text, dropped).unwrap();
         let resolver = self.resolver.unwrap_or_else(|| Names::of(&[]));
-        let shared = Shared::resolving(self.settings, metrics, Arc::new(log), resolver);
+        let outside = Outside {
+            resolver,
+            ..Outside::default()
+        };
+        let shared = Shared::towards(self.settings, metrics, Arc::new(log), outside);
         let table = Arc::new(self.table);
         shared.publish(table.clone(), &self.endpoints, self.credentials);
         let listeners = ListenerManager::new(

@@ -3,7 +3,7 @@
 use super::PATIENCE;
 use crate::http::tests::names::Names;
 use crate::net::{Addresses, ConnectionObserver, Limits, ListenerManager, Refused};
-use crate::{GatewayApp, Resolve, Settings, Shared};
+use crate::{GatewayApp, Outside, Resolve, Settings, Shared};
 use model::{Origin, Position, ResourceRef};
 use rules::{
     Cluster, ClusterKey, ClusterTarget, ConnectionPool, Endpoint, EndpointAddr, Endpoints,
@@ -129,7 +129,11 @@ impl Rules {
         let dropped = metrics.own().access_log_dropped();
         let log = AccessLog::open(&folder.path().join("log"), Format::Text, dropped).unwrap();
         let resolver = self.resolver.unwrap_or_else(|| Names::of(&[]));
-        let shared = Shared::resolving(self.settings, metrics, Arc::new(log), resolver);
+        let outside = Outside {
+            resolver,
+            ..Outside::default()
+        };
+        let shared = Shared::towards(self.settings, metrics, Arc::new(log), outside);
         shared.publish(Arc::new(self.table), &self.endpoints, Arc::default());
         let addresses = Addresses {
             address: IpAddr::from(Ipv4Addr::LOCALHOST),
