@@ -21,6 +21,7 @@ pub struct Own {
     connections_refused: IntCounterVec,
     requests_refused: IntCounterVec,
     tls_failures: IntCounterVec,
+    egress_refusals: IntCounterVec,
     mirrors: IntCounterVec,
     acme_orders: IntCounterVec,
     health_checks: IntCounterVec,
@@ -125,6 +126,11 @@ impl Own {
                 "Connections from downstream that did not get through their TLS handshake.",
                 &["reason"],
             ),
+            egress_refusals: new.counters(
+                "tidegate_egress_refusals_total",
+                "What clients of a forward proxy were refused, or would be if that were enforced.",
+                &["reason", "mode"],
+            ),
             mirrors: new.counters(
                 "tidegate_mirror_total",
                 "Mirrored requests, by what became of them.",
@@ -207,6 +213,14 @@ impl Own {
     /// `reason` is a fixed word: `unknown_server`, `timeout`.
     pub fn tls_failures(&self, reason: &'static str) -> IntCounter {
         self.tls_failures.with_label_values(&[reason])
+    }
+
+    /// `tidegate_egress_refusals_total`: what clients of a forward proxy were refused, or would be where `mode` is not
+    /// `enforce`.
+    ///
+    /// Both are fixed words: `not_in_registry`, `sni_mismatch`; `enforce`, `shadow`, `learn`.
+    pub fn egress_refusals(&self, reason: &'static str, mode: &'static str) -> IntCounter {
+        self.egress_refusals.with_label_values(&[reason, mode])
     }
 
     /// `tidegate_mirror_total`: mirrored requests, by a fixed word: `sent`, `failed`, `dropped`.
