@@ -1,6 +1,6 @@
 //! From an accepted socket to a connection of TLS, or to one that goes through.
 
-use super::alert::Alert;
+use super::alert::{Alert, say};
 use super::config::{self, Ready};
 use super::facts::TlsFacts;
 use super::failure::HandshakeFailure;
@@ -111,7 +111,13 @@ async fn begin(
     shared: &Arc<Shared>,
     turn: Turn<'_>,
 ) -> Result<Option<Incoming>, HandshakeFailure> {
-    let Hello { accepted, raw } = hello::read(&mut socket).await?;
+    let read = hello::read(&mut socket).await;
+    let Hello { accepted, raw } = read.map_err(|none| {
+        if !none.answer.is_empty() {
+            say(&socket, &none.answer);
+        }
+        none.failure
+    })?;
     let hello = accepted.client_hello();
     let sni: Option<Box<str>> = hello.server_name().map(Into::into);
     if let Some(config) = challenge(&hello, sni.as_deref(), &shared.challenges) {

@@ -1,11 +1,11 @@
 //! Reading a ClientHello, and keeping its bytes for where TLS goes through as it is.
 
-use super::alert::{HANDSHAKE, say};
+use super::alert::HANDSHAKE;
 use super::failure::HandshakeFailure;
 use bytes::{Bytes, BytesMut};
 use rustls::server::{Accepted, AcceptedAlert, Acceptor};
-use tokio::io::AsyncReadExt;
-use tokio::net::TcpStream;
+use std::borrow::Cow;
+use tokio::io::{AsyncRead, AsyncReadExt};
 
 /// Bytes of a ClientHello at most. Those of today have 500 to 2,000.
 const MAX_HELLO: usize = 16 * 1024;
@@ -25,52 +25,72 @@ pub(super) struct Hello {
     pub(super) raw: Bytes,
 }
 
-/// Reads until the ClientHello is whole. What is none is answered, and an error.
-pub(super) async fn read(socket: &mut TcpStream) -> Result<Hello, HandshakeFailure> {
-    let mut acceptor = Acceptor::default();
+/// What is no ClientHello.
+pub(super) struct NoHello {
+    pub(super) failure: HandshakeFailure,
+    /// What the client is told, in its own language. Empty: nothing.
+    pub(super) answer: Cow<'static, [u8]>,
+}
+
+/// Reads until the ClientHello is whole.
+pub(super) async fn read(stream: &mut (impl AsyncRead + Unpin)) -> Result<Hello, NoHello> {
     let mut raw = BytesMut::with_capacity(USUAL);
+    match read_into(&mut raw, stream).await {
+        Ok(accepted) => Ok(Hello {
+            accepted,
+            raw: raw.freeze(),
+        }),
+        Err((failure, answer)) => Err(NoHello { failure, answer }),
+    }
+}
+
+/// Why it is none, and what the client is told.
+type Broken = (HandshakeFailure, Cow<'static, [u8]>);
+
+fn silently(failure: HandshakeFailure) -> Broken {
+    (failure, Cow::Borrowed(&[]))
+}
+
+async fn read_into(
+    raw: &mut BytesMut,
+    stream: &mut (impl AsyncRead + Unpin),
+) -> Result<Accepted, Broken> {
+    let mut acceptor = Acceptor::default();
     loop {
         let known = raw.len();
         let room = PIECE.min(MAX_HELLO - known);
         if room == 0 {
-            return Err(HandshakeFailure::TooLarge);
+            return Err(silently(HandshakeFailure::TooLarge));
         }
-        let read = (&mut *socket).take(room as u64).read_buf(&mut raw).await;
-        if read.map_err(|_| HandshakeFailure::Closed)? == 0 {
-            return Err(HandshakeFailure::Closed);
+        let read = (&mut *stream).take(room as u64).read_buf(raw).await;
+        if read.map_err(|_| silently(HandshakeFailure::Closed))? == 0 {
+            return Err(silently(HandshakeFailure::Closed));
         }
         if raw[0] != HANDSHAKE && raw[0].is_ascii_uppercase() {
-            say(socket, PLAIN_HTTP);
-            return Err(HandshakeFailure::PlainHttp);
+            return Err((HandshakeFailure::PlainHttp, Cow::Borrowed(PLAIN_HTTP)));
         }
-        if let Some(accepted) = feed(&mut acceptor, &raw[known..], socket)? {
-            let raw = raw.freeze();
-            return Ok(Hello { accepted, raw });
+        if let Some(accepted) = feed(&mut acceptor, &raw[known..])? {
+            return Ok(accepted);
         }
     }
 }
 
 /// Shows rustls what was read.
-fn feed(
-    acceptor: &mut Acceptor,
-    mut piece: &[u8],
-    socket: &TcpStream,
-) -> Result<Option<Accepted>, HandshakeFailure> {
+fn feed(acceptor: &mut Acceptor, mut piece: &[u8]) -> Result<Option<Accepted>, Broken> {
     while !piece.is_empty() {
         match acceptor.read_tls(&mut piece) {
-            Ok(0) | Err(_) => return Err(HandshakeFailure::TooLarge),
+            Ok(0) | Err(_) => return Err(silently(HandshakeFailure::TooLarge)),
             Ok(_) => {}
         }
     }
-    acceptor.accept().map_err(|(error, alert)| {
-        tell(socket, alert);
-        HandshakeFailure::Malformed(error)
-    })
+    acceptor
+        .accept()
+        .map_err(|(error, alert)| (HandshakeFailure::Malformed(error), record(alert)))
 }
 
-fn tell(socket: &TcpStream, mut alert: AcceptedAlert) {
+fn record(mut alert: AcceptedAlert) -> Cow<'static, [u8]> {
     let mut record = Vec::new();
     // Writing to a vector cannot fail.
     let _ = alert.write_all(&mut record);
-    say(socket, &record);
+    record.into()
 }
