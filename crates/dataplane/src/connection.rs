@@ -1,5 +1,6 @@
 //! What a request may know of the connection it came on.
 
+use crate::forward_proxy::Proxied;
 use crate::http::address_value;
 use crate::net::ConnectionState;
 use crate::tls::TlsFacts;
@@ -21,6 +22,8 @@ pub struct ConnectionInfo {
     pub state: Arc<ConnectionState>,
     /// What TLS tells, where it ended here. Absent: the connection is in clear, or TLS goes through.
     pub tls: Option<Arc<TlsFacts>>,
+    /// What it is used for, on a forward proxy. Absent: its client asks for the services of the listener.
+    pub(crate) proxied: Option<Arc<Proxied>>,
 }
 
 impl ConnectionInfo {

@@ -6,6 +6,7 @@
 
 mod challenges;
 mod connection;
+mod forward_proxy;
 mod health;
 mod http;
 pub mod net;

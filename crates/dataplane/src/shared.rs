@@ -127,7 +127,8 @@ impl Shared {
         match listener.map(|listener| &listener.serves) {
             Some(Serves::Tls(_)) => Speaks::Tls,
             Some(Serves::Tcp(_)) => Speaks::Tcp,
-            Some(Serves::Http(_) | Serves::ForwardProxy(_)) | None => Speaks::Http,
+            Some(Serves::ForwardProxy(_)) => Speaks::ForwardProxy,
+            Some(Serves::Http(_)) | None => Speaks::Http,
         }
     }
 
@@ -142,6 +143,8 @@ impl Shared {
 pub(crate) enum Speaks {
     /// HTTP in clear.
     Http,
+    /// HTTP in clear, to a forward proxy.
+    ForwardProxy,
     /// A ClientHello.
     Tls,
     /// Anything, or nothing.

@@ -2,7 +2,8 @@
 
 use super::context::{Head, RequestCtx};
 use super::failure::Refusal;
-use super::{forwarding, head, hop_by_hop};
+use super::{asked, forwarding, head, hop_by_hop};
+use crate::forward_proxy::Proxied;
 use crate::{ConnectionInfo, Settings};
 use http::header::{CONTENT_LENGTH, COOKIE, HOST, HeaderMap, TRANSFER_ENCODING, USER_AGENT};
 use http::uri::PathAndQuery;
@@ -31,12 +32,31 @@ pub(super) fn admit(session: &mut Session, ctx: &mut RequestCtx) -> Result<(), R
     }
     let mut head = head_of(request, connection, settings, bytes);
     head.upgrade = upgrade;
-    let checked =
-        check(request, &head, settings, both_lengths).and_then(|()| hop_by_hop::settle(request));
-    forwarding::tell_origin(request, &mut head, settings);
+    let checked = check(request, &head, settings, both_lengths)
+        .and_then(|()| ask(request, &mut head))
+        .and_then(|()| hop_by_hop::settle(request));
+    if head.connection.proxied.is_none() {
+        forwarding::tell_origin(request, &mut head, settings);
+    }
+    let is_tunnel = head.method == Method::CONNECT;
     ctx.head = Some(Box::new(head));
     checked?;
+    if is_tunnel {
+        return Ok(());
+    }
     normalize_target(request, settings)
+}
+
+/// Notes what a forward proxy is asked for.
+fn ask(request: &RequestHeader, head: &mut Head) -> Result<(), Refusal> {
+    let Some(proxied) = &head.connection.proxied else {
+        return Ok(());
+    };
+    let asked = asked::asked(request, proxied.tunnel_to())?;
+    head.asked = Some(asked.target);
+    head.https = asked.https;
+    head.request_id = request.headers.get(forwarding::REQUEST_ID).cloned();
+    Ok(())
 }
 
 /// The facts that the listener attached to the connection.
@@ -133,6 +153,7 @@ fn head_of(
     bytes: u64,
 ) -> Head {
     let peer = connection.peer.ip();
+    let is_proxied = connection.proxied.is_some();
     Head {
         sent_before: connection.state.sent(),
         https: connection.tls.is_some(),
@@ -147,17 +168,23 @@ fn head_of(
         asked: None,
         version: request.version,
         client: peer.to_canonical(),
-        trusted: settings.trusts(peer),
+        // What goes on as it was sent is not for us: it is not believed either.
+        trusted: !is_proxied && settings.trusts(peer),
         user_agent: request.headers.get(USER_AGENT).cloned(),
         request_id: None,
         forwarded_for: None,
-        grpc: is_grpc(request),
+        grpc: request.method != Method::CONNECT && is_grpc(request),
         upgrade: false,
         bytes,
     }
 }
 
 fn authority_of(request: &RequestHeader) -> HeaderValue {
+    if request.method == Method::CONNECT
+        && let Ok(target) = HeaderValue::from_bytes(request.raw_path())
+    {
+        return target;
+    }
     if let Some(host) = request.headers.get(HOST) {
         return host.clone();
     }
@@ -186,11 +213,10 @@ fn check(
     settings: &Settings,
     both_lengths: bool,
 ) -> Result<(), Refusal> {
-    if matches!(request.version, Version::HTTP_10 | Version::HTTP_09) {
-        return Err(Refusal::LowVersion);
-    }
     if request.method == Method::CONNECT {
-        return Err(Refusal::Connect);
+        check_connect(request, head)?;
+    } else if matches!(request.version, Version::HTTP_10 | Version::HTTP_09) {
+        return Err(Refusal::LowVersion);
     }
     check_host(request, head)?;
     if both_lengths || !has_plain_framing(&request.headers) {
@@ -203,6 +229,19 @@ fn check(
         return Err(Refusal::HeadTooLarge);
     }
     Ok(())
+}
+
+/// Only a forward proxy makes tunnels, not within another one, and of HTTP/1 only.
+fn check_connect(request: &RequestHeader, head: &Head) -> Result<(), Refusal> {
+    let proxied = head.connection.proxied.as_deref();
+    let makes_tunnels = proxied.is_some_and(Proxied::makes_tunnels);
+    match request.version {
+        Version::HTTP_2 => Err(Refusal::Connect),
+        Version::HTTP_09 => Err(Refusal::LowVersion),
+        _ if makes_tunnels => Ok(()),
+        Version::HTTP_10 => Err(Refusal::LowVersion),
+        _ => Err(Refusal::Connect),
+    }
 }
 
 fn check_host(request: &RequestHeader, head: &Head) -> Result<(), Refusal> {

@@ -301,9 +301,11 @@ pub(super) fn dress(
     let (Some(plan), Some(head)) = (&ctx.plan, &ctx.head) else {
         return Err(Failure::Internal);
     };
-    insert(request, ATTEMPT_COUNT, HeaderValue::from(ctx.attempts.made));
-    request.remove_header(&UPSTREAM_TIMEOUT);
-    tell_timeout(request, plan);
+    if !head.stays_as_sent() {
+        insert(request, ATTEMPT_COUNT, HeaderValue::from(ctx.attempts.made));
+        request.remove_header(&UPSTREAM_TIMEOUT);
+        tell_timeout(request, plan);
+    }
     let action = plan.action().ok_or(Failure::Internal)?;
     if let Some(operations) = action.request_operations(plan.destination)
         && !operations.is_empty()
@@ -316,7 +318,9 @@ pub(super) fn dress(
         operations.apply(&mut RequestTarget(request), &facts);
     }
     if let Some(authority) = action.authority_for(plan.destination) {
-        insert(request, ORIGINAL_HOST, head.authority.clone());
+        if !head.stays_as_sent() {
+            insert(request, ORIGINAL_HOST, head.authority.clone());
+        }
         // Pingora makes the authority of HTTP/2 follow.
         request
             .insert_header(HOST, authority.clone())
@@ -324,7 +328,9 @@ pub(super) fn dress(
     }
     if let Some(rewrite) = &action.path_rewrite {
         let target = rewrite.apply(request.uri.path(), request.uri.query());
-        tell_original_path(request);
+        if !head.stays_as_sent() {
+            tell_original_path(request);
+        }
         admission::replace_target(request, target).map_err(|_| Failure::Internal)?;
     }
     Ok(())

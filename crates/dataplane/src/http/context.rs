@@ -44,7 +44,7 @@ pub(super) struct Head {
     /// As the client sent it, without scheme and authority.
     pub(super) target: PathAndQuery,
     pub(super) authority: HeaderValue,
-    /// What a forward proxy is asked for. Absent: the host is all that is said.
+    /// What a forward proxy is asked for. Absent: the request is for a service of the listener.
     pub(super) asked: Option<Target>,
     pub(super) version: Version,
     pub(super) https: bool,
@@ -61,6 +61,14 @@ pub(super) struct Head {
     pub(super) bytes: u64,
     /// What the connection had sent before.
     pub(super) sent_before: u64,
+}
+
+impl Head {
+    /// Whether the request goes on as its client sent it, and the answer as its origin did: nobody out there is to
+    /// learn of this proxy.
+    pub(super) fn stays_as_sent(&self) -> bool {
+        self.asked.is_some()
+    }
 }
 
 /// A request on its way upstream.
@@ -165,6 +173,8 @@ pub(super) struct Outcome {
     pub(super) received_all: bool,
     /// An answer of the upstream is on its way to the client.
     pub(super) via_upstream: bool,
+    /// The request may not go where it asked to.
+    pub(super) denied: bool,
 }
 
 impl Default for Outcome {
@@ -183,6 +193,7 @@ impl Default for Outcome {
             upgraded: false,
             received_all: false,
             via_upstream: false,
+            denied: false,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What can go wrong with a request, and what the client and the log are told: one table.
 
+use crate::tcp;
 use crate::upstream::{DialError, NotFound, Overflow};
 use pingora_error::{Error, ErrorSource, ErrorType};
 use rules::{ClusterKey, Denial};
@@ -60,6 +61,16 @@ pub(super) enum Refusal {
     Connect,
     /// `Connection` names headers that are not the client's to take away.
     Nomination,
+    /// A forward proxy was asked for a host and port that are none.
+    InvalidTarget,
+    /// `Host` is another than what a forward proxy was asked for.
+    HostMismatch,
+    /// A forward proxy was asked for what is no HTTP.
+    UnsupportedScheme,
+    /// A forward proxy was asked as if it were the origin.
+    NotProxyRequest,
+    /// Something came ahead of CONNECT that cannot be told from what comes behind it.
+    LateConnect,
     /// Not HTTP at all; Pingora tells no more.
     Malformed,
 }
@@ -92,21 +103,39 @@ pub(super) enum Reset {
 
 /// What a failure becomes.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(super) struct Report {
+pub(crate) struct Report {
     /// 0: nobody is left to tell.
-    pub(super) status: u16,
-    pub(super) body: Cow<'static, str>,
-    pub(super) flags: ResponseFlags,
-    pub(super) details: Cow<'static, str>,
-    pub(super) reason: &'static str,
-    pub(super) transport_failure: Cow<'static, str>,
+    pub(crate) status: u16,
+    pub(crate) body: Cow<'static, str>,
+    pub(crate) flags: ResponseFlags,
+    pub(crate) details: Cow<'static, str>,
+    pub(crate) reason: &'static str,
+    pub(crate) transport_failure: Cow<'static, str>,
 }
 
 /// Pingora's names for a chunked body that is not one.
 const BROKEN_CHUNK: &str = "InvalidChunk";
 const BROKEN_TRAILER: &str = "InvalidTrailerEnd";
 const BEFORE_HEADERS: &str = "upstream connect error or disconnect/reset before headers. ";
+/// For clients that take a forward proxy for an origin.
+const HOW_TO_ASK: &str = "not_a_proxy_request: this is a forward proxy. Ask it for whole URLs, as in \
+    GET http://example.org/ HTTP/1.1, or for tunnels, as in CONNECT example.org:443 HTTP/1.1. Most clients do so when \
+    the environment variables http_proxy and https_proxy name it.\n";
 const TIMEOUT_BODY: &str = "upstream request timeout";
+
+/// What a client is told whose tunnel leads nowhere: the same as if it had asked with a request.
+pub(crate) fn report_of_connection(failure: &tcp::Failure) -> Report {
+    let failure = match failure {
+        tcp::Failure::NoRoute => {
+            return plain(404, "", ResponseFlags::NR, "route_not_found", "no_route");
+        }
+        tcp::Failure::NoCluster(key, why) => Failure::NoCluster(key.clone(), why.clone()),
+        tcp::Failure::NoEndpoint => Failure::NoEndpoint,
+        tcp::Failure::Overflow => Failure::Overflow(Overflow::Connections),
+        tcp::Failure::Connect(error) => Failure::Connect(Connect::of(error)),
+    };
+    failure.report(false)
+}
 
 impl Failure {
     /// What the client and the log are told. `retried`: this was not the first attempt.
@@ -349,7 +378,7 @@ impl Connect {
 
 impl Refusal {
     /// All of them, for counters made beforehand.
-    pub(super) const ALL: [Self; 11] = [
+    pub(super) const ALL: [Self; 16] = [
         Self::MissingHost,
         Self::InvalidHost,
         Self::LowVersion,
@@ -360,6 +389,11 @@ impl Refusal {
         Self::HeadTooSlow,
         Self::Connect,
         Self::Nomination,
+        Self::InvalidTarget,
+        Self::HostMismatch,
+        Self::UnsupportedScheme,
+        Self::NotProxyRequest,
+        Self::LateConnect,
         Self::Malformed,
     ];
 
@@ -376,6 +410,11 @@ impl Refusal {
             Self::HeadTooSlow => "head_too_slow",
             Self::Nomination => "connection_nomination",
             Self::Connect => "connect_method",
+            Self::InvalidTarget => "invalid_target",
+            Self::HostMismatch => "host_mismatch",
+            Self::UnsupportedScheme => "unsupported_scheme",
+            Self::NotProxyRequest => "not_a_proxy_request",
+            Self::LateConnect => "pipelined_connect",
             Self::Malformed => "malformed",
         }
     }
@@ -392,14 +431,23 @@ impl Refusal {
             Self::HeadTooSlow => (408, "request_header_timeout"),
             Self::Nomination => (400, "http1.invalid_connection_nomination"),
             Self::Connect => (405, "connect_not_allowed"),
+            Self::InvalidTarget => (400, "invalid_proxy_target"),
+            Self::HostMismatch => (400, "host_and_target_differ"),
+            Self::UnsupportedScheme => (400, "unsupported_scheme"),
+            Self::NotProxyRequest => (400, "no_proxy_request"),
+            Self::LateConnect => (400, "connect_was_pipelined"),
             Self::Malformed => (400, "http1.codec_error"),
+        };
+        let body = match self {
+            Self::NotProxyRequest => HOW_TO_ASK,
+            _ => "",
         };
         let flags = if status == 400 {
             ResponseFlags::DPE
         } else {
             ResponseFlags::empty()
         };
-        plain(status, "", flags, details, self.reason())
+        plain(status, body, flags, details, self.reason())
     }
 }
 

@@ -261,7 +261,10 @@ impl Draft {
         let pool = &ctx.shared.mirrors;
         let has_body = !session.is_body_empty();
         let mut head = copy_of(original, has_body, pool.shadow_host_suffix).ok()?;
-        forwarding::tell_shadow(&mut head, ctx.head.as_ref()?.connection.local.ip());
+        let asked = ctx.head.as_ref()?;
+        if !asked.stays_as_sent() {
+            forwarding::tell_shadow(&mut head, asked.connection.local.ip());
+        }
         let how = super::attempt::how(ctx, false);
         Some(Self {
             head: Box::new(head),

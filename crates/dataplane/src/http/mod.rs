@@ -3,9 +3,11 @@
 mod admission;
 mod affinity;
 mod app;
+mod asked;
 mod attempt;
 mod challenge;
 mod chance;
+mod connect;
 mod context;
 mod deadline;
 mod facts;
@@ -27,6 +29,7 @@ pub(crate) mod tests;
 
 pub use app::GatewayApp;
 pub(crate) use chance::roll;
+pub(crate) use failure::report_of_connection;
 pub(crate) use forwarding::address_value;
 pub(crate) use mirror::MirrorPool;
 pub(crate) use observe::Refusals;
@@ -82,6 +85,10 @@ impl ProxyHttp for Gateway {
     async fn request_filter(&self, session: &mut Session, ctx: &mut RequestCtx) -> Result<bool> {
         if let Some(answer) = challenge::answer(session, ctx) {
             Box::pin(reply::challenge(session, ctx, answer)).await?;
+            return Ok(true);
+        }
+        if connect::is_asked_for(ctx) {
+            Box::pin(connect::serve(session, ctx)).await?;
             return Ok(true);
         }
         let (step, delay) = route::decide(session, ctx);

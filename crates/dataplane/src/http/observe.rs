@@ -6,7 +6,7 @@ use super::failure::{Failure, Refusal};
 use crate::net::RefusedHead;
 use crate::upstream::Upstream;
 use crate::{ConnectionInfo, Shared};
-use http::Version;
+use http::{Method, Version};
 use model::Origin;
 use pingora_core::protocols::http::ServerSession;
 use pingora_proxy::Session;
@@ -20,6 +20,8 @@ use telemetry::{AccessRecord, Address, ResponseFlags};
 
 /// Stands for requests that reached no cluster.
 const NO_DESTINATION: u64 = 0;
+/// Istio's name for the route of what is let through to nowhere.
+const BLOCK_ALL: &str = "block_all";
 
 /// Counters of refused heads, made once so that a flood of them looks nothing up.
 pub(crate) struct Refusals(Vec<Box<dyn Fn() + Send + Sync>>);
@@ -177,7 +179,10 @@ impl RequestCtx {
         let origin = self.origin();
         let mut record = AccessRecord::new(self.start_time);
         record.method = head.method.as_str().as_bytes();
-        record.path = head.target.as_str().as_bytes();
+        // CONNECT has none.
+        if head.method != Method::CONNECT {
+            record.path = head.target.as_str().as_bytes();
+        }
         record.protocol = protocol(head.version);
         record.response_code = outcome.status;
         record.flags = outcome.flags;
@@ -198,7 +203,11 @@ impl RequestCtx {
         record.downstream_local_address = Some(Address::Socket(head.connection.local));
         record.downstream_remote_address = Some(Address::Socket(head.connection.peer));
         record.requested_server_name = sni(&head.connection);
-        record.route_name = self.route.as_ref().map_or("", |route| &route.name);
+        record.route_name = match &self.route {
+            Some(route) => &route.name,
+            None if outcome.denied => BLOCK_ALL,
+            None => "",
+        };
         record.reason = outcome.reason;
         record.origin = origin;
         self.shared.access_log.log(&record);

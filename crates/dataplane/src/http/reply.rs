@@ -33,16 +33,22 @@ pub(super) async fn answer(
     outcome.details = answer.reason.details().into();
     outcome.reason = answer.reason.code();
     outcome.flags |= flags_of(answer.reason);
+    let denied = matches!(answer.reason, Reason::Denied(_));
+    outcome.denied = denied;
     // Only what a fault or a missing rule answers to gRPC takes gRPC's shape: a redirect or a direct
     // response is what somebody wrote.
     let shaped = matches!(
         answer.reason,
-        Reason::FaultAbort | Reason::NoHost | Reason::NoRoute
+        Reason::FaultAbort | Reason::NoHost | Reason::NoRoute | Reason::Denied(_)
     );
     let implied = (shaped && ctx.is_grpc()).then(|| grpc_status_for(answer.status.as_u16()));
+    let mut headers = answer.headers;
+    if denied {
+        headers.push((CONTENT_TYPE, HeaderValue::from_static("text/plain")));
+    }
     let reply = Reply {
         status: answer.status.as_u16(),
-        headers: answer.headers,
+        headers,
         body: answer.body,
         grpc_status: answer.grpc_status.or(implied),
     };

@@ -17,14 +17,10 @@ static GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 /// Takes note of an upstream's answer that will be forwarded, and dresses it for the client.
 pub(super) fn forward(session: &mut Session, response: &mut ResponseHeader, ctx: &mut RequestCtx) {
     note(session, response, ctx);
-    let server = ctx.shared.settings.server.clone();
-    let millis = ctx.outcome.upstream_time.unwrap_or_default().as_millis();
-    // Well-formed names and values are never refused.
-    let _ = response.insert_header(SERVER, server);
-    let _ = response.insert_header(
-        SERVICE_TIME,
-        HeaderValue::from(u64::try_from(millis).unwrap_or(u64::MAX)),
-    );
+    let stays_as_sent = ctx.head.as_ref().is_some_and(|head| head.stays_as_sent());
+    if !stays_as_sent {
+        tell_passage(response, ctx);
+    }
     let Some(plan) = &ctx.plan else {
         return;
     };
@@ -39,6 +35,18 @@ pub(super) fn forward(session: &mut Session, response: &mut ResponseHeader, ctx:
         let _ = response.append_header(SET_COOKIE, cookie.clone());
     }
     ctx.outcome.status = response.status.as_u16();
+}
+
+/// Tells the client whom the answer passed, and how long it took.
+fn tell_passage(response: &mut ResponseHeader, ctx: &RequestCtx) {
+    let server = ctx.shared.settings.server.clone();
+    let millis = ctx.outcome.upstream_time.unwrap_or_default().as_millis();
+    // Well-formed names and values are never refused.
+    let _ = response.insert_header(SERVER, server);
+    let _ = response.insert_header(
+        SERVICE_TIME,
+        HeaderValue::from(u64::try_from(millis).unwrap_or(u64::MAX)),
+    );
 }
 
 fn note(session: &mut Session, response: &ResponseHeader, ctx: &mut RequestCtx) {

@@ -1,22 +1,23 @@
 //! From an admitted head to an answer, or to a plan of how it is forwarded.
 
 use super::affinity::Affinity;
-use super::chance;
-use super::context::{Plan, RequestCtx};
+use super::context::{self, Plan, RequestCtx};
 use super::facts::RequestFacts;
 use super::failure::Failure;
 use super::forwarding::UPSTREAM_TIMEOUT;
+use super::{asked, chance, connect};
+use crate::forward_proxy::{Permission, Proxied, Refused, permission};
 use crate::{ConnectionInfo, Misdirected};
 use model::Origin;
 use pingora_http::RequestHeader;
 use pingora_proxy::Session;
 use rules::{
-    Answer, ClusterTarget, Forward, ForwardAction, Outcome, RequestHead, Route, Table, TlsAction,
-    VirtualHosts,
+    Answer, ClusterTarget, Criterion, Denial, EgressMode, Forward, ForwardAction, Observer,
+    Outbound, Outcome, RequestHead, Route, Table, Target, TlsAction, VirtualHosts,
 };
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use telemetry::ResponseFlags;
+use telemetry::{Metrics, ResponseFlags};
 
 /// What is to be done with a request, free of the table it was read from.
 pub(super) enum Step {
@@ -36,13 +37,23 @@ pub(super) fn decide(session: &mut Session, ctx: &mut RequestCtx) -> (Step, Opti
     };
     let authority = head.authority.to_str().unwrap_or_default();
     let misdirected = ctx.shared.settings.misdirected;
-    let served = virtual_hosts(&snapshot.table, &head.connection, authority, misdirected);
-    let hosts = match served {
-        Ok(hosts) => hosts,
-        Err((failure, origin)) => {
+    let ways = match &head.asked {
+        None => virtual_hosts(&snapshot.table, &head.connection, authority, misdirected)
+            .map(Ways::Hosts)
+            .map_err(No::from),
+        Some(target) => outbound(&snapshot.table, &head.connection, authority, target),
+    };
+    let ways = match ways {
+        Ok(ways) => ways,
+        Err(No::Failure((failure, origin))) => {
             close_if_gone(session, &head.connection, &failure);
             ctx.origin = origin;
             return (Step::Fail(failure), None);
+        }
+        Err(No::Denied(answer, denial)) => {
+            // Whoever is not known has no view of the registry that could be let through.
+            Refused::Denied(denial).count(EgressMode::Enforce, &ctx.shared.metrics);
+            return (Step::Answer(answer), None);
         }
     };
     let request = session.req_header();
@@ -59,7 +70,18 @@ pub(super) fn decide(session: &mut Session, ctx: &mut RequestCtx) -> (Step, Opti
         request,
         response: None,
     };
-    let decision = hosts.decide_with(&request_head, &mut chance::roll, &facts);
+    let roll = &mut chance::roll;
+    let (decision, denial) = match ways {
+        Ways::Hosts(hosts) => (hosts.decide_with(&request_head, roll, &facts), None),
+        Ways::Outbound(outbound, target, mode) => {
+            let (decision, denial) =
+                outbound.decide(target, &request_head, roll, &facts, &mut Nobody);
+            (decision, denial.map(|denial| (denial, mode)))
+        }
+    };
+    if let Some((denial, mode)) = denial {
+        note(&ctx.shared.metrics, &mut ctx.outcome, denial, mode);
+    }
     let (route, delay) = (decision.route.cloned(), decision.delay);
     let step = match decision.outcome {
         Outcome::Answer(answer) => Step::Answer(answer),
@@ -70,6 +92,70 @@ pub(super) fn decide(session: &mut Session, ctx: &mut RequestCtx) -> (Step, Opti
         ctx.outcome.flags |= ResponseFlags::DI;
     }
     (step, delay)
+}
+
+/// Where the routes of a request are.
+enum Ways<'t, 'h> {
+    /// A listener's own.
+    Hosts(&'t VirtualHosts),
+    /// Those to what a client of a forward proxy may reach.
+    Outbound(&'t Outbound, &'h Target, EgressMode),
+}
+
+/// Why there are none.
+enum No {
+    Failure(FailureOf),
+    Denied(Answer, Denial),
+}
+
+impl From<FailureOf> for No {
+    fn from(failure: FailureOf) -> Self {
+        Self::Failure(failure)
+    }
+}
+
+/// Hears nothing of the routes that do not match.
+struct Nobody;
+
+impl Observer for Nobody {
+    const LISTENS: bool = false;
+
+    fn passed_over(&mut self, _: &Arc<Route>, _: Criterion<'_>, _: &RequestHead<'_>) {}
+}
+
+/// What the client of a forward proxy may reach that asks for `target`.
+fn outbound<'t, 'h>(
+    table: &'t Table,
+    connection: &ConnectionInfo,
+    authority: &str,
+    target: &'h Target,
+) -> Result<Ways<'t, 'h>, No> {
+    let no_proxy = || No::Failure((no_proxy(connection), None));
+    let Permission { caller, mode } = permission(table, connection, target).ok_or_else(no_proxy)?;
+    let within = connection.proxied.as_deref().and_then(Proxied::tunnel_to);
+    let denial = match caller {
+        Err(denial) => denial,
+        Ok(_) if within.is_some_and(|tunnel| !asked::is_of_tunnel(authority, tunnel)) => {
+            Denial::Mismatch
+        }
+        Ok(caller) => return Ok(Ways::Outbound(&caller.outbound, target, mode)),
+    };
+    Err(No::Denied(connect::no(target, denial), denial))
+}
+
+/// What it means that there is no forward proxy behind a connection any more.
+pub(super) fn no_proxy(connection: &ConnectionInfo) -> Failure {
+    match connection.tls {
+        Some(_) => Failure::ServerGone,
+        None => Failure::NoListener,
+    }
+}
+
+/// Counts what is refused, or would be if that were enforced; then the log says so, unless something else goes wrong.
+fn note(metrics: &Metrics, outcome: &mut context::Outcome, denial: Denial, mode: EgressMode) {
+    let refused = Refused::Denied(denial);
+    refused.count(mode, metrics);
+    outcome.reason = refused.would_be_code();
 }
 
 /// What went wrong, and the object that it is about, if there is one.
@@ -101,7 +187,7 @@ fn virtual_hosts<'t>(
     else {
         return Err((Failure::ServerGone, about()));
     };
-    if !Arc::ptr_eq(tls, &facts.termination) && tls.client != facts.termination.client {
+    if !facts.is_of(tls) {
         return Err((Failure::ServerGone, about()));
     }
     if misdirected == Misdirected::Status421 && hosts.lookup(authority).is_none() {

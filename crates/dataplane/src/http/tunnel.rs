@@ -198,7 +198,7 @@ async fn at_once(read: impl Future<Output = Result<Option<Bytes>>>) -> Bytes {
 
 /// Leaves the session with a stream that is empty. It has no request any more, and nothing but its
 /// (closing) end may follow.
-fn take_stream(session: &mut Session) -> Option<Box<DownstreamIo>> {
+pub(super) fn take_stream(session: &mut Session) -> Option<Box<DownstreamIo>> {
     let emptied = ServerSession::new_http1(Box::new(Cursor::new(Vec::new())));
     let taken = std::mem::replace(&mut *session.downstream_session, emptied);
     // Nothing but HTTP/1 can ask for an upgrade, and nothing but our stream is below it.

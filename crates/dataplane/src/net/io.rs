@@ -1,17 +1,20 @@
 //! The byte stream handed to Pingora: a connection with the limits and the write buffer Pingora lacks.
 
+mod apart;
 mod digest;
 mod head;
 mod wait;
 
 pub(super) use wait::Idle;
 
+use self::apart::HeadEnd;
 use super::Limits;
 use super::linger::linger;
 use super::state::ConnectionState;
 use super::transport::Transport;
 use super::write_buffer::WriteBuffer;
 use crate::connection::ConnectionInfo;
+use crate::forward_proxy::Proxied;
 use async_trait::async_trait;
 use bytes::Bytes;
 use pingora_core::protocols::raw_connect::ProxyDigest;
@@ -42,8 +45,10 @@ pub(crate) struct DownstreamIo {
     ended: bool,
     /// What the client sends and gets is no HTTP any more.
     tunnel: bool,
-    /// Bytes read while sniffing, given to the first reads.
+    /// Bytes read before, given to the first reads: while sniffing, or together with a head that is kept apart.
     prefix: Bytes,
+    /// Where the head ends that is arriving. Absent: heads are not kept apart from what follows.
+    head_end: Option<HeadEnd>,
     /// Small writes, until a flush or until the reader has to wait.
     gathered: WriteBuffer,
     protocol: Protocol,
@@ -80,14 +85,16 @@ impl DownstreamIo {
         let socket_digest = digest::socket_digest(&transport, &info);
         let ssl_digest = info.tls.as_deref().map(digest::ssl_digest);
         let state = info.state.clone();
-        state.add_received(prefix.len());
+        let makes_tunnels = info.proxied.as_deref().is_some_and(Proxied::makes_tunnels);
+        let apart = makes_tunnels && protocol == Protocol::Http1;
         let placeholder = ResponseHeader::build_no_case(200, Some(0))?;
         Ok(Self {
-            head_bytes: prefix.len(),
+            head_bytes: 0,
             transport,
             ended: false,
             tunnel: false,
             prefix,
+            head_end: apart.then(HeadEnd::default),
             gathered: WriteBuffer::default(),
             protocol,
             head_limit: limits.head_bytes,
@@ -136,8 +143,42 @@ impl DownstreamIo {
             return false;
         }
         let length = self.prefix.len().min(buf.remaining());
+        let length = self.of_head(length);
         buf.put_slice(&self.prefix.split_to(length));
+        self.received(length);
         true
+    }
+
+    /// How many of the first bytes of the prefix may be given out together.
+    fn of_head(&mut self, length: usize) -> usize {
+        match &mut self.head_end {
+            Some(end) => end.take(&self.prefix[..length]),
+            None => length,
+        }
+    }
+
+    /// Keeps of what was read into `buf`, behind its first `before` bytes, what is behind the end of a head.
+    fn keep_apart(&mut self, buf: &mut ReadBuf<'_>, before: usize) {
+        let Some(end) = &mut self.head_end else {
+            return;
+        };
+        let read = &buf.filled()[before..];
+        let length = end.take(read);
+        if length < read.len() {
+            self.prefix = Bytes::copy_from_slice(&read[length..]);
+            buf.set_filled(before + length);
+        }
+    }
+
+    fn received(&mut self, bytes: usize) {
+        self.head_bytes += bytes;
+        self.state.add_received(bytes);
+    }
+
+    /// What carries the connection, and what was read of it that nobody has taken.
+    pub(crate) async fn into_parts(mut self) -> io::Result<(Transport, Bytes)> {
+        self.flush().await?;
+        Ok((self.transport, self.prefix))
     }
 
     /// Writes out everything that waits to be sent.
@@ -160,8 +201,8 @@ impl AsyncRead for DownstreamIo {
         let polled = Pin::new(&mut self.transport).poll_read(cx, buf);
         let read = buf.filled().len() - before;
         self.ended |= polled.is_ready() && read == 0 && room > 0;
-        self.head_bytes += read;
-        self.state.add_received(read);
+        self.keep_apart(buf, before);
+        self.received(buf.filled().len() - before);
         if let Some(end) = self.end_of_head(cx, polled.is_pending()) {
             return Poll::Ready(end);
         }

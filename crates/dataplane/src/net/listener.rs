@@ -227,6 +227,7 @@ impl<A: Application> Acceptor<A> {
             peer,
             state: admitted.state.clone(),
             tls: None,
+            proxied: None,
         };
         tokio::spawn(async move {
             let _counted = (admitted, open);

@@ -7,6 +7,7 @@ use super::sniff::sniff;
 use super::transport::Transport;
 use super::{ConnectionState, Limits};
 use crate::connection::ConnectionInfo;
+use crate::forward_proxy::{Content, Tunnel};
 use crate::shared::Speaks;
 use crate::tcp::TcpConnection;
 use crate::tls::{self, HandshakeFailure, Incoming};
@@ -14,11 +15,12 @@ use bytes::Bytes;
 use pingora_core::apps::{HttpPersistentSettings, ServerApp};
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::server::ShutdownWatch;
-use rules::Serves;
-use std::future::poll_fn;
+use rules::{Serves, Target};
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::AsyncRead;
+use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 
@@ -40,6 +42,10 @@ pub(super) async fn serve<A: Application>(
     let _ = socket.set_nodelay(true);
     let transport = match serving.app.shared().speaks(&info) {
         Speaks::Http => Transport::plain(socket),
+        Speaks::ForwardProxy => {
+            info.proxied = Some(Arc::default());
+            Transport::plain(socket)
+        }
         Speaks::Tcp => return Box::pin(forward(socket, &info, serving)).await,
         Speaks::Tls => match Box::pin(secured(socket, &mut info, serving)).await {
             Some(transport) => transport,
@@ -59,17 +65,39 @@ async fn serve_http<A: Application>(
     let Some((protocol, prefix)) = first_bytes(&mut transport, &info, limits).await else {
         return;
     };
+    serve_sniffed(transport, (protocol, prefix), info, serving, drain).await;
+}
+
+async fn serve_sniffed<A: Application>(
+    transport: Transport,
+    (protocol, prefix): (Protocol, Bytes),
+    info: ConnectionInfo,
+    serving: &Serving<A>,
+    drain: &ShutdownWatch,
+) {
+    let limits = &serving.limits;
     let (state, over_tls) = (info.state.clone(), info.tls.is_some());
     if !over_tls && tls::refuse_tls(transport.socket(), &prefix) {
         HandshakeFailure::TlsOnPlainPort.record(&info, serving.app.shared());
         return;
     }
+    let proxied = info.proxied.clone();
+    let protocol = match &proxied {
+        // There only HTTP/1 was offered, and what else comes is refused as such.
+        Some(proxied) if over_tls && proxied.makes_tunnels() => Protocol::Http1,
+        _ => protocol,
+    };
     let Ok(io) = DownstreamIo::new(transport, prefix, protocol, info, limits) else {
         return;
     };
     let io = Box::new(io);
     match protocol {
-        Protocol::Http1 => serve_http1(io, &serving.app, limits, drain).await,
+        Protocol::Http1 => {
+            serve_http1(io, &serving.app, limits, drain).await;
+            if let Some(tunnel) = proxied.and_then(|proxied| proxied.take_tunnel()) {
+                serve_tunnel(tunnel, serving, drain).await;
+            }
+        }
         Protocol::Http2 if over_tls => {
             Box::pin(serve_http2(io, &state, &serving.app, drain)).await;
         }
@@ -118,6 +146,11 @@ async fn secured<A: Application>(
             info.tls = Some(facts);
             return Some(Transport::tls(stream));
         }
+        Incoming::ForwardProxy(stream, facts) => {
+            info.tls = Some(facts);
+            info.proxied = Some(Arc::default());
+            return Some(Transport::tls(stream));
+        }
         Incoming::Tcp(stream, facts, routed) => {
             info.tls = Some(facts);
             (Transport::tls(stream), Bytes::new(), routed)
@@ -146,6 +179,77 @@ async fn forward<A: Application>(socket: TcpStream, info: &ConnectionInfo, servi
     connection
         .serve(Transport::plain(socket), Bytes::new())
         .await;
+}
+
+/// Serves what the connection has become by CONNECT.
+fn serve_tunnel<'s, A: Application>(
+    tunnel: Box<Tunnel>,
+    serving: &'s Serving<A>,
+    drain: &'s ShutdownWatch,
+) -> Pin<Box<dyn Future<Output = ()> + Send + 's>> {
+    Box::pin(async move {
+        let Tunnel {
+            io,
+            connection,
+            content,
+        } = *tunnel;
+        let Ok((transport, prefix)) = io.into_parts().await else {
+            return;
+        };
+        match content {
+            Content::Http(target) => {
+                let inside = Inside { connection, target };
+                serve_inside(transport, prefix, inside, serving, drain).await;
+            }
+            content => {
+                let patience = serving.limits.handshake_timeout;
+                connection
+                    .tunnel(transport, prefix, content, patience)
+                    .await;
+            }
+        }
+    })
+}
+
+/// A tunnel with requests in it.
+struct Inside {
+    connection: TcpConnection,
+    target: Target,
+}
+
+/// Serves the requests in a tunnel.
+async fn serve_inside<A: Application>(
+    mut transport: Transport,
+    prefix: Bytes,
+    Inside {
+        mut connection,
+        target,
+    }: Inside,
+    serving: &Serving<A>,
+    drain: &ShutdownWatch,
+) {
+    connection.opened();
+    if connection.establish(&mut transport).await.is_err() {
+        return;
+    }
+    let info = connection.inside(target);
+    let state = info.state.clone();
+    let (received, sent) = (state.received(), state.sent());
+    let mut ahead: &[u8] = &prefix;
+    let mut stream = (&mut ahead).chain(&mut transport);
+    let Some((protocol, mut first)) = first_bytes(&mut stream, &info, &serving.limits).await else {
+        return;
+    };
+    if !ahead.is_empty() {
+        first = [&first, ahead].concat().into();
+    }
+    if tls::is_hello(&first) {
+        tls::last_words(&mut transport, &tls::Alert::HandshakeFailure.record()).await;
+        HandshakeFailure::TlsOnPlainPort.record(&info, serving.app.shared());
+        return;
+    }
+    serve_sniffed(transport, (protocol, first), info, serving, drain).await;
+    connection.count(state.received() - received, state.sent() - sent);
 }
 
 /// Serves HTTP/2 of which a single connection may be asked to end: Pingora ends those of a listener together.

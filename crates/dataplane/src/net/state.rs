@@ -94,7 +94,7 @@ impl ConnectionState {
     }
 
     /// Whether everything that came belongs to requests that were served: the next one has not begun.
-    pub(super) fn is_between_requests(&self) -> bool {
+    pub(crate) fn is_between_requests(&self) -> bool {
         self.received() == self.request_ends.load(Ordering::Relaxed)
     }
 

@@ -1,10 +1,12 @@
 //! One connection from its route to its end.
 
 use super::failure::Failure;
+use super::tunnel::Asking;
+use crate::forward_proxy::{Proxied, Refused};
 use crate::http::roll;
 use crate::net::{BothWays, End, Side, Silence, Transport};
 use crate::tls::Routed;
-use crate::upstream::{Cluster, Snapshot};
+use crate::upstream::{Cluster, Snapshot, UpstreamIo};
 use crate::{ConnectionInfo, Shared};
 use bytes::Bytes;
 use model::Origin;
@@ -26,6 +28,12 @@ pub(crate) struct TcpConnection {
     pub(super) asked: Option<Target>,
     pub(super) started: Instant,
     pub(super) start_time: SystemTime,
+    /// The host and port that the client asked for, where it asked for one.
+    pub(super) asked: Option<Target>,
+    /// The request by which it did.
+    pub(super) asking: Option<Box<Asking>>,
+    /// Why it would be refused if that were enforced.
+    pub(super) noted: Option<Refused>,
     /// What sent it where it goes.
     pub(super) origin: Option<Arc<Origin>>,
     /// Where it goes. Absent: `failure` says why.
@@ -54,6 +62,10 @@ pub(super) enum Ending {
     Expired,
     /// One side's connection broke.
     Broken(Side),
+    /// What the client began with is not what may be in its tunnel.
+    Refused(Refused),
+    /// The client took too long to begin.
+    SlowHello,
 }
 
 impl TcpConnection {
@@ -113,6 +125,9 @@ impl TcpConnection {
             asked: None,
             started: Instant::now(),
             start_time: SystemTime::now(),
+            asked: None,
+            asking: None,
+            noted: None,
             origin: None,
             cluster: None,
             endpoint: None,
@@ -123,6 +138,38 @@ impl TcpConnection {
             sent: 0,
             failure: Some(Failure::NoRoute),
             ending: Ending::Orderly,
+        }
+    }
+
+    /// Has it be for what a client asked for: `asking` says so, since `started`.
+    pub(crate) fn asked_by(
+        &mut self,
+        asked: Target,
+        asking: Asking,
+        (started, start_time): (Instant, SystemTime),
+    ) {
+        (self.started, self.start_time) = (started, start_time);
+        self.asked = Some(asked);
+        self.asking = Some(Box::new(asking));
+    }
+
+    /// Has the log say that it would be refused if that were enforced.
+    pub(crate) fn note(&mut self, refused: Refused) {
+        self.noted = Some(refused);
+    }
+
+    /// One that has no endpoint of its own: what is in it are requests, each with its own.
+    pub(crate) fn of_requests(shared: &Arc<Shared>, info: &ConnectionInfo) -> Self {
+        let mut connection = Self::unclaimed(shared, info, "");
+        connection.failure = None;
+        connection
+    }
+
+    /// The inside of the tunnel, which was opened for `target`.
+    pub(crate) fn inside(&self, target: Target) -> ConnectionInfo {
+        ConnectionInfo {
+            proxied: Some(Arc::new(Proxied::within(target))),
+            ..self.info.clone()
         }
     }
 
@@ -161,8 +208,21 @@ impl TcpConnection {
         }
         let (mut upstream, _held) = self.dial().await?;
         self.opened();
-        let ways = &mut BothWays::new(prefix, Bytes::new(), self.silence());
-        let end = within(self.lifetime(), self.join(ways, downstream, &mut upstream)).await;
+        self.carry(downstream, &mut upstream, prefix, Bytes::new())
+            .await;
+        Ok(())
+    }
+
+    /// Moves bytes both ways to the end, first what was read already: from downstream, and from upstream.
+    pub(super) async fn carry(
+        &mut self,
+        downstream: &mut Transport,
+        upstream: &mut UpstreamIo,
+        sent: Bytes,
+        answered: Bytes,
+    ) {
+        let ways = &mut BothWays::new(sent, answered, self.silence());
+        let end = within(self.lifetime(), self.join(ways, downstream, upstream)).await;
         self.ending = match (end, ways.broken()) {
             (None, _) => Ending::Expired,
             (Some(End::Silent), _) => Ending::Idle,
@@ -175,11 +235,10 @@ impl TcpConnection {
             Ending::Broken(Side::Downstream) if !ways.is_whole(Side::Upstream) => upstream.reset(),
             _ => {}
         }
-        Ok(())
     }
 
     /// How long nothing may move.
-    fn silence(&self) -> Silence {
+    pub(super) fn silence(&self) -> Silence {
         let pool = self
             .cluster
             .as_ref()
@@ -221,7 +280,10 @@ impl TcpConnection {
 }
 
 /// `None`: it took longer than that.
-async fn within<T>(limit: Option<Duration>, joined: impl Future<Output = T>) -> Option<T> {
+pub(super) async fn within<T>(
+    limit: Option<Duration>,
+    joined: impl Future<Output = T>,
+) -> Option<T> {
     match limit {
         Some(limit) => tokio::time::timeout(limit, joined).await.ok(),
         None => Some(joined.await),

@@ -8,7 +8,7 @@ use telemetry::ResponseFlags;
 
 /// A connection that is closed at once.
 #[derive(Debug)]
-pub(super) enum Failure {
+pub(crate) enum Failure {
     /// None of the routes takes it.
     NoRoute,
     /// The route's destination is no known cluster.

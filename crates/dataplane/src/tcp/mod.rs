@@ -8,8 +8,11 @@ mod connect;
 mod connection;
 mod failure;
 mod observe;
+mod tunnel;
 
 #[cfg(test)]
 mod tests;
 
 pub(crate) use connection::TcpConnection;
+pub(crate) use failure::Failure;
+pub(crate) use tunnel::Asking;

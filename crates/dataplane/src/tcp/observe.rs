@@ -1,6 +1,8 @@
 //! The end of a connection: its line in the access log, its place in the metrics.
 
 use super::connection::{Ending, TcpConnection};
+use super::failure::Failure;
+use crate::http::report_of_connection;
 use crate::net::Side;
 use crate::upstream::Upstream;
 use model::Origin;
@@ -20,6 +22,8 @@ impl Ending {
             Self::Orderly => ("", ""),
             Self::Idle => ("tcp_session_idle_timeout", "idle_timeout"),
             Self::Expired => ("max_connection_duration_reached", "max_connection_duration"),
+            Self::Refused(refused) => ("", refused.code()),
+            Self::SlowHello => ("", "client_timeout"),
             Self::Broken(Side::Downstream) => ("downstream_reset", "client_gone"),
             Self::Broken(Side::Upstream) => ("upstream_reset", "upstream_reset"),
         }
@@ -28,14 +32,14 @@ impl Ending {
 
 impl TcpConnection {
     /// The connection has reached its endpoint.
-    pub(super) fn opened(&mut self) {
+    pub(crate) fn opened(&mut self) {
         let series = self.series_of(ResponseFlags::empty());
         series.opened();
         self.series = Some(series);
     }
 
     /// Counts bytes, given how many there were in all.
-    pub(super) fn count(&mut self, received: u64, sent: u64) {
+    pub(crate) fn count(&mut self, received: u64, sent: u64) {
         let Some(series) = &self.series else {
             return;
         };
@@ -86,6 +90,17 @@ impl TcpConnection {
         record.downstream_local_address = Some(Address::Socket(self.info.local));
         record.downstream_remote_address = Some(Address::Socket(self.info.peer));
         record.requested_server_name = &self.server_name;
+        if let Some(asking) = &self.asking {
+            record.method = b"CONNECT";
+            record.protocol = asking.protocol;
+            record.authority = asking.authority.as_bytes();
+            record.user_agent = asking
+                .user_agent
+                .as_ref()
+                .map_or(b"", |agent| agent.as_bytes());
+            record.route_name = asking.route_name;
+            record.response_code = asking.status;
+        }
         if !record.reason.is_empty() {
             let origin: Option<&Origin> = self.origin.as_deref();
             record.origin = origin.map(|origin| origin as &(dyn Display + Sync));
@@ -96,9 +111,16 @@ impl TcpConnection {
 
 impl Drop for TcpConnection {
     fn drop(&mut self) {
-        let report = self.failure.as_ref().map(|failure| failure.report());
+        let told = self.asking.as_ref().zip(self.failure.as_ref());
+        let told = told.map(|(_, failure)| report_of_connection(failure));
+        let report = self.failure.as_ref().map(Failure::report);
         let mut record = AccessRecord::new(self.start_time);
-        if let Some(report) = &report {
+        if let Some(told) = &told {
+            record.flags = told.flags;
+            record.response_code_details = &told.details;
+            record.upstream_transport_failure_reason = &told.transport_failure;
+            record.reason = told.reason;
+        } else if let Some(report) = &report {
             record.flags = report.flags;
             record.response_code_details = report.details;
             record.upstream_transport_failure_reason = &report.transport_failure;
@@ -107,6 +129,9 @@ impl Drop for TcpConnection {
             (record.connection_termination_details, record.reason) = self.ending.told();
             if self.ending == Ending::Expired {
                 record.flags = ResponseFlags::DT;
+            }
+            if let (Some(noted), "") = (self.noted, record.reason) {
+                record.reason = noted.would_be_code();
             }
         }
         self.closed(record.flags);

@@ -25,6 +25,8 @@ use tokio_rustls::server::TlsStream;
 pub(crate) enum Incoming {
     /// HTTP in TLS that ended here.
     Http(Box<TlsStream<TcpStream>>, Arc<TlsFacts>),
+    /// HTTP to a forward proxy, in TLS that ended here.
+    ForwardProxy(Box<TlsStream<TcpStream>>, Arc<TlsFacts>),
     /// Bytes in TLS that ended here.
     Tcp(Box<TlsStream<TcpStream>>, Arc<TlsFacts>, Routed),
     /// TLS that goes through, with the bytes that were read of it.
@@ -157,6 +159,7 @@ async fn begin(
         ended.map_err(|failure| failure.at(&routed.server, routed.sni.as_deref()))?;
     Ok(Some(match routed.server.action {
         TlsAction::Https { .. } => Incoming::Http(stream, facts),
+        TlsAction::ForwardProxy { .. } => Incoming::ForwardProxy(stream, facts),
         _ => Incoming::Tcp(stream, facts, routed),
     }))
 }

@@ -1,6 +1,7 @@
 //! Short answers to clients that are turned away before there is a connection of TLS.
 
-use crate::net::linger;
+use crate::net::{Transport, linger};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
 /// The first byte of everything that begins with a handshake of TLS.
@@ -8,7 +9,7 @@ pub(super) const HANDSHAKE: u8 = 22;
 
 /// A fatal alert in clear, as every version of TLS understands it before keys are agreed on.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Alert {
+pub(crate) enum Alert {
     /// Nothing here can be agreed on.
     HandshakeFailure = 40,
     /// A mistake on this side: there is no certificate.
@@ -18,7 +19,7 @@ pub(super) enum Alert {
 }
 
 impl Alert {
-    fn record(self) -> [u8; 7] {
+    pub(crate) fn record(self) -> [u8; 7] {
         [21, 3, 3, 0, 2, 2, self as u8]
     }
 
@@ -34,10 +35,25 @@ pub(super) fn say(socket: &TcpStream, bytes: &[u8]) {
     linger(socket);
 }
 
+/// Sends the last bytes of a connection, and lets the client read them. Whoever is gone misses them, no more.
+pub(crate) async fn last_words(downstream: &mut Transport, bytes: &[u8]) {
+    let _ = downstream.write_all(bytes).await;
+    let _ = downstream.flush().await;
+    if let Transport::Right(tls) = downstream {
+        let _ = tls.shutdown().await;
+    }
+    linger(downstream.socket());
+}
+
+/// Whether something begins as TLS does.
+pub(crate) fn is_hello(first: &[u8]) -> bool {
+    first.first() == Some(&HANDSHAKE)
+}
+
 /// Whether the first bytes of a connection in clear are those of TLS. If so, its client is told in its own
 /// language that there is none here.
 pub(crate) fn refuse_tls(socket: &TcpStream, first: &[u8]) -> bool {
-    let is_tls = first.first() == Some(&HANDSHAKE);
+    let is_tls = is_hello(first);
     if is_tls {
         Alert::HandshakeFailure.send(socket);
     }

@@ -71,6 +71,11 @@ impl TlsFacts {
         }
     }
 
+    /// Whether TLS would end so today as far as clients are concerned.
+    pub(crate) fn is_of(&self, tls: &Arc<TlsTermination>) -> bool {
+        Arc::ptr_eq(tls, &self.termination) || tls.client == self.termination.client
+    }
+
     /// The client's certificate, if its chain was verified.
     pub fn verified_client(&self) -> Option<&ClientCertificate> {
         self.client.as_ref().filter(|client| client.verified)
@@ -104,7 +109,7 @@ impl ClientCertificate {
     }
 
     /// Its names that are URIs.
-    pub fn uris(&self) -> impl Iterator<Item = &str> {
+    pub fn uris(&self) -> impl Iterator<Item = &str> + Clone {
         self.details().names.iter().filter_map(|name| match name {
             SubjectAltName::Uri(uri) => Some(uri.as_str()),
             _ => None,
@@ -112,7 +117,7 @@ impl ClientCertificate {
     }
 
     /// Its names that are those of hosts.
-    pub fn dns_names(&self) -> impl Iterator<Item = &str> {
+    pub fn dns_names(&self) -> impl Iterator<Item = &str> + Clone {
         self.details().names.iter().filter_map(|name| match name {
             SubjectAltName::Dns(name) => Some(name.as_str()),
             _ => None,

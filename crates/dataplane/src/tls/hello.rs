@@ -19,28 +19,41 @@ const PLAIN_HTTP: &[u8] = b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain
 This port speaks HTTPS. Use https:// instead of http:// for it.";
 
 /// A ClientHello that was read whole.
-pub(super) struct Hello {
-    pub(super) accepted: Accepted,
+pub(crate) struct Hello {
+    pub(crate) accepted: Accepted,
     /// Everything that came so far.
-    pub(super) raw: Bytes,
+    pub(crate) raw: Bytes,
 }
 
 /// What is no ClientHello.
-pub(super) struct NoHello {
-    pub(super) failure: HandshakeFailure,
+pub(crate) struct NoHello {
+    pub(crate) failure: HandshakeFailure,
     /// What the client is told, in its own language. Empty: nothing.
-    pub(super) answer: Cow<'static, [u8]>,
+    pub(crate) answer: Cow<'static, [u8]>,
+    /// Everything that came so far.
+    pub(crate) raw: Bytes,
+}
+
+impl NoHello {
+    /// Whether the client went away before there was anything to say about it.
+    pub(crate) fn is_end(&self) -> bool {
+        matches!(self.failure, HandshakeFailure::Closed)
+    }
 }
 
 /// Reads until the ClientHello is whole.
-pub(super) async fn read(stream: &mut (impl AsyncRead + Unpin)) -> Result<Hello, NoHello> {
+pub(crate) async fn read(stream: &mut (impl AsyncRead + Unpin)) -> Result<Hello, NoHello> {
     let mut raw = BytesMut::with_capacity(USUAL);
     match read_into(&mut raw, stream).await {
         Ok(accepted) => Ok(Hello {
             accepted,
             raw: raw.freeze(),
         }),
-        Err((failure, answer)) => Err(NoHello { failure, answer }),
+        Err((failure, answer)) => Err(NoHello {
+            failure,
+            answer,
+            raw: raw.freeze(),
+        }),
     }
 }
 

@@ -11,7 +11,7 @@ mod config;
 mod digest;
 mod facts;
 mod failure;
-mod hello;
+pub(crate) mod hello;
 pub(crate) mod signatures;
 pub(crate) mod suites;
 mod terminations;
@@ -20,7 +20,7 @@ mod terminations;
 pub(crate) mod tests;
 
 pub(crate) use accept::{Handshakes, Incoming, Routed, accept};
-pub(crate) use alert::refuse_tls;
+pub(crate) use alert::{Alert, is_hello, last_words, refuse_tls};
 pub use facts::{ClientCertificate, TlsFacts};
 pub(crate) use failure::HandshakeFailure;
 pub(crate) use terminations::Terminations;

@@ -17,6 +17,7 @@ async fn connected() -> (TcpStream, DownstreamIo) {
         peer,
         state: Arc::new(ConnectionState::new(1, peer)),
         tls: None,
+        proxied: None,
     };
     info.state.request_started(None);
     let limits = Limits::default();

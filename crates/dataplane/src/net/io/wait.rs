@@ -1,6 +1,7 @@
 //! The wait for the next request.
 
 use super::DownstreamIo;
+use super::apart::HeadEnd;
 use crate::net::state::Phase;
 use std::future::{Future, poll_fn};
 use std::task::{Context, Poll, ready};
@@ -19,6 +20,13 @@ pub(in crate::net) enum Idle {
 }
 
 impl DownstreamIo {
+    /// Looks for the end of a head from here on, where heads are kept apart.
+    fn expect_head(&mut self) {
+        if let Some(end) = &mut self.head_end {
+            *end = HeadEnd::default();
+        }
+    }
+
     /// Whether nothing of the next request has been read.
     pub(in crate::net) fn is_between_requests(&self) -> bool {
         !self.prefix.is_empty() || self.state.is_between_requests()
@@ -29,6 +37,7 @@ impl DownstreamIo {
         self.idle_deadline = Instant::now() + timeout;
         self.head_bytes = 0;
         self.head_timer = None;
+        self.expect_head();
         self.state.enter(Phase::Head);
     }
 
@@ -37,7 +46,8 @@ impl DownstreamIo {
     /// Nothing is allocated meanwhile: an idle connection costs its socket and this struct.
     pub(in crate::net) async fn wait_for_request(&mut self, timeout: Duration) -> Idle {
         self.state.enter(Phase::Idle);
-        self.head_bytes = self.prefix.len();
+        self.head_bytes = 0;
+        self.expect_head();
         self.gathered.shrink();
         self.idle_deadline = Instant::now() + timeout;
         let idle = poll_fn(|cx| self.poll_idle(cx)).await;

@@ -185,6 +185,7 @@ impl Introduced {
                 peer,
                 state: Arc::new(ConnectionState::new(1, peer)),
                 tls: None,
+                proxied: None,
             },
         }
     }
