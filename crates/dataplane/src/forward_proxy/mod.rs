@@ -7,6 +7,9 @@ mod permission;
 mod refused;
 mod tunnel;
 
+#[cfg(test)]
+mod tests;
+
 pub(crate) use permission::{Permission, permission};
 pub(crate) use refused::Refused;
 pub(crate) use tunnel::{Content, Tls, Tunnel};

@@ -170,6 +170,11 @@ impl Secured {
         self.publish(snapshot.table.clone(), Arc::new(credentials));
     }
 
+    /// The routes behind each server.
+    pub(crate) fn routes(&self) -> Arc<rules::RouteSet> {
+        self.hosts[0].routes.clone()
+    }
+
     fn publish(&self, table: Arc<Table>, credentials: Arc<Credentials>) {
         let endpoints = &self.gateway.endpoints;
         self.gateway.shared.publish(table, endpoints, credentials);

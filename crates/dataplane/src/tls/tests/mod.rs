@@ -3,7 +3,7 @@
 mod bad_input;
 mod clients;
 mod forwarded;
-pub(super) mod gateway;
+pub(crate) mod gateway;
 mod misdirected;
 pub(crate) mod pki;
 mod resumption;
