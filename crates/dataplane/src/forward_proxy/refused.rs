@@ -24,6 +24,14 @@ impl Refused {
         }
     }
 
+    /// What the registry has against it. Absent: it is about what is in the tunnel.
+    pub(crate) fn denial(self) -> Option<Denial> {
+        match self {
+            Self::Denied(denial) => Some(denial),
+            Self::SniMismatch | Self::NotTls => None,
+        }
+    }
+
     /// As [`Self::code`], where it is let through.
     pub(crate) fn would_be_code(self) -> &'static str {
         match self {
@@ -44,11 +52,7 @@ impl Refused {
 
     /// Counts it.
     pub(crate) fn count(self, mode: EgressMode, metrics: &Metrics) {
-        let mode = match mode {
-            EgressMode::Enforce => "enforce",
-            EgressMode::Shadow => "shadow",
-            EgressMode::Learn => "learn",
-        };
+        let mode = mode.as_str();
         metrics.own().egress_refusals(self.code(), mode).inc();
     }
 }

@@ -20,6 +20,8 @@ pub(crate) struct Tunnel {
 pub(crate) enum Content {
     /// Bytes, which nobody looks at.
     Bytes,
+    /// Bytes, of which somebody wants to know whether they are TLS.
+    Watched,
     /// TLS, and nothing else.
     Tls(Tls),
     /// Whatever is begun with. If it is TLS, the name in it counts.

@@ -97,9 +97,13 @@ fn decide(ctx: &RequestCtx) -> std::result::Result<Granted, Refusing> {
                 refused.count(mode, metrics);
                 connection.note(refused);
             }
+            let content = match ctx.shared.passages {
+                Some(_) => Content::Watched,
+                None => Content::Bytes,
+            };
             Ok(Granted {
                 connection,
-                content: Content::Bytes,
+                content,
             })
         }
     }

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http::uri::PathAndQuery;
 use http::{HeaderName, HeaderValue, Method, Version};
 use model::Origin;
-use rules::{Action, ForwardAction, Route, Target};
+use rules::{Action, Denial, ForwardAction, Route, Target};
 use smallvec::SmallVec;
 use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
@@ -175,6 +175,8 @@ pub(super) struct Outcome {
     pub(super) via_upstream: bool,
     /// The request may not go where it asked to.
     pub(super) denied: bool,
+    /// Why it would be refused if that were enforced.
+    pub(super) noted: Option<Denial>,
 }
 
 impl Default for Outcome {
@@ -194,6 +196,7 @@ impl Default for Outcome {
             received_all: false,
             via_upstream: false,
             denied: false,
+            noted: None,
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::tcp;
 use crate::upstream::{DialError, NotFound, Overflow};
+use http::StatusCode;
 use pingora_error::{Error, ErrorSource, ErrorType};
 use rules::{ClusterKey, Denial};
 use std::borrow::Cow;
@@ -123,13 +124,26 @@ const HOW_TO_ASK: &str = "not_a_proxy_request: this is a forward proxy. Ask it f
     the environment variables http_proxy and https_proxy name it.\n";
 const TIMEOUT_BODY: &str = "upstream request timeout";
 
-/// What a client is told whose tunnel leads nowhere: the same as if it had asked with a request.
+/// What a client is told whose tunnel leads nowhere: the same as if it had asked with a request, but that it is 403 to
+/// be refused.
 pub(crate) fn report_of_connection(failure: &tcp::Failure) -> Report {
+    let report = report_as_of_request(failure);
+    match failure.denial() {
+        Some(_) => Report {
+            status: StatusCode::FORBIDDEN.as_u16(),
+            ..report
+        },
+        None => report,
+    }
+}
+
+fn report_as_of_request(failure: &tcp::Failure) -> Report {
     let failure = match failure {
         tcp::Failure::NoRoute => {
             return plain(404, "", ResponseFlags::NR, "route_not_found", "no_route");
         }
         tcp::Failure::NoCluster(key, why) => Failure::NoCluster(key.clone(), why.clone()),
+        tcp::Failure::NotFound(why) => Failure::NotFound(why.clone()),
         tcp::Failure::NoEndpoint => Failure::NoEndpoint,
         tcp::Failure::Overflow => Failure::Overflow(Overflow::Connections),
         tcp::Failure::Connect(error) => Failure::Connect(Connect::of(error)),
@@ -196,6 +210,15 @@ impl Failure {
                 "internal_error",
                 "internal_error",
             ),
+        }
+    }
+
+    /// What is told to a client of a forward proxy. Absent: it is not refused, but failed.
+    pub(super) fn denial(&self) -> Option<Denial> {
+        match self {
+            Self::NotFound(why) => why.denial(),
+            Self::Connect(Connect::Forbidden) => Some(Denial::Address),
+            _ => None,
         }
     }
 

@@ -5,7 +5,7 @@ use super::deadline::{self, Ending};
 use super::failure::{Failure, Refusal};
 use crate::net::RefusedHead;
 use crate::upstream::Upstream;
-use crate::{ConnectionInfo, Shared};
+use crate::{ConnectionInfo, Passage, PassageProtocol, Shared};
 use http::{Method, Version};
 use model::Origin;
 use pingora_core::protocols::http::ServerSession;
@@ -132,9 +132,29 @@ impl RequestCtx {
         };
         let duration = self.started.elapsed();
         self.count(head, duration);
+        self.tell_passage(head);
         if self.shared.access_log.is_on() {
             self.log(head, duration);
         }
+    }
+
+    /// Tells who learns of it, once it was sent on.
+    fn tell_passage(&self, head: &Head) {
+        let (Some(passages), Some(asked)) = (&self.shared.passages, &head.asked) else {
+            return;
+        };
+        if self.plan.is_none() || self.outcome.denied {
+            return;
+        }
+        passages.passed(&Passage {
+            host: asked.authority(),
+            port: asked.port(),
+            protocol: PassageProtocol::Http,
+            received: head.bytes + self.outcome.received,
+            sent: self.outcome.sent,
+            client: head.client,
+            denial: self.outcome.noted,
+        });
     }
 
     fn count(&self, head: &Head, duration: Duration) {

@@ -2,6 +2,7 @@
 
 use super::context::RequestCtx;
 use super::failure::{Failure, Report};
+use crate::forward_proxy::Refused;
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, SERVER};
 use http::{HeaderName, HeaderValue, Method};
@@ -9,7 +10,7 @@ use pingora_core::protocols::http::ServerSession;
 use pingora_error::Result;
 use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
-use rules::{Answer, EffectiveOps, Reason, grpc_status_for};
+use rules::{Answer, EffectiveOps, EgressMode, Reason, grpc_status_for};
 use telemetry::ResponseFlags;
 
 const GRPC_STATUS: &str = "grpc-status";
@@ -81,8 +82,11 @@ pub(super) async fn fail(
     ctx: &mut RequestCtx,
     failure: &Failure,
 ) -> Result<u16> {
-    let report = failure.report(ctx.attempts.made > 1);
+    let mut report = failure.report(ctx.attempts.made > 1);
     note(ctx, &report);
+    if let Some(told) = told_of_denial(ctx, failure) {
+        report.body = told.into();
+    }
     if is_answered(session) {
         let details = ctx
             .outcome
@@ -121,6 +125,15 @@ pub(super) async fn fail(
     }
     send(session, ctx, reply).await?;
     Ok(status)
+}
+
+/// What a client of a forward proxy is told that may not go where the name leads that it asked for.
+fn told_of_denial(ctx: &mut RequestCtx, failure: &Failure) -> Option<String> {
+    let denial = failure.denial()?;
+    let asked = ctx.head.as_deref()?.asked.as_ref()?;
+    Refused::Denied(denial).count(EgressMode::Enforce, &ctx.shared.metrics);
+    ctx.outcome.denied = true;
+    Some(denial.told(asked))
 }
 
 fn note(ctx: &mut RequestCtx, report: &Report) {

@@ -156,6 +156,7 @@ fn note(metrics: &Metrics, outcome: &mut context::Outcome, denial: Denial, mode:
     let refused = Refused::Denied(denial);
     refused.count(mode, metrics);
     outcome.reason = refused.would_be_code();
+    outcome.noted = Some(denial);
 }
 
 /// What went wrong, and the object that it is about, if there is one.

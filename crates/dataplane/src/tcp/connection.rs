@@ -28,12 +28,12 @@ pub(crate) struct TcpConnection {
     pub(super) asked: Option<Target>,
     pub(super) started: Instant,
     pub(super) start_time: SystemTime,
-    /// The host and port that the client asked for, where it asked for one.
-    pub(super) asked: Option<Target>,
     /// The request by which it did.
     pub(super) asking: Option<Box<Asking>>,
     /// Why it would be refused if that were enforced.
     pub(super) noted: Option<Refused>,
+    /// The client has begun TLS, as far as somebody looked.
+    pub(super) speaks_tls: bool,
     /// What sent it where it goes.
     pub(super) origin: Option<Arc<Origin>>,
     /// Where it goes. Absent: `failure` says why.
@@ -125,9 +125,9 @@ impl TcpConnection {
             asked: None,
             started: Instant::now(),
             start_time: SystemTime::now(),
-            asked: None,
             asking: None,
             noted: None,
+            speaks_tls: false,
             origin: None,
             cluster: None,
             endpoint: None,

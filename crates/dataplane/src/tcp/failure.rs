@@ -1,7 +1,7 @@
 //! Why a connection is closed without having been forwarded, and what the log is told.
 
 use crate::upstream::{DialError, NotFound, Overflow};
-use rules::ClusterKey;
+use rules::{ClusterKey, Denial};
 use std::borrow::Cow;
 use std::sync::Arc;
 use telemetry::ResponseFlags;
@@ -35,6 +35,15 @@ impl Failure {
     /// Whether the client gets a reset instead of an end, as from Istio where there is no filter chain.
     pub(super) fn resets(&self) -> bool {
         matches!(self, Self::NoRoute)
+    }
+
+    /// What is told to a client that asked for a tunnel. Absent: it is not refused, but failed.
+    pub(crate) fn denial(&self) -> Option<Denial> {
+        match self {
+            Self::NotFound(why) => why.denial(),
+            Self::Connect(DialError::Forbidden) => Some(Denial::Address),
+            _ => None,
+        }
     }
 
     /// In the words that requests have for the same.

@@ -2,9 +2,11 @@
 
 use super::connection::{Ending, TcpConnection};
 use super::failure::Failure;
+use crate::forward_proxy::Refused;
 use crate::http::report_of_connection;
 use crate::net::Side;
 use crate::upstream::Upstream;
+use crate::{Passage, PassageProtocol};
 use model::Origin;
 use rules::EndpointAddr;
 use std::fmt::Display;
@@ -109,8 +111,34 @@ impl TcpConnection {
     }
 }
 
+impl TcpConnection {
+    /// Tells who learns of it, once it has reached its endpoint.
+    fn tell_passage(&self) {
+        let (Some(passages), Some(asked)) = (&self.shared.passages, &self.asked) else {
+            return;
+        };
+        // The requests in a tunnel are told one by one.
+        if self.series.is_none() || self.cluster.is_none() {
+            return;
+        }
+        passages.passed(&Passage {
+            host: asked.authority(),
+            port: asked.port(),
+            protocol: match self.speaks_tls {
+                true => PassageProtocol::Tls,
+                false => PassageProtocol::Tcp,
+            },
+            received: self.received,
+            sent: self.sent,
+            client: self.info.peer.ip(),
+            denial: self.noted.and_then(Refused::denial),
+        });
+    }
+}
+
 impl Drop for TcpConnection {
     fn drop(&mut self) {
+        self.tell_passage();
         let told = self.asking.as_ref().zip(self.failure.as_ref());
         let told = told.map(|(_, failure)| report_of_connection(failure));
         let report = self.failure.as_ref().map(Failure::report);

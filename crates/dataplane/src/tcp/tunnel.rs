@@ -65,6 +65,7 @@ impl TcpConnection {
                 self.begin(tls, &mut downstream, &mut upstream, prefix, patience)
                     .await
             }
+            Content::Watched => self.watch(&mut downstream, &mut upstream, prefix).await,
         };
         match first {
             Ok((sent, answered)) => {
@@ -97,7 +98,11 @@ impl TcpConnection {
 
     /// Tells the client why there is no tunnel.
     async fn give_up(&mut self, downstream: &mut Transport, failure: Failure) {
-        let report = report_of_connection(&failure);
+        let mut report = report_of_connection(&failure);
+        if let (Some(denial), Some(asked)) = (failure.denial(), &self.asked) {
+            Refused::Denied(denial).count(EgressMode::Enforce, &self.shared.metrics);
+            report.body = denial.told(asked).into();
+        }
         self.failure = Some(failure);
         self.answered(report.status);
         let reason = StatusCode::from_u16(report.status).unwrap_or_default();
@@ -131,6 +136,21 @@ impl TcpConnection {
         prefix: Bytes,
         patience: Duration,
     ) -> Result<(Bytes, Bytes), Ending> {
+        let (sent, answered) = self.watch(downstream, upstream, prefix).await?;
+        if !self.speaks_tls {
+            return Ok((sent, answered));
+        }
+        let sent = self.begin_tls(tls, downstream, sent, patience).await?;
+        Ok((sent, answered))
+    }
+
+    /// The same, and notes whether it is TLS.
+    async fn watch(
+        &mut self,
+        downstream: &mut Transport,
+        upstream: &mut UpstreamIo,
+        prefix: Bytes,
+    ) -> Result<(Bytes, Bytes), Ending> {
         let silence = self.silence().open;
         let (sent, answered) = match prefix.is_empty() {
             true => super::connection::within(silence, first_speaker(downstream, upstream))
@@ -138,10 +158,7 @@ impl TcpConnection {
                 .ok_or(Ending::Idle)?,
             false => (prefix, Bytes::new()),
         };
-        if !is_hello(&sent) {
-            return Ok((sent, answered));
-        }
-        let sent = self.begin_tls(tls, downstream, sent, patience).await?;
+        self.speaks_tls = is_hello(&sent);
         Ok((sent, answered))
     }
 
@@ -176,6 +193,7 @@ impl TcpConnection {
             self.permits(Err(Refused::NotTls), tls.mode, first.len())?;
             return Ok(first);
         }
+        self.speaks_tls = true;
         let mut stream = (&mut rest).chain(&mut *downstream);
         let read = tokio::time::timeout(patience, hello::read(&mut stream)).await;
         let (checked, raw) = match read.map_err(|_| Ending::SlowHello)? {

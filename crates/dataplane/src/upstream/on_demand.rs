@@ -90,6 +90,15 @@ impl NotFound {
             Self::Unresolved(unresolved) => unresolved.reason,
         }
     }
+
+    /// What is told to a client that asked for it. Absent: it is not refused, but failed.
+    pub(crate) fn denial(&self) -> Option<Denial> {
+        match self {
+            Self::Forbidden => Some(Denial::Address),
+            Self::Itself => Some(Denial::Itself),
+            Self::NoHost | Self::NotAllowed | Self::Unresolved(_) => None,
+        }
+    }
 }
 
 /// What a name, or an address, that stands in a request or in TLS asks of a cluster. `None`: nothing, so that its
