@@ -2,7 +2,7 @@
 
 use http::uri::Authority;
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 /// The host and port that a client asks for, in the target of its request, or in a `Host` header.
 ///
@@ -41,10 +41,12 @@ impl Target {
             return Err(InvalidTarget::UserInfo);
         }
         let authority: Authority = text.parse().map_err(|_| InvalidTarget::Host)?;
-        let port = match authority.as_str()[authority.host().len()..].strip_prefix(':') {
-            None => default_port,
-            Some("") => default_port,
-            Some(port) => Some(number(port).ok_or(InvalidTarget::Port)?),
+        let port = match &authority.as_str()[authority.host().len()..] {
+            "" | ":" => default_port,
+            rest => {
+                let port = rest.strip_prefix(':').ok_or(InvalidTarget::Host)?;
+                Some(number(port).ok_or(InvalidTarget::Port)?)
+            }
         };
         let port = port.filter(|port| *port > 0).ok_or(InvalidTarget::Port)?;
         Self::new(authority.host(), port)
@@ -55,14 +57,17 @@ impl Target {
     /// # Errors
     /// When the host is none.
     pub fn new(host: &str, port: u16) -> Result<Self, InvalidTarget> {
-        let bare = host
+        let bracketed = host
             .strip_prefix('[')
-            .and_then(|rest| rest.strip_suffix(']'))
-            .unwrap_or(host);
-        if let Ok(address) = bare.parse::<IpAddr>() {
+            .and_then(|rest| rest.strip_suffix(']'));
+        if let Some(inner) = bracketed {
+            let address: Ipv6Addr = inner.parse().map_err(|_| InvalidTarget::Host)?;
+            return Ok(Self::of_address(address.into(), port));
+        }
+        if let Ok(address) = host.parse::<IpAddr>() {
             return Ok(Self::of_address(address, port));
         }
-        let name = bare.strip_suffix('.').unwrap_or(bare);
+        let name = host.strip_suffix('.').unwrap_or(host);
         if !is_name(name) {
             return Err(InvalidTarget::Host);
         }
