@@ -80,6 +80,11 @@ impl<T> HostMap<T> {
         self.ranked(&lower)
     }
 
+    /// The value of a host itself, whatever wildcards there are. Lower case, without a port.
+    pub fn exact(&self, host: &str) -> Option<&Arc<T>> {
+        self.exact.get(host.as_bytes())
+    }
+
     fn ranked(&self, host: &[u8]) -> Option<&Arc<T>> {
         let exact = self.exact.get(host);
         exact.or_else(|| self.wildcard(host)).or(self.any.as_ref())

@@ -22,7 +22,6 @@ use ahash::HashMap;
 use bytes::Bytes;
 use http::StatusCode;
 use model::{Origin, PortProtocol, ResourceRef};
-use std::net::IpAddr;
 use std::sync::Arc;
 
 /// The registry as a client sees it, with the routes to what is in it.
@@ -34,6 +33,15 @@ pub struct Outbound {
     pub hidden: HostMap<ResourceRef>,
     /// What becomes of everything else.
     pub otherwise: Otherwise,
+    /// What is known on any port, to tell why it is not on the one that was asked for.
+    pub anywhere: Known,
+}
+
+/// Hosts and networks that are known.
+#[derive(Debug, Default)]
+pub struct Known {
+    hosts: HostMap<()>,
+    networks: NetworkMap<()>,
 }
 
 /// What is known of a port.
@@ -133,6 +141,20 @@ pub enum Reached<'t> {
 }
 
 impl Outbound {
+    /// The registry, port by port.
+    pub fn new(
+        ports: HashMap<u16, Arc<OutboundPort>>,
+        hidden: HostMap<ResourceRef>,
+        otherwise: Otherwise,
+    ) -> Self {
+        Self {
+            anywhere: Known::on(ports.values()),
+            ports,
+            hidden,
+            otherwise,
+        }
+    }
+
     /// What becomes of a connection that asks for a host and port.
     pub fn reach(&self, target: &Target) -> Reached<'_> {
         match self.service(target) {
@@ -154,7 +176,7 @@ impl Outbound {
     /// The service of a host and port.
     pub fn service(&self, target: &Target) -> Option<&Arc<OutboundService>> {
         let port = self.ports.get(&target.port())?;
-        let by_name = port.services.lookup(target.authority());
+        let by_name = of(&port.services, target);
         by_name.or_else(|| port.addresses.get(target.address()?))
     }
 
@@ -169,11 +191,11 @@ impl Outbound {
         observer: &mut impl Observer,
     ) -> (Decision<'t>, Option<Denial>) {
         let port = self.ports.get(&target.port());
-        let known = port.and_then(|port| port.virtual_hosts.lookup(target.authority()));
+        let known = port.and_then(|port| of(&port.virtual_hosts, target));
         if let Some(host) = known {
             return (decide_at(host, head, dice, facts, observer), None);
         }
-        let denial = self.denial_of_request(target);
+        let denial = self.denial(target);
         match (self.otherwise.policy, self.otherwise.virtual_hosts.any()) {
             (UnknownPolicy::Passed, Some(host)) => {
                 (decide_at(host, head, dice, facts, observer), None)
@@ -185,33 +207,46 @@ impl Outbound {
         }
     }
 
-    /// Why a request for a host and port is not let through.
-    fn denial_of_request(&self, target: &Target) -> Denial {
-        match self.service(target) {
-            Some(_) => Denial::Protocol,
-            None => self.denial(target),
-        }
-    }
-
     /// Why a host and port is not let through.
     pub fn denial(&self, target: &Target) -> Denial {
-        let on_port = |(number, port): (&u16, &Arc<OutboundPort>)| {
-            *number != target.port() && port.has(target.authority(), target.address())
-        };
-        if self.ports.iter().any(on_port) {
-            return Denial::Port;
-        }
-        match self.hidden.lookup(target.authority()) {
-            Some(_) => Denial::NotVisible,
-            None => Denial::NotInRegistry,
+        if self.service(target).is_some() {
+            Denial::Protocol
+        } else if self.anywhere.has(target) {
+            Denial::Port
+        } else if of(&self.hidden, target).is_some() {
+            Denial::NotVisible
+        } else {
+            Denial::NotInRegistry
         }
     }
 }
 
-impl OutboundPort {
-    fn has(&self, authority: &str, address: Option<IpAddr>) -> bool {
-        self.services.lookup(authority).is_some()
-            || address.is_some_and(|address| self.addresses.get(address).is_some())
+impl Known {
+    fn on<'p>(ports: impl Iterator<Item = &'p Arc<OutboundPort>>) -> Self {
+        let mut known = Self::default();
+        let there = Arc::new(());
+        for port in ports {
+            for (host, _) in port.services.entries() {
+                known.hosts.add(&host, there.clone());
+            }
+            for (network, _) in port.addresses.iter() {
+                known.networks.add(*network, ());
+            }
+        }
+        known
+    }
+
+    fn has(&self, target: &Target) -> bool {
+        let is_in = |address| self.networks.get(address).is_some();
+        of(&self.hosts, target).is_some() || target.address().is_some_and(is_in)
+    }
+}
+
+/// What a map has of a host. An address belongs to no wildcard, not even to `*.1`.
+fn of<'m, T>(map: &'m HostMap<T>, target: &Target) -> Option<&'m Arc<T>> {
+    match target.address() {
+        Some(_) => map.exact(target.authority()),
+        None => map.lookup(target.authority()),
     }
 }
 

@@ -1,7 +1,7 @@
 use super::*;
 use crate::testing::origin;
 use proptest::prelude::*;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 #[track_caller]
 fn check_target(text: &str, want: Result<(&str, u16), InvalidTarget>) {
@@ -51,6 +51,19 @@ fn what_may_be_read_in_two_ways_is_no_host() {
         "a%2etest",
         "bücher.test",
         "a.test..",
+    ] {
+        check_target(text, Err(InvalidTarget::Host));
+    }
+    // Brackets are for IPv6 addresses, and nothing but a port comes after them.
+    for text in [
+        "[a.test]",
+        "[a.test]:80",
+        "[192.0.2.1]",
+        "[::1]a.test",
+        "[::1]80:80",
+        "[::1",
+        "::1]",
+        "[[::1]]",
     ] {
         check_target(text, Err(InvalidTarget::Host));
     }
@@ -110,12 +123,8 @@ fn outbound(services: &[(u16, &str, OutboundProtocol)]) -> Outbound {
         }
     }
     let ports = ports.into_iter();
-    Outbound {
-        ports: ports
-            .map(|(number, port)| (number, Arc::new(port)))
-            .collect(),
-        ..Outbound::default()
-    }
+    let ports = ports.map(|(number, port)| (number, Arc::new(port)));
+    Outbound::new(ports.collect(), HostMap::default(), Otherwise::default())
 }
 
 #[track_caller]
@@ -138,6 +147,7 @@ fn names_and_ports_are_the_permission() {
         (443, "*.example.org", Tls),
         (5432, "10.1.0.0/16", Tcp),
         (5432, "10.1.2.0/24", Tcp),
+        (443, "*.1", Tls),
     ]);
     let hidden = origin().resource.clone();
     outbound.hidden.add("*.secret.test", Arc::new(hidden));
@@ -155,6 +165,7 @@ fn names_and_ports_are_the_permission() {
         ("[::ffff:10.1.2.9]:5432", Ok("10.1.2.0/24")),
         ("10.1.2.9:443", Err(Denial::Port)),
         ("10.2.0.1:5432", Err(Denial::NotInRegistry)),
+        ("192.0.2.1:443", Err(Denial::NotInRegistry)),
         ("x.secret.test:443", Err(Denial::NotVisible)),
     ];
     for (target, want) in cases {

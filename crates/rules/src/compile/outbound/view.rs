@@ -152,11 +152,7 @@ impl View {
             foreign.parts = own_parts;
             foreign.resolver.forget_unused();
         }
-        self.outbound = Arc::new(Outbound {
-            ports,
-            hidden,
-            otherwise,
-        });
+        self.outbound = Arc::new(Outbound::new(ports, hidden, otherwise));
     }
 
     /// Parts that are in use still are so.
