@@ -158,11 +158,7 @@ impl Registry {
         {
             place(&mut self.by_host, &mut self.hidden, view, proxy);
         }
-        for view in self
-            .entries
-            .values()
-            .flat_map(|entry| views_of_entry(entry, mesh))
-        {
+        for view in self.entries.values().flat_map(views_of_entry) {
             place(&mut self.by_host, &mut self.hidden, view, proxy);
         }
     }
@@ -243,12 +239,10 @@ fn view_of_service(service: &Arc<Service>, mesh: &Mesh) -> ServiceView {
     }
 }
 
-fn views_of_entry(entry: &Arc<ServiceEntry>, mesh: &Mesh) -> impl Iterator<Item = ServiceView> {
+fn views_of_entry(entry: &Arc<ServiceEntry>) -> impl Iterator<Item = ServiceView> {
     entry.hosts.iter().map(|host| ServiceView {
-        host: host
-            .value
-            .expand(entry.meta.namespace(), &mesh.domain_suffix)
-            .shared(),
+        // Unlike those of other objects, a name without a dot is not expanded.
+        host: host.value.shared(),
         source: Source::Entry(entry.clone()),
         ports: entry
             .ports
