@@ -1,6 +1,6 @@
 //! Endpoints that are found when a client asks for them, and addresses that no name may stand for.
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 use model::HostPattern;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
@@ -112,4 +112,17 @@ fn carried(address: Ipv6Addr) -> Option<Ipv4Addr> {
     };
     let four: [u8; 4] = octets.get(at..at + 4)?.try_into().ok()?;
     Some(four.into())
+}
+
+/// A network of IPv4 addresses in IPv6's clothes as what it is: addresses are looked at without those, too.
+pub(crate) fn without_clothes(network: IpNet) -> IpNet {
+    let IpNet::V6(v6) = network else {
+        return network;
+    };
+    let inner = v6.addr().to_ipv4_mapped();
+    let length = v6.prefix_len().checked_sub(96);
+    let v4 = inner
+        .zip(length)
+        .map(|(inner, length)| Ipv4Net::new(inner, length));
+    v4.and_then(Result::ok).map_or(network, IpNet::V4)
 }

@@ -5,8 +5,10 @@ use super::policy::{EffectivePolicy, PolicyOf};
 use super::resolve::Resolved;
 use super::services::{PortView, ServiceView, Source};
 use super::{CompileOptions, Mesh, balancing, pool, upstream_tls};
+use crate::on_demand::without_clothes;
 use crate::{Cluster, ClusterKey, ForbiddenNetworks, OnDemand, UpstreamProtocol};
 use ahash::{HashMap, HashMapExt};
+use ipnet::IpNet;
 use model::{
     At, ClientTlsSettings, H2UpgradePolicy, HostPattern, HttpSettings, Labels, Origin,
     OutlierDetection, PortProtocol, Resolution, TunnelSettings,
@@ -196,15 +198,17 @@ fn on_demand(
         return None;
     };
     let pattern = HostPattern::try_from(&*service.host).ok()?;
+    let own = pattern.ip().map(IpNet::from);
     let names = match entry.resolution {
         Resolution::DynamicDns => Some(pattern),
         Resolution::None => Some(pattern).filter(HostPattern::is_wildcard),
         _ => return None,
     };
     let has_any = names.is_some() || !entry.addresses.is_empty();
+    let addresses = entry.addresses.iter().copied().chain(own);
     has_any.then(|| OnDemand {
         names,
-        addresses: entry.addresses.clone(),
+        addresses: addresses.map(without_clothes).collect(),
         any_address: false,
         port: Some(port.target),
         forbidden: forbidden.clone(),

@@ -8,7 +8,7 @@ use super::super::services::ServiceView;
 use super::super::virtual_hosts::{CompiledHost, HostPlan, Indexes};
 use super::super::{CompileOptions, Scope};
 use super::mesh_rules::{MeshRules, RuledHost};
-use super::service::{Plain, aliases, networks, origin_of};
+use super::service::{Plain, aliases, networks, origin_of, spelled};
 use super::sidecar::Limits;
 use crate::{
     Cluster, HostMap, OutboundPort, OutboundProtocol, OutboundService, TcpRoute, TcpRoutes,
@@ -106,16 +106,16 @@ impl<'b> Build<'b> {
         let registry = self.of.resolver.services();
         let mut hidden = HostMap::default();
         for (host, provider) in registry.all_hidden() {
-            hidden.add(host, Arc::new(provider.clone()));
+            hidden.add(&spelled(host), Arc::new(provider.clone()));
         }
         let mut services: Vec<_> = registry.iter().cloned().collect();
         services.sort_by(|one, other| one.host.cmp(&other.host));
         let mut with_aliases = Vec::new();
         for service in &services {
             let added = self.service(service);
-            if added.is_empty() {
+            if added.is_empty() && !service.ports.is_empty() {
                 let provider = service.source.reference();
-                hidden.add(&service.host, Arc::new(provider.clone()));
+                hidden.add(&spelled(&service.host), Arc::new(provider.clone()));
             }
             with_aliases.push((service, added));
         }
@@ -163,7 +163,7 @@ impl<'b> Build<'b> {
         }
         if let Some(one) = &virtual_host {
             let port = self.ports.entry(site.port).or_default();
-            port.virtual_hosts.add(site.host, one.clone());
+            port.virtual_hosts.add(&spelled(site.host), one.clone());
         }
         Added {
             port: site.port,
@@ -180,7 +180,7 @@ impl<'b> Build<'b> {
             origin: site.origin.clone(),
         });
         let port = self.ports.entry(site.port).or_default();
-        port.services.add(host, service.clone());
+        port.services.add(&spelled(host), service.clone());
         service
     }
 

@@ -4,14 +4,16 @@ use super::super::CompileOptions;
 use super::super::clusters::{Clusters, Traffic};
 use super::super::resolve::Resolved;
 use super::super::services::{ServiceView, Source};
+use crate::on_demand::without_clothes;
 use crate::{
     Action, Cluster, ClusterKey, ClusterTarget, ForwardAction, HeaderOps, MissingCluster,
-    Predicate, RetryPolicy, Route, RouteSet, TcpDestination, TcpRoute, VirtualHost,
+    Predicate, RetryPolicy, Route, RouteSet, Target, TcpDestination, TcpRoute, VirtualHost,
     WeightedDestination, WrittenDestinations,
 };
 use ipnet::IpNet;
 use model::{At, Origin};
-use std::net::IpAddr;
+use std::borrow::Cow;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, OnceLock};
 
 /// What Istio calls the route of a service without rules.
@@ -162,6 +164,14 @@ pub(super) fn origin_of(service: &ServiceView) -> Origin {
     }
 }
 
+/// A host as targets spell it, which is another way than that of resources for an address of IPv6.
+pub(super) fn spelled(host: &str) -> Cow<'_, str> {
+    match host.parse::<Ipv6Addr>() {
+        Ok(address) => Cow::Owned(Target::of_address(address.into(), 0).authority().to_owned()),
+        Err(_) => Cow::Borrowed(host),
+    }
+}
+
 /// Other names of a service for a workload of `namespace`: short ones, and addresses that are one host's.
 pub(super) fn aliases(service: &ServiceView, namespace: &str) -> Vec<String> {
     let mut names = Vec::new();
@@ -188,6 +198,11 @@ pub(super) fn networks(service: &ServiceView) -> Vec<IpNet> {
             let addresses = service.cluster_ips.iter();
             addresses.map(|address| IpNet::from(*address)).collect()
         }
-        Source::Entry(entry) => entry.addresses.clone(),
+        Source::Entry(entry) => entry
+            .addresses
+            .iter()
+            .copied()
+            .map(without_clothes)
+            .collect(),
     }
 }
