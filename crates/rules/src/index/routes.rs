@@ -10,13 +10,14 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub struct RouteSet {
     routes: Vec<Arc<Route>>,
-    index: RouteIndex,
+    /// Absent: a single route is tried without one.
+    index: Option<Box<RouteIndex>>,
 }
 
 impl RouteSet {
     /// Indexes `routes`, the first to be tried first.
     pub fn new(routes: Vec<Arc<Route>>) -> Self {
-        let index = RouteIndex::new(&routes);
+        let index = (routes.len() > 1).then(|| Box::new(RouteIndex::new(&routes)));
         Self { routes, index }
     }
 
@@ -27,9 +28,13 @@ impl RouteSet {
 
     /// The place of the first route that matches.
     pub fn position(&self, head: &RequestHead<'_>) -> Option<usize> {
+        let matches = |id: usize| self.routes[id].predicate.matches(head);
+        let Some(index) = &self.index else {
+            return (0..self.routes.len()).find(|id| matches(*id));
+        };
         let mut lists = Lists::new();
-        self.index.candidates(head, &mut lists);
-        first(&mut lists, |id| self.routes[id].predicate.matches(head))
+        index.candidates(head, &mut lists);
+        first(&mut lists, matches)
     }
 }
 
