@@ -33,11 +33,15 @@ pub struct Outbound {
     pub hidden: HostMap<ResourceRef>,
     /// What becomes of everything else.
     pub otherwise: Otherwise,
-    /// What is known on any port, to tell why it is not on the one that was asked for.
+    /// What is known on any port, to tell why it is not on the one that was asked for. Empty where there are few
+    /// ports.
     pub anywhere: Known,
 }
 
-/// Hosts and networks that are known.
+/// Up to so many ports are looked at one by one.
+const FEW_PORTS: usize = 4;
+
+/// Hosts and networks that are known on any of many ports.
 #[derive(Debug, Default)]
 pub struct Known {
     hosts: HostMap<()>,
@@ -148,7 +152,10 @@ impl Outbound {
         otherwise: Otherwise,
     ) -> Self {
         Self {
-            anywhere: Known::on(ports.values()),
+            anywhere: match ports.len() {
+                0..=FEW_PORTS => Known::default(),
+                _ => Known::on(ports.values()),
+            },
             ports,
             hidden,
             otherwise,
@@ -175,9 +182,7 @@ impl Outbound {
 
     /// The service of a host and port.
     pub fn service(&self, target: &Target) -> Option<&Arc<OutboundService>> {
-        let port = self.ports.get(&target.port())?;
-        let by_name = of(&port.services, target);
-        by_name.or_else(|| port.addresses.get(target.address()?))
+        self.ports.get(&target.port())?.service(target)
     }
 
     /// What becomes of a request for a host and port, and why it would be refused where it is let through all the
@@ -211,13 +216,28 @@ impl Outbound {
     pub fn denial(&self, target: &Target) -> Denial {
         if self.service(target).is_some() {
             Denial::Protocol
-        } else if self.anywhere.has(target) {
+        } else if self.is_anywhere(target) {
             Denial::Port
         } else if of(&self.hidden, target).is_some() {
             Denial::NotVisible
         } else {
             Denial::NotInRegistry
         }
+    }
+
+    fn is_anywhere(&self, target: &Target) -> bool {
+        if self.ports.len() > FEW_PORTS {
+            return self.anywhere.has(target);
+        }
+        let mut ports = self.ports.values();
+        ports.any(|port| port.service(target).is_some())
+    }
+}
+
+impl OutboundPort {
+    fn service(&self, target: &Target) -> Option<&Arc<OutboundService>> {
+        let by_name = of(&self.services, target);
+        by_name.or_else(|| self.addresses.get(target.address()?))
     }
 }
 
