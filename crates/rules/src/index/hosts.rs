@@ -51,7 +51,10 @@ impl VirtualHosts {
 impl<T> HostMap<T> {
     /// Adds a value under a domain: exact, `*.suffix` or `*`. Of two with one domain the first counts.
     pub fn add(&mut self, domain: &str, host: Arc<T>) {
-        let domain = domain.to_ascii_lowercase();
+        let mut domain = Cow::Borrowed(domain);
+        if domain.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            domain.to_mut().make_ascii_lowercase();
+        }
         if domain == "*" {
             self.any.get_or_insert(host);
         } else if let Some(suffix) = domain.strip_prefix('*') {
