@@ -14,7 +14,7 @@ pub(crate) struct Resolved {
     /// Fully qualified, lower case.
     pub(crate) host: Arc<str>,
     /// The service. Absent: nobody provides it for this proxy.
-    pub(crate) service: Option<ServiceView>,
+    pub(crate) service: Option<Arc<ServiceView>>,
     /// Who provides it, but not for this proxy.
     pub(crate) hidden: Option<ResourceRef>,
     /// The DestinationRule that holds.

@@ -4,7 +4,8 @@ use super::{Mesh, Proxy};
 use crate::UpstreamProtocol;
 use ahash::{HashMap, HashMapExt};
 use model::{
-    Objects, PortProtocol, ResourceRef, Resources, Service, ServiceEntry, Timestamp, Transport,
+    HostPattern, Objects, PortProtocol, ResourceRef, Resources, Service, ServiceEntry, Timestamp,
+    Transport,
 };
 use std::sync::Arc;
 
@@ -102,7 +103,7 @@ impl Source {
 pub(crate) struct Registry {
     services: Objects<Service>,
     entries: Objects<ServiceEntry>,
-    by_host: HashMap<Arc<str>, ServiceView>,
+    by_host: HashMap<Arc<str>, Arc<ServiceView>>,
     /// Hosts of objects that are not exported to the proxy, to say so.
     hidden: HashMap<Arc<str>, ResourceRef>,
 }
@@ -122,7 +123,7 @@ impl Registry {
     }
 
     /// The service of a fully qualified host.
-    pub(crate) fn get(&self, host: &str) -> Option<&ServiceView> {
+    pub(crate) fn get(&self, host: &str) -> Option<&Arc<ServiceView>> {
         self.by_host.get(host)
     }
 
@@ -144,22 +145,28 @@ impl Registry {
     }
 
     /// All services.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &ServiceView> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<ServiceView>> {
         self.by_host.values()
     }
 
+    /// Views of entries that did not change are the same as before.
     fn rebuild(&mut self, proxy: &Proxy, mesh: &Mesh) {
-        self.by_host = HashMap::with_capacity(self.services.len() + self.entries.len());
+        let capacity = self.services.len() + self.entries.len();
+        let before = std::mem::replace(&mut self.by_host, HashMap::with_capacity(capacity));
         self.hidden = HashMap::new();
-        for view in self
-            .services
-            .values()
-            .map(|service| view_of_service(service, mesh))
-        {
+        for service in self.services.values() {
+            let view = Arc::new(view_of_service(service, mesh));
             place(&mut self.by_host, &mut self.hidden, view, proxy);
         }
-        for view in self.entries.values().flat_map(views_of_entry) {
-            place(&mut self.by_host, &mut self.hidden, view, proxy);
+        for entry in self.entries.values() {
+            for host in &entry.hosts {
+                let is_same = |view: &&Arc<ServiceView>| matches!(&view.source, Source::Entry(known) if Arc::ptr_eq(known, entry));
+                let view = match before.get(host.value.as_str()).filter(is_same) {
+                    Some(view) => view.clone(),
+                    None => Arc::new(view_of_entry(entry, &host.value)),
+                };
+                place(&mut self.by_host, &mut self.hidden, view, proxy);
+            }
         }
     }
 }
@@ -174,9 +181,9 @@ pub(crate) fn same_objects<T>(one: &Objects<T>, other: &Objects<T>) -> bool {
 }
 
 fn place(
-    by_host: &mut HashMap<Arc<str>, ServiceView>,
+    by_host: &mut HashMap<Arc<str>, Arc<ServiceView>>,
     hidden: &mut HashMap<Arc<str>, ResourceRef>,
-    view: ServiceView,
+    view: Arc<ServiceView>,
     proxy: &Proxy,
 ) {
     let visible = match &view.source {
@@ -184,7 +191,7 @@ fn place(
         Source::Entry(entry) => entry.export_to.reaches(&proxy.namespace),
     };
     if !visible {
-        hidden.insert(view.host, view.source.reference().clone());
+        hidden.insert(view.host.clone(), view.source.reference().clone());
         return;
     }
     match by_host.get_mut(&view.host) {
@@ -239,19 +246,16 @@ fn view_of_service(service: &Arc<Service>, mesh: &Mesh) -> ServiceView {
     }
 }
 
-fn views_of_entry(entry: &Arc<ServiceEntry>) -> impl Iterator<Item = ServiceView> {
-    entry.hosts.iter().map(|host| ServiceView {
-        // Unlike those of other objects, a name without a dot is not expanded.
-        host: host.value.shared(),
+/// Unlike those of other objects, a host without a dot is not expanded.
+fn view_of_entry(entry: &Arc<ServiceEntry>, host: &HostPattern) -> ServiceView {
+    let ports = entry.ports.iter().map(|port| PortView {
+        number: port.number,
+        protocol: port.protocol,
+        target: port.target_port.unwrap_or(port.number),
+    });
+    ServiceView {
+        host: host.shared(),
         source: Source::Entry(entry.clone()),
-        ports: entry
-            .ports
-            .iter()
-            .map(|port| PortView {
-                number: port.number,
-                protocol: port.protocol,
-                target: port.target_port.unwrap_or(port.number),
-            })
-            .collect(),
-    })
+        ports: ports.collect(),
+    }
 }

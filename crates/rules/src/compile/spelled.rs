@@ -94,7 +94,7 @@ fn covered(
     options: &CompileOptions,
     resolver: &mut Resolver,
 ) -> Vec<Arc<Resolved>> {
-    let is_covered = |service: &&ServiceView| {
+    let is_covered = |service: &&Arc<ServiceView>| {
         let mut hosts = server.server().hosts.iter();
         is_of_the_mesh(service)
             && hosts
