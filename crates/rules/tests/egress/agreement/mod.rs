@@ -144,6 +144,10 @@ fn compiled(case: &Case) -> (Arc<Outbound>, Vec<&reference::Entry>) {
         .filter_map(|one| one.outcome.resource().cloned())
         .collect();
     let mut compiler = Compiler::new(options(case.namespace));
+    // What is kept of another generation makes no difference.
+    let mut before = resources.clone();
+    before.service_entries.pop_last();
+    compiler.compile(&before);
     let (table, _) = compiler.compile(&resources);
     let outbound = table.listeners.values().find_map(|one| match &one.serves {
         Serves::ForwardProxy(proxy) => Some(proxy.others.as_ref()?.outbound.clone()),
