@@ -137,7 +137,11 @@ impl Case {
         let mut from = Bytes(bytes);
         let count = 1 + from.below(6);
         let namespace = from.one_of(&NAMESPACES);
-        let entries: Vec<_> = (0..count).map(|at| entry(at, &mut from)).collect();
+        let mut entries: Vec<Entry> = Vec::new();
+        for at in 0..count {
+            let next = entry(at, &entries, &mut from);
+            entries.push(next);
+        }
         let mut asked = Vec::new();
         while !from.0.is_empty() && asked.len() < 24 {
             let target = target(&entries, &mut from);
@@ -179,13 +183,14 @@ impl<'b> Bytes<'b> {
     }
 }
 
-fn entry(at: usize, from: &mut Bytes<'_>) -> Entry {
+fn entry(at: usize, before: &[Entry], from: &mut Bytes<'_>) -> Entry {
     let shape = from.next();
     let hosts = 1 + usize::from(shape & 1) + usize::from(shape & 2 == 2);
-    let hosts = (0..hosts).map(|_| host(from)).collect();
+    let hosts = (0..hosts).map(|_| host(before, from)).collect();
     let mut ports: Vec<(u16, Protocol)> = Vec::new();
     for _ in 0..from.below(4) {
-        let port = from.one_of(&PORTS);
+        // The first is the most frequent, so that entries meet on it.
+        let port = from.one_of(&PORTS.map(|port| [PORTS[0], port]).concat());
         let protocol = Protocol(from.one_of(&PROTOCOLS));
         if ports.iter().all(|(known, _)| *known != port) {
             ports.push((port, protocol));
@@ -204,8 +209,19 @@ fn entry(at: usize, from: &mut Bytes<'_>) -> Entry {
     }
 }
 
-/// A host as a ServiceEntry may have it.
-fn host(from: &mut Bytes<'_>) -> String {
+/// A host as a ServiceEntry may have it: often one of another entry, or above or below it.
+fn host(before: &[Entry], from: &mut Bytes<'_>) -> String {
+    if let Some(other) = before.last() {
+        let known = &other.hosts[0];
+        let name = known.strip_prefix("*.").unwrap_or(known);
+        match from.next() % 8 {
+            0 | 1 => return known.clone(),
+            2 => return format!("*.{name}"),
+            3 => return format!("*.{}.{name}", from.one_of(&LABELS)),
+            4 => return format!("{}.{name}", from.one_of(&LABELS)),
+            _ => {}
+        }
+    }
     let shape = from.next();
     if shape % 16 == 15 {
         return from.one_of(&NETWORKS).to_owned();
