@@ -144,18 +144,14 @@ impl Proxy {
                     routes: host.routes.clone(),
                 })
             });
-            let outbound = Outbound {
-                ports: ports
-                    .into_iter()
-                    .map(|(number, port)| (number, Arc::new(port)))
-                    .collect(),
-                hidden: rules::HostMap::default(),
-                otherwise: rules::Otherwise {
-                    policy,
-                    virtual_hosts: VirtualHosts::new(any),
-                    routes: otherwise,
-                },
+            let ports = ports.into_iter();
+            let ports = ports.map(|(number, port)| (number, Arc::new(port)));
+            let otherwise = rules::Otherwise {
+                policy,
+                virtual_hosts: VirtualHosts::new(any),
+                routes: otherwise,
             };
+            let outbound = Outbound::new(ports.collect(), rules::HostMap::default(), otherwise);
             ForwardProxy {
                 callers: vec![Arc::new(Caller {
                     namespace: "default".into(),
