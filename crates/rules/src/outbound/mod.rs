@@ -16,7 +16,7 @@ pub use target::{InvalidTarget, Target};
 use crate::decide::decide_at;
 use crate::{
     Answer, Decision, Dice, Facts, HostMap, Observer, Outcome, Reason, RequestHead, TcpRoutes,
-    VirtualHosts,
+    VirtualHost, VirtualHosts,
 };
 use ahash::HashMap;
 use bytes::Bytes;
@@ -53,6 +53,8 @@ pub struct Known {
 pub struct OutboundPort {
     /// For requests in clear.
     pub virtual_hosts: VirtualHosts,
+    /// For requests in clear, by the address that is asked for, where that is no virtual host's own.
+    pub virtual_hosts_at: NetworkMap<Arc<VirtualHost>>,
     /// For connections, by the name that is asked for, those that requests are sent on too.
     pub services: HostMap<OutboundService>,
     /// For connections, by the address that is asked for.
@@ -196,7 +198,7 @@ impl Outbound {
         observer: &mut impl Observer,
     ) -> (Decision<'t>, Option<Denial>) {
         let port = self.ports.get(&target.port());
-        let known = port.and_then(|port| of(&port.virtual_hosts, target));
+        let known = port.and_then(|port| port.virtual_host(target));
         if let Some(host) = known {
             return (decide_at(host, head, dice, facts, observer), None);
         }
@@ -235,6 +237,11 @@ impl Outbound {
 }
 
 impl OutboundPort {
+    fn virtual_host(&self, target: &Target) -> Option<&Arc<VirtualHost>> {
+        let by_name = of(&self.virtual_hosts, target);
+        by_name.or_else(|| self.virtual_hosts_at.get(target.address()?))
+    }
+
     fn service(&self, target: &Target) -> Option<&Arc<OutboundService>> {
         let by_name = of(&self.services, target);
         by_name.or_else(|| self.addresses.get(target.address()?))

@@ -199,11 +199,13 @@ impl<'b> Build<'b> {
                     port.services.add(name, service.clone());
                 }
             }
-            let Some(service) = one.service else {
-                continue;
-            };
             for network in &networks {
-                port.addresses.add(*network, service.clone());
+                if let Some(host) = &one.virtual_host {
+                    port.virtual_hosts_at.add(*network, host.clone());
+                }
+                if let Some(service) = &one.service {
+                    port.addresses.add(*network, service.clone());
+                }
             }
         }
     }

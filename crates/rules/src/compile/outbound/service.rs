@@ -13,7 +13,7 @@ use crate::{
 use ipnet::IpNet;
 use model::{At, Origin};
 use std::borrow::Cow;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::Ipv6Addr;
 use std::sync::{Arc, OnceLock};
 
 /// What Istio calls the route of a service without rules.
@@ -172,7 +172,7 @@ pub(super) fn spelled(host: &str) -> Cow<'_, str> {
     }
 }
 
-/// Other names of a service for a workload of `namespace`: short ones, and addresses that are one host's.
+/// Other names of a service for a workload of `namespace`.
 pub(super) fn aliases(service: &ServiceView, namespace: &str) -> Vec<String> {
     let mut names = Vec::new();
     if let Source::Service(service) = &service.source {
@@ -182,12 +182,6 @@ pub(super) fn aliases(service: &ServiceView, namespace: &str) -> Vec<String> {
         }
         names.extend([format!("{name}.{own}"), format!("{name}.{own}.svc")]);
     }
-    let hosts = networks(service).into_iter();
-    let hosts = hosts.filter(|network| network.prefix_len() == network.max_prefix_len());
-    names.extend(hosts.map(|host| match host.addr() {
-        IpAddr::V4(address) => address.to_string(),
-        IpAddr::V6(address) => format!("[{address}]"),
-    }));
     names
 }
 

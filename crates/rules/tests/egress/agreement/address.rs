@@ -71,11 +71,6 @@ impl Network {
     pub(crate) fn length(&self) -> u32 {
         self.length
     }
-
-    /// Whether it has one address only.
-    pub(crate) fn is_single(&self) -> bool {
-        self.length == 128
-    }
 }
 
 fn v4(text: &str) -> Option<u32> {

@@ -134,12 +134,11 @@ impl AllowList<'_> {
         }
     }
 
-    /// What becomes of a request in clear: its `Host` counts, and networks are no hosts.
+    /// What becomes of a request in clear, for which only what takes requests counts.
     pub(crate) fn request(&self, asked: &Asked) -> Verdict {
         let all = self.on_port(asked.port, Protocol::takes_requests);
-        let single = |site: &Site<'_>, address| site.networks().any(|one| one.is_only(address));
         let found = by_host(&all, &asked.host).or_else(|| match asked.host {
-            Host::Address(address) => first(all.iter().filter(|site| single(site, address))),
+            Host::Address(address) => by_network(&all, address),
             Host::Name(_) => None,
         });
         match (found, self.service(asked)) {
@@ -240,12 +239,6 @@ impl Site<'_> {
             (Host::Name(name), None) => *name == self.host,
             (Host::Address(address), _) => Address::parse(&self.host) == Some(*address),
         }
-    }
-}
-
-impl Network {
-    fn is_only(&self, address: Address) -> bool {
-        self.is_single() && self.has(address)
     }
 }
 
