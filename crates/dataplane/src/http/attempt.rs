@@ -8,7 +8,7 @@ use super::forwarding::{
     ATTEMPT_COUNT, EXPECTED_TIMEOUT, ORIGINAL_HOST, ORIGINAL_PATH, UPSTREAM_TIMEOUT, insert,
 };
 use super::{admission, deadline, on_demand};
-use crate::upstream::{Admission, Attempt, Kept, Overflow, Stream};
+use crate::upstream::{Admission, Attempt, Kept, NotFound, Overflow, Stream, Upstream};
 use http::HeaderValue;
 use http::header::{ACCEPT, CONNECTION, HOST};
 use pingora_core::upstreams::peer::HttpPeer;
@@ -80,6 +80,9 @@ fn dial(
     let index = ctx.attempts.endpoint.ok_or(Failure::NoEndpoint)?;
     let members = plan.cluster.endpoints.members();
     let member = members.get(index).ok_or(Failure::NoEndpoint)?;
+    if leads_back(ctx, &member.value) {
+        return Err(Failure::NotFound(NotFound::Itself));
+    }
     let peer = member.value.peer(how(ctx, fresh));
     let active = member.state.begin();
     if session.is_body_done() {
@@ -91,6 +94,15 @@ fn dial(
     ctx.attempts.began = Some(Instant::now());
     ctx.outcome.upstream_time = None;
     Ok(peer)
+}
+
+/// Whether a client of a forward proxy would be led to it again.
+fn leads_back(ctx: &RequestCtx, upstream: &Upstream) -> bool {
+    let asked = ctx.head.as_deref().filter(|head| head.asked.is_some());
+    asked.is_some_and(|head| {
+        let port = head.connection.local.port();
+        ctx.shared.own_ports.lead_back(&upstream.address, port)
+    })
 }
 
 /// Whether the request goes on a connection that others use at the same time.

@@ -1,5 +1,6 @@
 //! Where this process listens, so that it does not connect to itself.
 
+use rules::EndpointAddr;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
@@ -46,6 +47,15 @@ impl OwnPorts {
         let is_own = ports.contains_key(&address.port());
         drop(ports);
         is_own && is_local(address.ip())
+    }
+
+    /// Whether an endpoint is the very listener of a forward proxy that its client came by, which has this port. What
+    /// else this process listens to may be meant: a gateway can be its own egress gateway.
+    pub(crate) fn lead_back(&self, endpoint: &EndpointAddr, port: u16) -> bool {
+        match endpoint {
+            EndpointAddr::Tcp(address) => address.port() == port && self.lead_to_itself(*address),
+            EndpointAddr::Unix(_) => false,
+        }
     }
 
     fn change(&self, change: impl FnOnce(&mut BTreeMap<u16, usize>)) {

@@ -4,7 +4,9 @@ use super::connection::TcpConnection;
 use super::failure::Failure;
 use crate::Unresolved;
 use crate::http::roll;
-use crate::upstream::{Cluster, DialError, NotFound, Open, Overflow, UpstreamIo, Wrap, implied};
+use crate::upstream::{
+    Cluster, DialError, NotFound, Open, Overflow, Upstream, UpstreamIo, Wrap, implied,
+};
 use rules::Target;
 use smallvec::SmallVec;
 use std::sync::Arc;
@@ -54,6 +56,9 @@ impl TcpConnection {
             if tried.contains(&index) {
                 break;
             }
+            if self.leads_back(&member.value) {
+                return Err(Failure::NotFound(NotFound::Itself));
+            }
             tried.push(index);
             self.endpoint = Some(index);
             let active = member.state.begin();
@@ -86,6 +91,12 @@ impl TcpConnection {
             }
         }
         Err(failure)
+    }
+
+    /// Whether a client of a forward proxy would be led to it again.
+    fn leads_back(&self, upstream: &Upstream) -> bool {
+        let port = self.info.local.port();
+        self.asked.is_some() && self.shared.own_ports.lead_back(&upstream.address, port)
     }
 
     /// The endpoints of what the connection asks for. Finding them may take as long as connecting to them.
