@@ -13,6 +13,8 @@ mod churn;
 mod circuit_breaking;
 mod commands;
 mod dns;
+mod egress;
+mod egress_gateway;
 mod ejection;
 mod faults;
 mod forwarding;
