@@ -10,10 +10,10 @@ use std::io::{self, Write as _};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 
 /// Where the proxy listens, at [`World::EDGE`].
-const PORT: u16 = 15080;
+pub(crate) const PORT: u16 = 15080;
 
 /// The same for programs.
-const PROXY: &str = "http://10.77.0.1:15080";
+pub(crate) const PROXY: &str = "http://10.77.0.1:15080";
 
 /// What tells in the access log why a client was refused.
 const NOT_IN_REGISTRY: &str = "not_in_registry";
@@ -22,16 +22,16 @@ const FORBIDDEN: &str = "forbidden_address";
 const OTHER_SNI: &str = "sni_mismatch";
 const HIDDEN: &str = "not_visible";
 
-const HTTP: &str = "{number: 80, name: http, protocol: HTTP}";
-const HTTPS: &str = "{number: 443, name: https, protocol: TLS}";
+pub(crate) const HTTP: &str = "{number: 80, name: http, protocol: HTTP}";
+pub(crate) const HTTPS: &str = "{number: 443, name: https, protocol: TLS}";
 
 /// A ServiceEntry in `default` for these hosts, with these entries of its `ports`; each is resolved when it is asked for.
-fn allow(hosts: &[&str], ports: &[&str]) -> String {
+pub(crate) fn allow(hosts: &[&str], ports: &[&str]) -> String {
     entry("default", hosts, ports, "resolution: NONE")
 }
 
 /// With more fields of its `spec`.
-fn entry(namespace: &str, hosts: &[&str], ports: &[&str], spec: &str) -> String {
+pub(crate) fn entry(namespace: &str, hosts: &[&str], ports: &[&str], spec: &str) -> String {
     let ports = ports.join(", ");
     let mut text = format!(
         "apiVersion: networking.istio.io/v1\n\
@@ -49,7 +49,7 @@ fn entry(namespace: &str, hosts: &[&str], ports: &[&str], spec: &str) -> String 
 }
 
 /// A gateway on the edge that is a forward proxy.
-fn proxy(world: &World, entry: &str) -> Setup {
+pub(crate) fn proxy(world: &World, entry: &str) -> Setup {
     world
         .setup()
         .listen("forward-proxy", &format!("\"{}:{PORT}\"", World::EDGE))
@@ -57,19 +57,23 @@ fn proxy(world: &World, entry: &str) -> Setup {
 }
 
 /// The address of a server, the first, second or third.
-fn server(index: usize, port: u16) -> SocketAddr {
+pub(crate) fn server(index: usize, port: u16) -> SocketAddr {
     (World::SERVERS[index], port).into()
 }
 
 /// A server in clear, found by its name.
-fn http_server(world: &World, index: usize, name: &'static str) -> Origin {
+pub(crate) fn http_server(world: &World, index: usize, name: &'static str) -> Origin {
     let address = server(index, 80);
     world.names.set(name, &[&address.ip().to_string()], 60);
     world.outside.enter(|| Origin::named_at(address, name))
 }
 
 /// A server in TLS, found by its name, and whom its clients trust.
-fn https_server(world: &World, index: usize, name: &'static str) -> (SecureOrigin, Authority) {
+pub(crate) fn https_server(
+    world: &World,
+    index: usize,
+    name: &'static str,
+) -> (SecureOrigin, Authority) {
     let address = server(index, 443);
     let authority = Authority::new("outside");
     let certificate = authority.issue(&[name]);
@@ -84,7 +88,7 @@ fn connect(world: &World, client: Ipv4Addr) -> Connection {
 
 /// `GET` in absolute form, from the first client.
 #[track_caller]
-fn get(world: &World, url: &str) -> Response {
+pub(crate) fn get(world: &World, url: &str) -> Response {
     get_from(world, World::CLIENTS[0], url)
 }
 
@@ -98,7 +102,7 @@ fn get_from(world: &World, client: Ipv4Addr, url: &str) -> Response {
 
 /// What a `CONNECT` is answered with, and the tunnel.
 #[track_caller]
-fn tunnel(world: &World, target: &str) -> (u16, TcpStream) {
+pub(crate) fn tunnel(world: &World, target: &str) -> (u16, TcpStream) {
     let mut connection = connect(world, World::CLIENTS[0]);
     let request = format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n");
     connection.write(request.as_bytes()).expect("it listens");

@@ -15,6 +15,7 @@ mod commands;
 mod dns;
 mod egress;
 mod egress_gateway;
+mod egress_policies;
 mod ejection;
 mod faults;
 mod forwarding;
