@@ -86,6 +86,9 @@ pub(crate) struct ExplainArgs {
     /// The address of the forward proxy's client [default: one of those that are not told apart]
     #[arg(long, value_name = "ADDRESS", requires = "forward_proxy")]
     pub(crate) client: Option<IpAddr>,
+    /// A name in the certificate of the forward proxy's client, such as its SPIFFE identity
+    #[arg(long, value_name = "NAME", requires = "forward_proxy")]
+    pub(crate) client_name: Vec<String>,
     /// The request's method
     #[arg(
         short = 'X',

@@ -75,6 +75,7 @@ struct Asked {
     /// Through the forward proxy, and as which client.
     forward_proxy: bool,
     client: Option<IpAddr>,
+    client_names: Vec<String>,
 }
 
 impl TryFrom<&mut ExplainArgs> for Asked {
@@ -106,6 +107,7 @@ impl TryFrom<&mut ExplainArgs> for Asked {
             headers,
             forward_proxy: args.forward_proxy,
             client: args.client,
+            client_names: args.client_name.clone(),
         })
     }
 }
@@ -153,6 +155,7 @@ impl Asked {
             query: self.url.query().map(str::to_owned),
             headers: self.headers,
             client: self.client,
+            client_names: self.client_names,
             misdirected: match loaded.bootstrap.tls.misdirected_status.0 {
                 Misdirected::Status421 => StatusCode::MISDIRECTED_REQUEST,
                 Misdirected::NotFound => StatusCode::NOT_FOUND,
@@ -239,6 +242,7 @@ fn as_json(explanation: &Explanation) -> Value {
         "status": explanation.status,
         "listener": explanation.listener,
         "server": explanation.server.as_ref().map(server_as_json),
+        "view": explanation.view,
         "virtual_host": explanation.virtual_host,
         "route": explanation.route,
         "resource": place.map(|place| &place.resource),
@@ -310,6 +314,9 @@ fn as_text(explanation: &Explanation, request: &ExplainRequest) -> String {
         return text.0;
     };
     text.add("listener", listener);
+    if let Some(view) = &explanation.view {
+        text.add("view", &format!("of a client of namespace {view}"));
+    }
     if let Some(server) = &explanation.server {
         let place = shown(&server.place);
         text.add(

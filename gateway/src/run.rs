@@ -106,7 +106,7 @@ fn bind(name: &str, address: SocketAddr) -> anyhow::Result<PageServer> {
 /// Serves pages until the process ends. No client of the forward proxy is led there.
 fn serve_pages(name: &'static str, server: PageServer, pages: Pages, serving: &Serving) {
     let address = server.local_addr();
-    let own_port = address.map(|address| serving.shared.own_ports.hold(address.port()));
+    let own_port = address.map(|address| serving.shared.own_ports.hold_pages(address.port()));
     tokio::spawn(async move {
         let _own_port = own_port;
         if let Err(error) = server.serve(pages, std::future::pending()).await {

@@ -28,17 +28,15 @@ impl OnDemand {
 
     /// Whether a client may ask for this address as such.
     pub fn has(&self, address: IpAddr) -> bool {
-        self.is_named(address) || self.any_address && !self.forbidden.forbid(address)
+        let canonical = address.to_canonical();
+        let is_there =
+            self.any_address || self.addresses.iter().any(|net| net.contains(&canonical));
+        is_there && self.admits(address)
     }
 
     /// Whether a name may stand for this address.
     pub fn admits(&self, address: IpAddr) -> bool {
-        self.is_named(address) || !self.forbidden.forbid(address)
-    }
-
-    fn is_named(&self, address: IpAddr) -> bool {
-        let address = address.to_canonical();
-        self.addresses.iter().any(|net| net.contains(&address))
+        !self.forbidden.forbid_unless(address, &self.addresses)
     }
 }
 
@@ -87,6 +85,18 @@ impl ForbiddenNetworks {
         };
         let is_in = |address: IpAddr| self.0.iter().any(|net| net.contains(&address));
         is_in(address) || inner.is_some_and(|inner| is_in(inner.into()))
+    }
+
+    /// Whether no name may stand for this address although an object has these networks. One that is meant is a
+    /// forbidden one, a part of it, or the address itself: `0.0.0.0/0` is not meant to be the machine.
+    pub fn forbid_unless(&self, address: IpAddr, named: &[IpNet]) -> bool {
+        let canonical = address.to_canonical();
+        let is_meant = |network: &IpNet| {
+            network.prefix_len() == network.max_prefix_len()
+                || self.0.iter().any(|forbidden| forbidden.contains(network))
+        };
+        let mut named = named.iter();
+        self.forbid(address) && !named.any(|one| one.contains(&canonical) && is_meant(one))
     }
 
     /// The networks.

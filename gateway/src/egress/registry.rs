@@ -71,7 +71,7 @@ fn has(outbound: &Outbound, asked: &Asked) -> bool {
     let target = &asked.target;
     if asked.protocol == PassageProtocol::Http {
         let port = outbound.ports.get(&target.port());
-        return port.is_some_and(|port| port.virtual_hosts.lookup(target.authority()).is_some());
+        return port.is_some_and(|port| port.virtual_host(target).is_some());
     }
     let service = outbound.service(target);
     service.is_some_and(|service| speaks(service.protocol, asked.protocol))

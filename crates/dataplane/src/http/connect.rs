@@ -6,13 +6,10 @@ use super::{observe, reply, route, tunnel};
 use crate::ConnectionInfo;
 use crate::forward_proxy::{Content, Permission, Refused, Tls, Tunnel, permission};
 use crate::tcp::{Asking, TcpConnection};
-use bytes::Bytes;
-use http::{Method, StatusCode};
+use http::Method;
 use pingora_error::Result;
 use pingora_proxy::Session;
-use rules::{
-    Answer, Caller, Denial, EgressMode, OutboundProtocol, OutboundService, Reached, Reason, Target,
-};
+use rules::{Caller, Denial, EgressMode, OutboundProtocol, OutboundService, Reached, Target};
 use std::sync::Arc;
 
 /// The name of what lets clients through that ask for what is not in the registry.
@@ -33,23 +30,10 @@ pub(super) async fn serve(session: &mut Session, ctx: &mut RequestCtx) -> Result
             reply::fail(session, ctx, &failure).await.map(drop)
         }
         Err(Refusing::Denial(target, denial)) => {
-            reply::answer(session, ctx, no(&target, denial)).await
+            // What the client has sent behind it was meant for somebody else, and must not be taken for requests.
+            session.set_keepalive(None);
+            reply::answer(session, ctx, denial.answer_to_tunnel(&target)).await
         }
-    }
-}
-
-/// The answer to a client that may not reach what it asks for.
-pub(super) fn no(target: &Target, denial: Denial) -> Answer {
-    let status = match denial {
-        Denial::Mismatch => StatusCode::MISDIRECTED_REQUEST,
-        _ => StatusCode::FORBIDDEN,
-    };
-    Answer {
-        status,
-        headers: Vec::new(),
-        body: Bytes::from(denial.told(target)),
-        grpc_status: None,
-        reason: Reason::Denied(denial),
     }
 }
 

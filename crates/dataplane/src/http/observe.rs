@@ -20,11 +20,21 @@ use telemetry::{AccessRecord, Address, ResponseFlags};
 
 /// Stands for requests that reached no cluster.
 const NO_DESTINATION: u64 = 0;
+/// Stands for requests that may not go where they want to.
+const BLACK_HOLE: u64 = u64::MAX;
 /// Istio's name for the route of what is let through to nowhere.
 const BLOCK_ALL: &str = "block_all";
 
 /// Counters of refused heads, made once so that a flood of them looks nothing up.
 pub(crate) struct Refusals(Vec<Box<dyn Fn() + Send + Sync>>);
+
+/// Istio's name for where they go.
+fn black_hole() -> Destination {
+    Destination {
+        service_name: "BlackHoleCluster".to_owned(),
+        ..Destination::default()
+    }
+}
 
 impl Refusals {
     pub(crate) fn new(metrics: &Metrics) -> Self {
@@ -143,7 +153,8 @@ impl RequestCtx {
         let (Some(passages), Some(asked)) = (&self.shared.passages, &head.asked) else {
             return;
         };
-        if self.plan.is_none() || self.outcome.denied {
+        // What was never found is nothing to be allowed.
+        if self.attempts.dialled == 0 || self.outcome.denied {
             return;
         }
         passages.passed(&Passage {
@@ -169,8 +180,12 @@ impl RequestCtx {
             response_bytes: self.response_bytes(head),
         };
         let cluster = self.plan.as_ref().map(|plan| &plan.cluster);
-        let id = cluster.map_or(NO_DESTINATION, |cluster| cluster.labels_id);
-        let nowhere = Destination::default();
+        let (id, nowhere) = match outcome.denied {
+            true => (BLACK_HOLE, black_hole()),
+            false => (NO_DESTINATION, Destination::default()),
+        };
+        let cluster = cluster.filter(|_| !outcome.denied);
+        let id = cluster.map_or(id, |cluster| cluster.labels_id);
         self.shared
             .metrics
             .record_request(id, labelled, sample, || RequestLabels {

@@ -4,6 +4,7 @@ use super::attempt::patiently;
 use super::context::RequestCtx;
 use super::failure::Failure;
 use crate::upstream::implied;
+use http::HeaderValue;
 use pingora_proxy::Session;
 use rules::Target;
 
@@ -23,11 +24,18 @@ pub(super) async fn find(session: &mut Session, ctx: &mut RequestCtx) -> Result<
     Ok(())
 }
 
+/// The host that the route puts in the place of the one that was asked for.
+fn rewritten(ctx: &RequestCtx) -> Option<&HeaderValue> {
+    let plan = ctx.plan.as_ref()?;
+    plan.action()?.authority_for(plan.destination)
+}
+
 /// What the request asks of a cluster: the target of a forward proxy, or its host.
 pub(super) fn target(ctx: &RequestCtx, cluster: &rules::Cluster) -> Option<Target> {
     let head = ctx.head.as_ref()?;
-    head.asked.clone().or_else(|| {
-        let authority = head.authority.to_str().ok()?;
-        implied(cluster, rules::host_of(authority))
-    })
+    let of = |authority: &HeaderValue| implied(cluster, rules::host_of(authority.to_str().ok()?));
+    match rewritten(ctx) {
+        Some(authority) => of(authority),
+        None => head.asked.clone().or_else(|| of(&head.authority)),
+    }
 }

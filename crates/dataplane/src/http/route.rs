@@ -5,7 +5,7 @@ use super::context::{self, Plan, RequestCtx};
 use super::facts::RequestFacts;
 use super::failure::Failure;
 use super::forwarding::UPSTREAM_TIMEOUT;
-use super::{asked, chance, connect};
+use super::{asked, chance};
 use crate::forward_proxy::{Permission, Proxied, Refused, permission};
 use crate::{ConnectionInfo, Misdirected};
 use model::Origin;
@@ -51,7 +51,7 @@ pub(super) fn decide(session: &mut Session, ctx: &mut RequestCtx) -> (Step, Opti
             return (Step::Fail(failure), None);
         }
         Err(No::Denied(answer, denial)) => {
-            // Whoever is not known has no view of the registry that could be let through.
+            // In every mode: nobody is known whose view could be let through, or it is not what was asked for.
             Refused::Denied(denial).count(EgressMode::Enforce, &ctx.shared.metrics);
             return (Step::Answer(answer), None);
         }
@@ -140,7 +140,7 @@ fn outbound<'t, 'h>(
         }
         Ok(caller) => return Ok(Ways::Outbound(&caller.outbound, target, mode)),
     };
-    Err(No::Denied(connect::no(target, denial), denial))
+    Err(No::Denied(denial.answer_to_request(target), denial))
 }
 
 /// What it means that there is no forward proxy behind a connection any more.
@@ -233,6 +233,9 @@ fn plan(
             "not in the table".into(),
         ));
     };
+    if let Some(answer) = in_clear_instead_of_tls(ctx, definition) {
+        return Step::Answer(answer);
+    }
     let empty = cluster.endpoints.members().is_empty() && !cluster.is_to_be_found();
     let timeout = timeout(ctx, request, forward.action);
     ctx.plan = Some(Plan {
@@ -251,6 +254,25 @@ fn plan(
     } else {
         Step::Forward
     }
+}
+
+/// The answer to a client of a forward proxy that asks for `https://`, where nothing begins TLS: what it wants to be
+/// secret must not leave in clear.
+fn in_clear_instead_of_tls(ctx: &RequestCtx, cluster: &rules::Cluster) -> Option<Answer> {
+    let head = ctx.head.as_deref()?;
+    let target = head.asked.as_ref().filter(|_| head.https)?;
+    if cluster.tls.is_some() {
+        return None;
+    }
+    Refused::Denied(Denial::Protocol).count(EgressMode::Enforce, &ctx.shared.metrics);
+    let told = format!(
+        "{}: no DestinationRule begins TLS with {target}. Ask for a tunnel with CONNECT, to begin it yourself\n",
+        Denial::Protocol.code()
+    );
+    Some(Answer {
+        body: told.into(),
+        ..Denial::Protocol.answer_to_request(target)
+    })
 }
 
 /// The route's timeout, unless a trusted caller or gRPC knows better. gRPC cannot lengthen it.

@@ -1,7 +1,7 @@
 //! Where this process listens, so that it does not connect to itself.
 
 use rules::EndpointAddr;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -16,6 +16,8 @@ const NOBODYS_V6: IpAddr = IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0
 pub struct OwnPorts {
     /// With how many listeners each has.
     ports: RwLock<BTreeMap<u16, usize>>,
+    /// Those of pages, which are for operators alone.
+    pages: RwLock<BTreeSet<u16>>,
     changes: AtomicU64,
 }
 
@@ -36,6 +38,14 @@ impl OwnPorts {
         }
     }
 
+    /// Pages for operators are served on this port, from now on.
+    pub fn hold_pages(self: &Arc<Self>, port: u16) -> OwnPort {
+        let mut pages = self.pages.write().unwrap_or_else(PoisonError::into_inner);
+        pages.insert(port);
+        drop(pages);
+        self.hold(port)
+    }
+
     /// Another number after each change.
     pub(crate) fn changes(&self) -> u64 {
         self.changes.load(SeqCst)
@@ -49,13 +59,18 @@ impl OwnPorts {
         is_own && is_local(address.ip())
     }
 
-    /// Whether an endpoint is the very listener of a forward proxy that its client came by, which has this port. What
-    /// else this process listens to may be meant: a gateway can be its own egress gateway.
+    /// Whether an endpoint is nothing for a client of a forward proxy: the very listener that it came by, which has
+    /// this port, or pages for operators. What else this process listens to may be meant: a gateway can be its own
+    /// egress gateway.
     pub(crate) fn lead_back(&self, endpoint: &EndpointAddr, port: u16) -> bool {
-        match endpoint {
-            EndpointAddr::Tcp(address) => address.port() == port && self.lead_to_itself(*address),
-            EndpointAddr::Unix(_) => false,
-        }
+        let EndpointAddr::Tcp(address) = endpoint else {
+            return false;
+        };
+        let are_pages = || {
+            let pages = self.pages.read().unwrap_or_else(PoisonError::into_inner);
+            pages.contains(&address.port())
+        };
+        (address.port() == port || are_pages()) && self.lead_to_itself(*address)
     }
 
     fn change(&self, change: impl FnOnce(&mut BTreeMap<u16, usize>)) {

@@ -7,7 +7,7 @@ use super::sniff::sniff;
 use super::transport::Transport;
 use super::{ConnectionState, Limits};
 use crate::connection::ConnectionInfo;
-use crate::forward_proxy::{Content, Tunnel};
+use crate::forward_proxy::{Content, Refused, Tunnel};
 use crate::shared::Speaks;
 use crate::tcp::TcpConnection;
 use crate::tls::{self, HandshakeFailure, Incoming};
@@ -15,7 +15,7 @@ use bytes::Bytes;
 use pingora_core::apps::{HttpPersistentSettings, ServerApp};
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::server::ShutdownWatch;
-use rules::{Serves, Target};
+use rules::{Denial, Serves, Target};
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -245,7 +245,7 @@ async fn serve_inside<A: Application>(
     }
     if tls::is_hello(&first) {
         tls::last_words(&mut transport, &tls::Alert::HandshakeFailure.record()).await;
-        HandshakeFailure::TlsOnPlainPort.record(&info, serving.app.shared());
+        connection.refuse(Refused::Denied(Denial::Protocol), first.len());
         return;
     }
     serve_sniffed(transport, (protocol, first), info, serving, drain).await;

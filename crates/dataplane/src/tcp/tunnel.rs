@@ -216,6 +216,13 @@ impl TcpConnection {
         Ok(all)
     }
 
+    /// Notes that what the client has begun with, `length` bytes so far, may not be in its tunnel, whatever the mode.
+    pub(crate) fn refuse(&mut self, refused: Refused, length: usize) {
+        refused.count(EgressMode::Enforce, &self.shared.metrics);
+        self.count(length as u64, 0);
+        self.ending = Ending::Refused(refused);
+    }
+
     /// Whether a client gets on with what it begins with, `length` bytes of it so far.
     fn permits(
         &mut self,
@@ -226,11 +233,11 @@ impl TcpConnection {
         let Err(refused) = checked else {
             return Ok(());
         };
-        refused.count(mode, &self.shared.metrics);
         if mode == EgressMode::Enforce {
-            self.count(length as u64, 0);
+            self.refuse(refused, length);
             return Err(Ending::Refused(refused));
         }
+        refused.count(mode, &self.shared.metrics);
         self.noted = Some(refused);
         Ok(())
     }

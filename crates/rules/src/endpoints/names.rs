@@ -95,9 +95,7 @@ impl<'r> Workloads<'r> {
         let name = name.as_str();
         let is_own = name == "localhost" || name.ends_with(".localhost");
         let address = address.to_canonical();
-        self.forbidden.forbid(address)
-            && !(is_own && address.is_loopback())
-            && !named.iter().any(|network| network.contains(&address))
+        self.forbidden.forbid_unless(address, named) && !(is_own && address.is_loopback())
     }
 }
 

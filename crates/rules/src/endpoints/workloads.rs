@@ -162,7 +162,10 @@ impl Workloads<'_> {
         // What a wildcard stands for is found when it is asked for.
         if let Ok(address) = view.host.parse() {
             finding.ready.push(plain(tcp(address, wanted.number)));
-        } else if let Ok(name) = Hostname::try_from(&*view.host) {
+        } else if let Ok(name) = Hostname::try_from(&*view.host)
+            // No name is there (RFC 6761, section 6.4): it is a label for addresses.
+            && !view.host.ends_with(".invalid")
+        {
             self.add_name(&name, &Labels::new(), wanted, &site, finding);
         }
     }

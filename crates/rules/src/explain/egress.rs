@@ -5,6 +5,7 @@ use super::observer::Tried;
 use super::{ExplainRequest, ExplainedOutcome, Explanation, Place, nothing, of_decision};
 use crate::{Caller, Denial, Endpoints, ForwardProxy, OutboundProtocol, Reached, Target};
 use http::StatusCode;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 /// Explains what becomes of a request through the proxy, or of a tunnel for what is not HTTP in clear.
@@ -26,17 +27,24 @@ pub(super) fn of_proxy(
     let Some(caller) = caller_of(proxy, request) else {
         return denied(Denial::Client, &target, in_clear);
     };
-    if in_clear {
-        of_request(caller, &target, endpoints, request)
-    } else {
-        of_tunnel(caller, &target, endpoints)
+    let explanation = match in_clear {
+        true => of_request(caller, &target, endpoints, request),
+        false => of_tunnel(caller, &target, endpoints),
+    };
+    Explanation {
+        view: Some(caller.namespace.to_string()),
+        ..explanation
     }
 }
 
 /// Who is not named is one of the others, or the first client that there is.
 fn caller_of<'p>(proxy: &'p ForwardProxy, request: &ExplainRequest) -> Option<&'p Arc<Caller>> {
+    let names = request.client_names.iter().map(String::as_str);
     match request.client {
-        Some(address) => proxy.caller(address, std::iter::empty()),
+        Some(address) => proxy.caller(address, names),
+        None if !request.client_names.is_empty() => {
+            proxy.caller(IpAddr::V4(Ipv4Addr::UNSPECIFIED), names)
+        }
         None => (proxy.others.as_ref()).or_else(|| proxy.callers.first()),
     }
 }
@@ -83,8 +91,8 @@ fn of_tunnel(caller: &Caller, target: &Target, endpoints: &Endpoints) -> Explana
 
 fn denied(denial: Denial, target: &Target, in_clear: bool) -> Explanation {
     let status = match in_clear {
-        true => StatusCode::BAD_GATEWAY,
-        false => StatusCode::FORBIDDEN,
+        true => denial.status_of_request(),
+        false => denial.status_of_tunnel(),
     };
     Explanation {
         status: Some(status.as_u16()),

@@ -44,6 +44,8 @@ pub struct ExplainRequest {
     pub headers: HeaderMap,
     /// The address of a client of the forward proxy. Absent: one that is not told from others.
     pub client: Option<IpAddr>,
+    /// The names in that client's certificate. Empty: it shows none.
+    pub client_names: Vec<String>,
     /// The answer to a request for a host that the TLS server of its SNI does not serve: 421, or 404 as Istio's.
     pub misdirected: StatusCode,
 }
@@ -130,6 +132,8 @@ pub struct Explanation {
     pub listener: Option<String>,
     /// The Gateway's server that the client's SNI chose. Absent: none did, or the port is in clear.
     pub server: Option<ExplainedServer>,
+    /// The namespace whose view of the registry the client of a forward proxy has.
+    pub view: Option<String>,
     /// Name of the virtual host.
     pub virtual_host: Option<String>,
     /// Name of the route, empty for an unnamed one.
@@ -303,6 +307,7 @@ fn nothing(outcome: ExplainedOutcome) -> Explanation {
         status: None,
         listener: None,
         server: None,
+        view: None,
         virtual_host: None,
         route: None,
         place: None,

@@ -91,6 +91,7 @@ fn request() -> ExplainRequest {
         query: Some("q=1".into()),
         headers: HeaderMap::new(),
         client: None,
+        client_names: Vec::new(),
         misdirected: StatusCode::MISDIRECTED_REQUEST,
     }
 }

@@ -1,6 +1,7 @@
 //! Why a client does not get where it wants to go.
 
 use super::Target;
+use http::StatusCode;
 
 /// Why a client does not get where it wants to go.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -48,6 +49,22 @@ impl Denial {
             Self::Mismatch => "host_mismatch",
             Self::Itself => "proxy_loop",
         }
+    }
+
+    /// The status of the answer to a request.
+    ///
+    /// Source: Istio's virtual host `block_all`.
+    pub fn status_of_request(self) -> StatusCode {
+        match self {
+            Self::Client => StatusCode::FORBIDDEN,
+            Self::Mismatch => StatusCode::MISDIRECTED_REQUEST,
+            _ => StatusCode::BAD_GATEWAY,
+        }
+    }
+
+    /// The status of the answer to a client that asks for a tunnel.
+    pub fn status_of_tunnel(self) -> StatusCode {
+        StatusCode::FORBIDDEN
     }
 
     /// What the client is told: the code, and a sentence.

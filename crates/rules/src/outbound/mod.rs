@@ -237,7 +237,8 @@ impl Outbound {
 }
 
 impl OutboundPort {
-    fn virtual_host(&self, target: &Target) -> Option<&Arc<VirtualHost>> {
+    /// The virtual host for requests that ask for a host or an address.
+    pub fn virtual_host(&self, target: &Target) -> Option<&Arc<VirtualHost>> {
         let by_name = of(&self.virtual_hosts, target);
         by_name.or_else(|| self.virtual_hosts_at.get(target.address()?))
     }
@@ -277,18 +278,34 @@ fn of<'m, T>(map: &'m HostMap<T>, target: &Target) -> Option<&'m Arc<T>> {
     }
 }
 
-/// As Istio's virtual host `block_all`, but with the reason in the body.
+impl Denial {
+    /// The answer to a request that is refused: as from Istio's virtual host `block_all`, but with the reason in the
+    /// body.
+    pub fn answer_to_request(self, target: &Target) -> Answer {
+        self.answer(target, self.status_of_request())
+    }
+
+    /// The answer to a client that asks for a tunnel.
+    pub fn answer_to_tunnel(self, target: &Target) -> Answer {
+        self.answer(target, self.status_of_tunnel())
+    }
+
+    fn answer(self, target: &Target, status: StatusCode) -> Answer {
+        Answer {
+            status,
+            headers: Vec::new(),
+            body: Bytes::from(self.told(target)),
+            grpc_status: None,
+            reason: Reason::Denied(self),
+        }
+    }
+}
+
 fn refused<'t>(target: &Target, denial: Denial) -> Decision<'t> {
     Decision {
         virtual_host: None,
         route: None,
         delay: None,
-        outcome: Outcome::Answer(Answer {
-            status: StatusCode::BAD_GATEWAY,
-            headers: Vec::new(),
-            body: Bytes::from(denial.told(target)),
-            grpc_status: None,
-            reason: Reason::Denied(denial),
-        }),
+        outcome: Outcome::Answer(denial.answer_to_request(target)),
     }
 }

@@ -312,3 +312,28 @@ proptest! {
         prop_assert_eq!(found, naive(&networks, address).map(|at| networks[at]));
     }
 }
+
+/// Promise 20.
+#[test]
+fn a_network_of_everything_does_not_mean_the_machine() {
+    let forbidden = crate::ForbiddenNetworks::default();
+    for (networks, address, want) in [
+        (&["0.0.0.0/0"][..], "169.254.169.254", true),
+        (&["0.0.0.0/0"], "8.8.8.8", false),
+        (&["169.254.0.0/16"], "169.254.169.254", false),
+        (&["169.254.169.254/32"], "169.254.169.254", false),
+        (&["169.254.169.254/32"], "169.254.169.253", true),
+        (&["127.0.0.0/8"], "::ffff:127.0.0.1", false),
+        (&["::/0"], "::1", true),
+        (&["64:ff9b::7f00:1/128"], "64:ff9b::7f00:1", false),
+        (&[], "127.0.0.1", true),
+    ] {
+        let named: Vec<IpNetOf> = networks.iter().map(|one| one.parse().unwrap()).collect();
+        let address = address.parse().unwrap();
+        assert_eq!(
+            forbidden.forbid_unless(address, &named),
+            want,
+            "{address} {networks:?}"
+        );
+    }
+}

@@ -9,20 +9,24 @@ const ESTABLISHED: &str = "HTTP/1.1 200 Connection Established\r\n\r\n";
 
 /// Promise 20.
 #[tokio::test]
-async fn a_tunnel_to_nowhere_is_refused_and_the_connection_stays() {
+async fn a_tunnel_to_nowhere_is_refused() {
     let (web, db) = (Origin::answering(ok("hello")).await, echo().await);
     let gateway = Proxy::default().http(80, web.address).tcp(db).start().await;
-    let mut client = client(&gateway).await;
     for (target, reason) in [
         ("other.test:443", "not_in_registry"),
         ("db.test:443", "port_not_in_registry"),
         ("127.0.0.1:5432", "not_in_registry"),
     ] {
-        let answer = client.ask(&connect(target)).await;
+        let mut client = client(&gateway).await;
+        // What is sent into a tunnel that is not open yet is no request.
+        let ahead = connect(target) + &url("shop.test", "/ahead");
+        let answer = client.ask(&ahead).await;
         assert_eq!(answer.status(), 403, "{target}");
+        assert!(client.is_closed().await, "{target}");
         assert!(answer.body.starts_with(reason), "{}", answer.body);
     }
-    assert_eq!(client.ask(&url("shop.test", "/")).await.body, "hello");
+    assert_eq!(web.hits(), 0);
+    let mut client = client(&gateway).await;
     client.send(&connect("db.test:5432")).await;
     assert_eq!(client.bytes(ESTABLISHED.len()).await, ESTABLISHED);
     client.send("hello").await;
@@ -232,7 +236,7 @@ async fn nobody_is_led_to_the_proxy_itself() {
         assert_eq!(answer.status(), 403, "{target}");
         assert!(answer.body.starts_with("proxy_loop"), "{}", answer.body);
     }
-    assert_eq!(gateway.ask(&url(&itself, "/")).await.status(), 403);
+    assert_eq!(gateway.ask(&url(&itself, "/")).await.status(), 502);
 }
 
 #[tokio::test]

@@ -124,14 +124,22 @@ async fn a_port_that_is_that_of_the_scheme_need_not_be_named() {
     }
 }
 
+/// What is meant to be secret does not leave in clear.
 #[tokio::test]
-async fn a_url_may_ask_for_https() {
+async fn https_is_not_served_where_nothing_begins_tls() {
     let origin = Origin::answering(ok("hello")).await;
-    let gateway = Proxy::default().http(443, origin.address).start().await;
     let request = "GET https://shop.test/a HTTP/1.1\r\nHost: shop.test\r\n\r\n";
-    assert_eq!(gateway.ask(request).await.body, "hello");
-    assert_eq!(gateway.ask(&url("shop.test", "/")).await.status(), 502);
-    assert_eq!(origin.request(0).start_line(), "GET /a HTTP/1.1");
+    for policy in [UnknownPolicy::Refused, UnknownPolicy::Passed] {
+        let gateway = Proxy::default()
+            .http(443, origin.address)
+            .with(|proxy| proxy.policy = policy)
+            .start()
+            .await;
+        let answer = gateway.ask(request).await;
+        assert_eq!(answer.status(), 502);
+        assert!(answer.body.contains("CONNECT"), "{}", answer.body);
+    }
+    assert_eq!(origin.hits(), 0);
 }
 
 /// Promise 20: nothing is enforced yet, and what would be is known.

@@ -87,7 +87,8 @@ fn check_dialled(service: &OutboundService, target: &Target) {
             continue;
         };
         let is_found = match target.address() {
-            Some(address) => on_demand.has(address),
+            // What is forbidden is told so when it would be dialled.
+            Some(address) => on_demand.has(address) || !on_demand.admits(address),
             None => on_demand.resolves(target.authority()) || on_demand.names.is_none(),
         };
         assert!(is_found, "{target} is allowed and not found: {on_demand:?}");
