@@ -3,43 +3,89 @@
 use crate::LookupFamily;
 use crate::lookup::{Failure, Family, Found, Lookup};
 use model::Hostname;
+use std::future::Future;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::pin::pin;
 use std::time::Duration;
+use tokio::time::timeout;
+
+/// How long a request waits for the other kind of addresses once there are some of the one.
+///
+/// Source: RFC 8305, section 3, "Resolution Delay".
+pub(crate) const RESOLUTION_DELAY: Duration = Duration::from_millis(50);
 
 /// Any address of the Internet; nothing is sent there.
 const SOMEWHERE_V4: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 const SOMEWHERE_V6: Ipv6Addr = Ipv6Addr::new(0x2000, 0, 0, 0, 0, 0, 0, 1);
 
-/// Looks a name up within `limit`.
+type Outcome = Result<Found, Failure>;
+
+/// How long a look-up may take.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Patience {
+    /// All of it.
+    pub(crate) whole: Duration,
+    /// Of two kinds of addresses the later one, after there are some of the other.
+    pub(crate) later: Duration,
+}
+
+/// Looks a name up.
 pub(crate) async fn resolve<L: Lookup>(
     lookup: &L,
     name: &Hostname,
     family: LookupFamily,
-    limit: Duration,
-) -> Result<Found, Failure> {
-    let outcome = tokio::time::timeout(limit, look_up(lookup, name, family)).await;
+    patience: Patience,
+) -> Outcome {
+    let limit = patience.whole;
+    let one = |family| within(limit, lookup.lookup(name, family));
+    match family.settled() {
+        LookupFamily::V6Only => one(Family::V6).await,
+        LookupFamily::V4Preferred => within(limit, preferred(lookup, name)).await,
+        LookupFamily::All => both(one(Family::V4), one(Family::V6), patience.later).await,
+        LookupFamily::V4Only | LookupFamily::Auto => one(Family::V4).await,
+    }
+}
+
+async fn within(limit: Duration, outcome: impl Future<Output = Outcome>) -> Outcome {
+    let outcome = timeout(limit, outcome).await;
     outcome.unwrap_or(Err(Failure::Timeout))
 }
 
-async fn look_up<L: Lookup>(
-    lookup: &L,
-    name: &Hostname,
-    family: LookupFamily,
-) -> Result<Found, Failure> {
-    match family.settled() {
-        LookupFamily::V6Only => lookup.lookup(name, Family::V6).await,
-        LookupFamily::V4Preferred => match lookup.lookup(name, Family::V4).await {
-            Err(Failure::NoAddress { .. }) => lookup.lookup(name, Family::V6).await,
-            other => other,
-        },
-        LookupFamily::All => {
-            let both = tokio::join!(
-                lookup.lookup(name, Family::V4),
-                lookup.lookup(name, Family::V6)
-            );
-            together(both.0, both.1)
+async fn preferred<L: Lookup>(lookup: &L, name: &Hostname) -> Outcome {
+    match lookup.lookup(name, Family::V4).await {
+        Err(Failure::NoAddress { .. }) => lookup.lookup(name, Family::V6).await,
+        other => other,
+    }
+}
+
+/// Each has its own limit: one that nobody answers must not take the other with it.
+async fn both(
+    v4: impl Future<Output = Outcome>,
+    v6: impl Future<Output = Outcome>,
+    patience: Duration,
+) -> Outcome {
+    let (mut v4, mut v6) = (pin!(v4), pin!(v6));
+    tokio::select! {
+        v4 = &mut v4 => {
+            let v6 = after(&v4, v6, patience).await;
+            together(v4, v6)
         }
-        LookupFamily::V4Only | LookupFamily::Auto => lookup.lookup(name, Family::V4).await,
+        v6 = &mut v6 => {
+            let v4 = after(&v6, v4, patience).await;
+            together(v4, v6)
+        }
+    }
+}
+
+/// What the later kind comes to. Only addresses are worth ending the wait for more of them.
+async fn after(
+    first: &Outcome,
+    later: impl Future<Output = Outcome>,
+    patience: Duration,
+) -> Outcome {
+    match first {
+        Ok(_) => within(patience, later).await,
+        Err(_) => later.await,
     }
 }
 
@@ -64,7 +110,7 @@ fn has_route(to: SocketAddr, from: SocketAddr) -> bool {
     UdpSocket::bind(from).is_ok_and(|socket| socket.connect(to).is_ok())
 }
 
-fn together(v4: Result<Found, Failure>, v6: Result<Found, Failure>) -> Result<Found, Failure> {
+fn together(v4: Outcome, v6: Outcome) -> Outcome {
     match (v4, v6) {
         (Ok(mut v4), Ok(v6)) => {
             v4.addresses.extend(v6.addresses);

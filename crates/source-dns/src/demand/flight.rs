@@ -2,7 +2,7 @@
 
 use super::Demand;
 use super::known::{Addresses, Known, Told};
-use crate::family::resolve;
+use crate::family::{Patience, RESOLUTION_DELAY, resolve};
 use crate::lookup::Lookup;
 use crate::unresolved::Unresolved;
 use model::Hostname;
@@ -74,8 +74,11 @@ impl<L: Lookup> Flight<L> {
             lookup, settings, ..
         } = &*self.demand;
         // Waiting for its turn counts: no request waits longer than the settings say.
-        let limit = settings.timeout.saturating_sub(self.began.elapsed());
-        let outcome = resolve(lookup, &self.name, settings.family, limit).await;
+        let patience = Patience {
+            whole: settings.timeout.saturating_sub(self.began.elapsed()),
+            later: RESOLUTION_DELAY,
+        };
+        let outcome = resolve(lookup, &self.name, settings.family, patience).await;
         Known::after(outcome, self.before.as_ref(), Instant::now(), settings)
     }
 }

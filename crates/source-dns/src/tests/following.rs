@@ -304,6 +304,27 @@ async fn both_kinds_of_addresses_are_together_unless_one_cannot_be_found_out() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_kind_that_nobody_answers_for_takes_nothing_from_the_other() {
+    let mut following = Following::new(Settings {
+        family: LookupFamily::All,
+        ..Settings::default()
+    });
+    following.script.say("a.test", found(&["192.0.2.1"], 10));
+    following
+        .script
+        .say_of("a.test", Family::V6, found(&["2001:db8::1"], 10));
+    // Nobody waits, so slow is no reason to do without.
+    following
+        .script
+        .takes_of(Family::V6, Duration::from_secs(4));
+    following.follow(&["a.test"]);
+    assert_eq!(following.addresses().await, ["192.0.2.1", "2001:db8::1"]);
+    following.script.takes_of(Family::V6, Duration::MAX);
+    following.script.say("a.test", found(&["192.0.2.2"], 10));
+    assert_eq!(following.addresses().await, ["2001:db8::1", "192.0.2.2"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_other_kind_is_asked_for_when_the_preferred_has_none() {
     let mut following = Following::new(Settings {
         family: LookupFamily::V4Preferred,

@@ -20,8 +20,8 @@ struct Scripted {
     outcomes: HashMap<(String, bool), Result<Found, Failure>>,
     /// Names looked up, and when.
     asked: Vec<(String, Instant)>,
-    /// How long each look-up takes.
-    takes: Duration,
+    /// How long each look-up takes, of IPv4 and of IPv6.
+    takes: [Duration; 2],
 }
 
 impl Lookup for Script {
@@ -32,7 +32,8 @@ impl Lookup for Script {
                 .asked
                 .push((name.as_str().to_owned(), Instant::now()));
             let key = (name.as_str().to_owned(), family == Family::V6);
-            (scripted.outcomes.get(&key).cloned(), scripted.takes)
+            let takes = scripted.takes[family as usize];
+            (scripted.outcomes.get(&key).cloned(), takes)
         };
         tokio::time::sleep(takes).await;
         outcome.unwrap_or(Err(Failure::NoSuchName { ttl: None }))
@@ -50,7 +51,11 @@ impl Script {
     }
 
     pub(super) fn takes(&self, time: Duration) {
-        self.0.lock().unwrap().takes = time;
+        self.0.lock().unwrap().takes = [time; 2];
+    }
+
+    pub(super) fn takes_of(&self, family: Family, time: Duration) {
+        self.0.lock().unwrap().takes[family as usize] = time;
     }
 
     pub(super) fn asked(&self) -> Vec<(String, Instant)> {
