@@ -11,7 +11,7 @@ use anyhow::Context;
 use config::{Publications, Published};
 use dataplane::net::{Addresses, ListenerStatus, RETRY_EVERY};
 use dataplane::{Outside, Passages, Settings, Shared};
-use names::Names;
+use names::{Names, totals};
 use source_dns::Resolver;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -33,6 +33,8 @@ pub(crate) struct Serving {
     pub(crate) readiness: Readiness,
     /// What passes the forward proxy. Absent: nothing is learnt.
     pub(crate) learning: Option<Arc<Learning>>,
+    /// Of names that requests ask for.
+    resolver: Resolver,
     /// The configuration in force, once there is one.
     published: watch::Sender<Option<Arc<Published>>>,
 }
@@ -51,8 +53,9 @@ impl Serving {
             ..bootstrap.limits.of_requests(&bootstrap.topology)
         };
         let learning = Learning::of(bootstrap)?;
+        let resolver = Resolver::new(bootstrap.dns.settings.clone());
         let outside = Outside {
-            resolver: Arc::new(Names(Resolver::new(bootstrap.dns.settings.clone()))),
+            resolver: Arc::new(Names(resolver.clone())),
             passages: learning
                 .clone()
                 .map(|learning| -> Arc<dyn Passages> { learning }),
@@ -79,12 +82,13 @@ impl Serving {
             metrics,
             readiness: Readiness::new(),
             learning,
+            resolver,
             published: watch::Sender::new(None),
         }))
     }
 
-    /// Puts every published configuration in force, tries ports again that were taken, and forgets
-    /// idle series. Never ends.
+    /// Puts every published configuration in force, tries ports again that were taken, counts names, and
+    /// forgets idle series. Never ends.
     pub(crate) async fn follow(self: Arc<Self>, mut publications: Publications) {
         let mut retry = interval(RETRY_EVERY);
         retry.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -97,6 +101,7 @@ impl Serving {
                 _ = retry.tick() => {
                     self.listeners.retry();
                     self.tell_readiness();
+                    self.metrics.own().names(&totals(self.resolver.stats()));
                 }
                 _ = forget.tick() => self.metrics.forget_idle_series(),
             }

@@ -2,7 +2,8 @@
 
 use dataplane::{Resolve, Resolving, Unresolved};
 use model::Hostname;
-use source_dns::Resolver;
+use source_dns::{Resolver, Stats};
+use telemetry::metrics::NameTotals;
 
 /// Resolves as `[dns]` says.
 pub(super) struct Names(pub(super) Resolver);
@@ -15,5 +16,17 @@ impl Resolve for Names {
                 text: why.to_string(),
             })
         })
+    }
+}
+
+/// What the resolver counted, for the metrics.
+pub(super) fn totals(stats: Stats) -> NameTotals {
+    NameTotals {
+        hits: stats.hits,
+        misses: stats.misses,
+        stale: stats.stale,
+        failures: stats.failures,
+        evictions: stats.evictions,
+        names: stats.entries,
     }
 }

@@ -27,6 +27,7 @@ pub struct Own {
     health_checks: IntCounterVec,
     unhealthy_endpoints: IntGaugeVec,
     upstream: UpstreamMetrics,
+    names: NameMetrics,
     clusters: ClusterVectors,
     access_log_dropped: IntCounter,
 }
@@ -40,6 +41,32 @@ pub struct UpstreamMetrics {
     pub connect_failures: IntCounter,
     /// `tidegate_retries_total`: attempts after the first.
     pub retries: IntCounter,
+}
+
+/// What was counted since the start of names that requests ask for.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct NameTotals {
+    /// Requests that were told at once what is known.
+    pub hits: u64,
+    /// Requests that had to wait for a look-up, or were refused one.
+    pub misses: u64,
+    /// Requests that were told addresses after their time.
+    pub stale: u64,
+    /// Look-ups that nobody answered.
+    pub failures: u64,
+    /// Names that were forgotten for others while they were of use.
+    pub evictions: u64,
+    /// Names that are remembered now.
+    pub names: u64,
+}
+
+struct NameMetrics {
+    hits: IntCounter,
+    misses: IntCounter,
+    stale: IntCounter,
+    failures: IntCounter,
+    evictions: IntCounter,
+    names: IntGauge,
 }
 
 /// The metrics of one listener, kept by it.
@@ -152,6 +179,7 @@ impl Own {
                 &["host"],
             ),
             upstream: UpstreamMetrics::register(&new),
+            names: NameMetrics::register(&new),
             clusters: ClusterVectors::register(&new),
             access_log_dropped: new.counter(
                 "tidegate_access_log_dropped_total",
@@ -255,6 +283,14 @@ impl Own {
         &self.upstream
     }
 
+    /// `tidegate_dns_lookups_total`, `tidegate_dns_failures_total`, `tidegate_dns_evictions_total` and
+    /// `tidegate_dns_names`: names that requests ask for.
+    ///
+    /// To be called by one alone, with totals that never fall.
+    pub fn names(&self, totals: &NameTotals) {
+        self.names.advance(totals);
+    }
+
     /// The metrics of a cluster, by its name: `outbound|80||shop.default.svc.cluster.local`.
     pub fn cluster(&self, name: &Arc<str>) -> ClusterMetrics {
         self.clusters.of(name)
@@ -332,6 +368,47 @@ impl UpstreamMetrics {
                 "Attempts of requests after the first.",
             ),
         }
+    }
+}
+
+impl NameMetrics {
+    fn register(new: &Factory<'_>) -> Self {
+        let lookups = new.counters(
+            "tidegate_dns_lookups_total",
+            "Requests for names, by whether what they were told was known.",
+            &["result"],
+        );
+        let result = |word: &str| lookups.with_label_values(&[word]);
+        Self {
+            hits: result("hit"),
+            misses: result("miss"),
+            stale: result("stale"),
+            failures: new.counter(
+                "tidegate_dns_failures_total",
+                "Look-ups for requests that nobody answered.",
+            ),
+            evictions: new.counter(
+                "tidegate_dns_evictions_total",
+                "Names that were forgotten for others while they were of use.",
+            ),
+            names: new.gauge(
+                "tidegate_dns_names",
+                "Names asked for by requests that are remembered.",
+            ),
+        }
+    }
+
+    fn advance(&self, totals: &NameTotals) {
+        for (counter, total) in [
+            (&self.hits, totals.hits),
+            (&self.misses, totals.misses),
+            (&self.stale, totals.stale),
+            (&self.failures, totals.failures),
+            (&self.evictions, totals.evictions),
+        ] {
+            counter.inc_by(total.saturating_sub(counter.get()));
+        }
+        self.names.set(count(totals.names));
     }
 }
 

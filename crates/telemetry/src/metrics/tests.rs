@@ -398,6 +398,44 @@ fn exactly_the_certificates_that_are_served_are_told_with_their_expiry() {
 }
 
 #[test]
+fn names_are_counted_as_far_as_the_totals_have_come() {
+    let metrics = Metrics::new("0.1.0");
+    assert_dns(&metrics.text(), [0; 6]);
+    let mut totals = NameTotals {
+        hits: 10,
+        misses: 4,
+        stale: 3,
+        failures: 2,
+        evictions: 1,
+        names: 7,
+    };
+    for _ in 0..2 {
+        metrics.own().names(&totals);
+        assert_dns(&metrics.text(), [10, 4, 3, 2, 1, 7]);
+    }
+    totals.hits = 12;
+    totals.names = 5;
+    metrics.own().names(&totals);
+    assert_dns(&metrics.text(), [12, 4, 3, 2, 1, 5]);
+}
+
+#[track_caller]
+fn assert_dns(text: &str, want: [u64; 6]) {
+    let series = [
+        "tidegate_dns_lookups_total{result=\"hit\"}",
+        "tidegate_dns_lookups_total{result=\"miss\"}",
+        "tidegate_dns_lookups_total{result=\"stale\"}",
+        "tidegate_dns_failures_total",
+        "tidegate_dns_evictions_total",
+        "tidegate_dns_names",
+    ];
+    for (series, want) in series.iter().zip(want) {
+        let line = format!("\n{series} {want}\n");
+        assert!(text.contains(&line), "{line} in {text}");
+    }
+}
+
+#[test]
 fn tidegates_own_metrics_are_there_from_the_start() {
     let metrics = Metrics::new("0.1.0");
     metrics.own().upstream().retries.inc();
