@@ -112,22 +112,20 @@ impl<L: Lookup> Demand<L> {
     }
 
     /// A look-up came to this. Returns what those who wait for it are told.
-    fn land(&self, name: &Hostname, known: Known) -> Told {
+    fn learn(&self, name: &Hostname, known: Known) -> Told {
         let now = Instant::now();
         if known.is_failed() {
             self.counters.failures.fetch_add(1, Relaxed);
         }
         let told = known.told(now);
-        let mut names = self.names();
-        names.flights.remove(name);
-        if names.cache.insert(name, known, now) == Room::Evicted {
+        if self.names().cache.insert(name, known, now) == Room::Evicted {
             self.counters.evictions.fetch_add(1, Relaxed);
         }
         told
     }
 
-    /// A look-up came to nothing.
-    fn give_up(&self, name: &Hostname) {
+    /// A look-up is over.
+    fn end(&self, name: &Hostname) {
         self.names().flights.remove(name);
     }
 

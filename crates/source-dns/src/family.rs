@@ -20,28 +20,20 @@ const SOMEWHERE_V6: Ipv6Addr = Ipv6Addr::new(0x2000, 0, 0, 0, 0, 0, 0, 1);
 
 type Outcome = Result<Found, Failure>;
 
-/// How long a look-up may take.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Patience {
-    /// All of it.
-    pub(crate) whole: Duration,
-    /// Of two kinds of addresses the later one, after there are some of the other.
-    pub(crate) later: Duration,
-}
-
-/// Looks a name up.
+/// Looks a name up within `limit`. When there are addresses of one kind and the other is late, `early` is told of them
+/// meanwhile.
 pub(crate) async fn resolve<L: Lookup>(
     lookup: &L,
     name: &Hostname,
     family: LookupFamily,
-    patience: Patience,
+    limit: Duration,
+    early: impl FnOnce(Found),
 ) -> Outcome {
-    let limit = patience.whole;
     let one = |family| within(limit, lookup.lookup(name, family));
     match family.settled() {
         LookupFamily::V6Only => one(Family::V6).await,
         LookupFamily::V4Preferred => within(limit, preferred(lookup, name)).await,
-        LookupFamily::All => both(one(Family::V4), one(Family::V6), patience.later).await,
+        LookupFamily::All => both(one(Family::V4), one(Family::V6), early).await,
         LookupFamily::V4Only | LookupFamily::Auto => one(Family::V4).await,
     }
 }
@@ -62,31 +54,36 @@ async fn preferred<L: Lookup>(lookup: &L, name: &Hostname) -> Outcome {
 async fn both(
     v4: impl Future<Output = Outcome>,
     v6: impl Future<Output = Outcome>,
-    patience: Duration,
+    early: impl FnOnce(Found),
 ) -> Outcome {
     let (mut v4, mut v6) = (pin!(v4), pin!(v6));
     tokio::select! {
         v4 = &mut v4 => {
-            let v6 = after(&v4, v6, patience).await;
+            let v6 = after(&v4, v6, Family::V6, early).await;
             together(v4, v6)
         }
         v6 = &mut v6 => {
-            let v4 = after(&v6, v4, patience).await;
+            let v4 = after(&v6, v4, Family::V4, early).await;
             together(v4, v6)
         }
     }
 }
 
-/// What the later kind comes to. Only addresses are worth ending the wait for more of them.
+/// What the later kind comes to. Only addresses are worth being told before it.
 async fn after(
     first: &Outcome,
-    later: impl Future<Output = Outcome>,
-    patience: Duration,
+    mut later: impl Future<Output = Outcome> + Unpin,
+    family: Family,
+    early: impl FnOnce(Found),
 ) -> Outcome {
-    match first {
-        Ok(_) => within(patience, later).await,
-        Err(_) => later.await,
+    let Ok(found) = first else {
+        return later.await;
+    };
+    if let Ok(in_time) = timeout(RESOLUTION_DELAY, &mut later).await {
+        return in_time;
     }
+    early(found.clone().without(family, &Failure::Timeout));
+    later.await
 }
 
 impl LookupFamily {

@@ -2,7 +2,7 @@
 
 use crate::Settings;
 use crate::entry::Entry;
-use crate::family::{Patience, resolve};
+use crate::family::resolve;
 use crate::follower::Wanted;
 use crate::lookup::{Failure, Found, Lookup};
 use config::{Message, NameAnswer, ResolvedName};
@@ -100,14 +100,10 @@ impl<L: Lookup> Runner<L> {
 
     fn begin(&mut self, name: Hostname) {
         let lookup = Arc::clone(&self.lookup);
-        let family = self.settings.family;
-        // Nobody waits for this: all addresses are worth the time.
-        let patience = Patience {
-            whole: self.settings.timeout,
-            later: self.settings.timeout,
-        };
+        let (family, limit) = (self.settings.family, self.settings.timeout);
         self.in_flight.spawn(async move {
-            let outcome = resolve(&*lookup, &name, family, patience).await;
+            // Nobody waits for this: all addresses are worth the time.
+            let outcome = resolve(&*lookup, &name, family, limit, |_| ()).await;
             (name, outcome)
         });
     }

@@ -2,7 +2,7 @@
 
 use super::Demand;
 use super::known::{Addresses, Known, Told};
-use crate::family::{Patience, RESOLUTION_DELAY, resolve};
+use crate::family::resolve;
 use crate::lookup::Lookup;
 use crate::unresolved::Unresolved;
 use model::Hostname;
@@ -54,11 +54,17 @@ impl<L: Lookup> Flight<L> {
     }
 
     pub(super) async fn run(self) {
-        let known = match self.turn().await {
-            Some(_permit) => self.look_up().await,
-            None => Known::failed(Unresolved::Busy, self.before.as_ref(), Instant::now()),
-        };
-        let told = self.demand.land(&self.name, known);
+        match self.turn().await {
+            Some(turn) => self.look_up(turn).await,
+            None => {
+                let before = self.before.as_ref();
+                self.tell(Known::failed(Unresolved::Busy, before, Instant::now()));
+            }
+        }
+    }
+
+    fn tell(&self, known: Known) {
+        let told = self.demand.learn(&self.name, known);
         self.told.send_replace(Some(told));
     }
 
@@ -69,26 +75,33 @@ impl<L: Lookup> Flight<L> {
         permit.ok()?.ok()
     }
 
-    async fn look_up(&self) -> Known {
+    async fn look_up(&self, turn: SemaphorePermit<'_>) {
         let Demand {
             lookup, settings, ..
         } = &*self.demand;
         // Waiting for its turn counts: no request waits longer than the settings say.
-        let patience = Patience {
-            whole: settings.timeout.saturating_sub(self.began.elapsed()),
-            later: RESOLUTION_DELAY,
+        let limit = settings.timeout.saturating_sub(self.began.elapsed());
+        let known = |outcome, before| Known::after(outcome, before, Instant::now(), settings);
+        let mut told = None;
+        let early = |found| {
+            // Nobody waits for the rest, so no other name shall.
+            drop(turn);
+            let some = known(Ok(found), self.before.as_ref());
+            told = Some(some.clone());
+            self.tell(some);
         };
-        let outcome = resolve(lookup, &self.name, settings.family, patience).await;
-        Known::after(outcome, self.before.as_ref(), Instant::now(), settings)
+        let outcome = resolve(lookup, &self.name, settings.family, limit, early).await;
+        let is_known = outcome.as_ref().is_ok_and(|found| found.unknown.is_none());
+        if is_known || told.is_none() {
+            self.tell(known(outcome, told.as_ref().or(self.before.as_ref())));
+        }
     }
 }
 
 impl<L: Lookup> Drop for Flight<L> {
-    /// When its runtime ended under it, another request has to begin anew.
+    /// Also when its runtime ended under it: another request has to begin anew.
     fn drop(&mut self) {
-        if self.told.borrow().is_none() {
-            self.demand.give_up(&self.name);
-        }
+        self.demand.end(&self.name);
     }
 }
 

@@ -74,6 +74,61 @@ async fn known_addresses_of_a_kind_that_is_late_stay() {
     assert_eq!(asking.told("a.test").await, ["192.0.2.2"]);
 }
 
+/// Else a server that is always a little late would never be heard.
+#[tokio::test(start_paused = true)]
+async fn a_kind_that_is_late_is_told_when_it_came() {
+    for (late, first) in [(Family::V6, V4), (Family::V4, V6)] {
+        let second = if first == V4 { V6 } else { V4 };
+        let asking = both();
+        asking.script.takes_of(late, millis(2000));
+        assert_eq!(asking.told("a.test").await, [first]);
+        asking.later(1).await;
+        assert_eq!(asking.told("a.test").await, [first]);
+        asking.later(1).await;
+        assert_eq!(asking.told("a.test").await, [first, second]);
+        assert_eq!(asking.script.asked().len(), 2);
+        let none = Err(Failure::NoAddress { ttl: None });
+        asking.script.say_of("a.test", late, none);
+        asking.later(10).await;
+        assert_eq!(asking.told("a.test").await, [first, second]);
+        asking.later(2).await;
+        assert_eq!(asking.told("a.test").await, [first]);
+    }
+}
+
+/// Its time to live is from when it was told, and while the other kind may still come, no further look-up begins.
+#[tokio::test(start_paused = true)]
+async fn what_was_told_early_counts_no_longer_for_the_other_kind() {
+    let asking = both();
+    asking.script.say("a.test", found(&[V4], 2));
+    asking.script.takes_of(Family::V6, Duration::MAX);
+    asking.told("a.test").await;
+    asking.later(3).await;
+    let asked = Instant::now();
+    assert_eq!(asking.told("a.test").await, [V4]);
+    check(asked, 0);
+    assert_eq!(asking.script.asked().len(), 2);
+    asking.later(2).await;
+    asking.told("a.test").await;
+    assert_eq!(asking.script.asked().len(), 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_late_takes_no_turns_from_other_names() {
+    let asking = both();
+    asking.script.takes_of(Family::V6, Duration::MAX);
+    let asked = Instant::now();
+    let names: Vec<String> = (0..128).map(|number| format!("n{number}.test")).collect();
+    for name in &names {
+        asking.script.say(name, found(&[V4], 10));
+    }
+    let requests: Vec<_> = names.iter().map(|name| asking.spawn(name)).collect();
+    for request in requests {
+        assert_eq!(request.await.unwrap().unwrap().len(), 1);
+    }
+    check(asked, 100);
+}
+
 #[tokio::test(start_paused = true)]
 async fn that_the_one_kind_is_not_there_does_not_end_the_wait_for_the_other() {
     let none = Err(Failure::NoAddress { ttl: None });
