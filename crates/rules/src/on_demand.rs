@@ -28,10 +28,13 @@ impl OnDemand {
 
     /// Whether a client may ask for this address as such.
     pub fn has(&self, address: IpAddr) -> bool {
+        self.lists(address) && self.admits(address)
+    }
+
+    /// Whether this address is among those of the cluster, if only as one of a wide network that is forbidden.
+    pub fn lists(&self, address: IpAddr) -> bool {
         let canonical = address.to_canonical();
-        let is_there =
-            self.any_address || self.addresses.iter().any(|net| net.contains(&canonical));
-        is_there && self.admits(address)
+        self.any_address || self.addresses.iter().any(|net| net.contains(&canonical))
     }
 
     /// Whether a name may stand for this address.

@@ -133,7 +133,7 @@ impl Shared {
         };
         let answer = match target.address() {
             Some(address) if on_demand.has(address) => None,
-            Some(address) if !on_demand.admits(address) => return Err(NotFound::Forbidden),
+            Some(address) if on_demand.lists(address) => return Err(NotFound::Forbidden),
             None if on_demand.names.is_none() => return Ok(parent.clone()),
             None if on_demand.resolves(target.authority()) => {
                 Some(self.on_demand.resolve(target.authority()).await?)
