@@ -164,7 +164,11 @@ impl Compiler {
         } = run;
         diagnostics.extend(self.forward_proxy(resources, &mut parts, &mut listeners));
 
-        diagnostics.extend(self.resolver.unprovided(&self.options.proxy));
+        let clients = self.forward_proxy.iter();
+        let registries = clients.flat_map(|proxy| proxy.registries());
+        let of_registries = std::iter::once(self.resolver.services()).chain(registries.clone());
+        diagnostics.extend(of_registries.flat_map(|registry| registry.outranked()));
+        diagnostics.extend(self.resolver.unprovided(registries, &self.options.proxy));
         diagnostics.extend(findings);
         diagnostics.extend(of_parts(&parts));
         diagnostics.extend(of_hosts(&hosts));

@@ -96,10 +96,16 @@ impl Resolver {
         self.known.len() + self.stale.len()
     }
 
-    /// What is to be said about DestinationRules for hosts that there are not.
-    pub(crate) fn unprovided(&self, proxy: &Proxy) -> Vec<Diagnostic> {
+    /// What is to be said about DestinationRules for hosts that there are not, not even for those `others` who see
+    /// more than the proxy.
+    pub(crate) fn unprovided<'r>(
+        &'r self,
+        others: impl Iterator<Item = &'r Registry> + Clone,
+        proxy: &Proxy,
+    ) -> Vec<Diagnostic> {
         let rules = self.rules.of_one_host();
-        let unprovided = rules.filter(|(host, _)| !self.services.provides(host));
+        let seen = std::iter::once(&self.services).chain(others);
+        let unprovided = rules.filter(|(host, _)| !seen.clone().any(|one| one.provides(host)));
         let mut told: Vec<_> = unprovided
             .map(|(host, rule)| self.no_service(host, rule, proxy))
             .collect();

@@ -1,10 +1,11 @@
 //! The services that a proxy sees: Kubernetes Services and ServiceEntries, by host.
 
+use super::diagnostics::{Help, warning};
 use super::{Mesh, Proxy};
 use crate::UpstreamProtocol;
 use ahash::{HashMap, HashMapExt};
 use model::{
-    HostPattern, Objects, PortProtocol, ResourceRef, Resources, Service, ServiceEntry, Timestamp,
+    Diagnostic, HostPattern, Objects, PortProtocol, ResourceRef, Resources, Service, ServiceEntry, Timestamp,
     Transport,
 };
 use std::sync::Arc;
@@ -106,6 +107,8 @@ pub(crate) struct Registry {
     by_host: HashMap<Arc<str>, Arc<ServiceView>>,
     /// Hosts of objects that are not exported to the proxy, to say so.
     hidden: HashMap<Arc<str>, ResourceRef>,
+    /// Services of hosts that another object of their namespace provides for everyone, with that object.
+    outranked: Vec<(Arc<ServiceView>, ResourceRef)>,
 }
 
 impl Registry {
@@ -144,6 +147,13 @@ impl Registry {
         self.hidden.iter()
     }
 
+    /// What is to be said about hosts that several objects of one namespace provide.
+    pub(crate) fn outranked(&self) -> impl Iterator<Item = Diagnostic> {
+        self.outranked
+            .iter()
+            .filter_map(|(view, by)| host_is_taken(view, by))
+    }
+
     /// All services.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<ServiceView>> {
         self.by_host.values()
@@ -154,19 +164,45 @@ impl Registry {
         let capacity = self.services.len() + self.entries.len();
         let before = std::mem::replace(&mut self.by_host, HashMap::with_capacity(capacity));
         self.hidden = HashMap::new();
-        for service in self.services.values() {
-            let view = Arc::new(view_of_service(service, mesh));
-            place(&mut self.by_host, &mut self.hidden, view, proxy);
+        self.outranked = Vec::new();
+        let services = self.services.clone();
+        for service in services.values() {
+            self.place(Arc::new(view_of_service(service, mesh)), proxy);
         }
-        for entry in self.entries.values() {
+        let entries = self.entries.clone();
+        for entry in entries.values() {
             for host in &entry.hosts {
                 let is_same = |view: &&Arc<ServiceView>| matches!(&view.source, Source::Entry(known) if Arc::ptr_eq(known, entry));
                 let view = match before.get(host.value.as_str()).filter(is_same) {
                     Some(view) => view.clone(),
                     None => Arc::new(view_of_entry(entry, &host.value)),
                 };
-                place(&mut self.by_host, &mut self.hidden, view, proxy);
+                self.place(view, proxy);
             }
+        }
+    }
+
+    fn place(&mut self, view: Arc<ServiceView>, proxy: &Proxy) {
+        let visible = match &view.source {
+            Source::Service(service) => service.export_to.reaches(&proxy.namespace),
+            Source::Entry(entry) => entry.export_to.reaches(&proxy.namespace),
+        };
+        if !visible {
+            let provider = view.source.reference().clone();
+            self.hidden.insert(view.host.clone(), provider);
+            return;
+        }
+        let Some(held) = self.by_host.get_mut(&view.host) else {
+            self.by_host.insert(view.host.clone(), view);
+            return;
+        };
+        let loser = match rank(held, proxy) <= rank(&view, proxy) {
+            true => view,
+            false => std::mem::replace(held, view),
+        };
+        if loser.namespace() == held.namespace() && !loser.source.is(&held.source) {
+            let winner = held.source.reference().clone();
+            self.outranked.push((loser, winner));
         }
     }
 }
@@ -180,27 +216,22 @@ pub(crate) fn same_objects<T>(one: &Objects<T>, other: &Objects<T>) -> bool {
             .all(|(one, other)| Arc::ptr_eq(one, other))
 }
 
-fn place(
-    by_host: &mut HashMap<Arc<str>, Arc<ServiceView>>,
-    hidden: &mut HashMap<Arc<str>, ResourceRef>,
-    view: Arc<ServiceView>,
-    proxy: &Proxy,
-) {
-    let visible = match &view.source {
-        Source::Service(service) => service.export_to.reaches(&proxy.namespace),
-        Source::Entry(entry) => entry.export_to.reaches(&proxy.namespace),
+/// A namespace that has the host too may mean another object; in one namespace only one of them has an effect.
+fn host_is_taken(view: &ServiceView, by: &ResourceRef) -> Option<Diagnostic> {
+    let Source::Entry(entry) = &view.source else {
+        return None;
     };
-    if !visible {
-        hidden.insert(view.host.clone(), view.source.reference().clone());
-        return;
-    }
-    match by_host.get_mut(&view.host) {
-        Some(held) if rank(held, proxy) <= rank(&view, proxy) => {}
-        Some(held) => *held = view,
-        None => {
-            by_host.insert(view.host.clone(), view);
-        }
-    }
+    let host = &view.host;
+    let of = |one: &model::Located<HostPattern>| one.value.as_str() == &**host;
+    let at = entry.hosts.iter().position(of)?;
+    let told = warning(
+        &entry.meta,
+        "duplicate_host",
+        format!("spec.hosts[{at}]"),
+        entry.hosts[at].at,
+        format!("{by} provides host {host:?} in the same namespace, and comes before this object"),
+    );
+    Some(told.help("this object has no effect for the host; put all ports and endpoints into one object"))
 }
 
 /// Lower is better: the proxy's own namespace, then Services before ServiceEntries, then the oldest.

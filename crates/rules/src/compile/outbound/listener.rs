@@ -1,5 +1,6 @@
 //! The forward proxy's listener.
 
+use super::super::services::Registry;
 use super::super::{CallerOptions, CompileOptions, ForwardProxyOptions};
 use super::view::{Surroundings, View};
 use crate::{
@@ -106,6 +107,11 @@ impl ForwardProxyCompiler {
     /// What is to be said about it.
     pub(crate) fn diagnostics(&self) -> impl Iterator<Item = Diagnostic> {
         self.views.iter().flat_map(|(_, view)| view.diagnostics())
+    }
+
+    /// What its clients see, where that is not what the proxy sees.
+    pub(crate) fn registries(&self) -> impl Iterator<Item = &Registry> + Clone {
+        self.views.iter().filter_map(|(_, view)| view.registry())
     }
 
     /// Adds the endpoints that its clients see and the proxy does not.

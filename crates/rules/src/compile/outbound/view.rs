@@ -3,7 +3,7 @@
 use super::super::clusters::Clusters;
 use super::super::part::{Part, PartKey};
 use super::super::resolve::Resolver;
-use super::super::services::same_objects;
+use super::super::services::{Registry, same_objects};
 use super::super::{CallerOptions, CompileOptions};
 use super::build::{Build, Inputs, Kept};
 use super::mesh_rules::MeshRules;
@@ -173,14 +173,18 @@ impl View {
             .chain(self.unknown.cluster())
     }
 
-    /// What is to be said: all that its own author should know, of foreign views what is an error.
+    /// What is to be said about it, but of what the proxy sees itself.
     pub(super) fn diagnostics(&self) -> impl Iterator<Item = Diagnostic> {
         let of_parts = self.foreign.iter().flat_map(|foreign| {
             let parts = foreign.parts.values();
             parts.flat_map(|part| &part.diagnostics)
         });
-        let errors = of_parts.filter(|one| one.severity == model::Severity::Error);
-        errors.chain(&self.diagnostics).cloned()
+        of_parts.chain(&self.diagnostics).cloned()
+    }
+
+    /// What a workload beside the proxy sees.
+    pub(super) fn registry(&self) -> Option<&Registry> {
+        Some(self.foreign.as_ref()?.resolver.services())
     }
 
     /// The endpoints of a foreign registry.
