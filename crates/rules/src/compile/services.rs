@@ -5,8 +5,8 @@ use super::{Mesh, Proxy};
 use crate::UpstreamProtocol;
 use ahash::{HashMap, HashMapExt};
 use model::{
-    Diagnostic, HostPattern, Objects, PortProtocol, ResourceRef, Resources, Service, ServiceEntry, Timestamp,
-    Transport,
+    Diagnostic, HostPattern, Objects, PortProtocol, ResourceRef, Resources, Service, ServiceEntry,
+    Timestamp, Transport,
 };
 use std::sync::Arc;
 
@@ -231,7 +231,9 @@ fn host_is_taken(view: &ServiceView, by: &ResourceRef) -> Option<Diagnostic> {
         entry.hosts[at].at,
         format!("{by} provides host {host:?} in the same namespace, and comes before this object"),
     );
-    Some(told.help("this object has no effect for the host; put all ports and endpoints into one object"))
+    Some(told.help(
+        "this object has no effect for the host; put all ports and endpoints into one object",
+    ))
 }
 
 /// Lower is better: the proxy's own namespace, then Services before ServiceEntries, then the oldest.
