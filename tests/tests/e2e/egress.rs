@@ -527,6 +527,30 @@ fn the_proxy_does_not_lead_to_itself() {
     }
 }
 
+/// Pages for operators are for nobody outside, whatever name and port a ServiceEntry gives them.
+#[test]
+fn the_proxy_does_not_lead_to_its_own_pages() {
+    let world = World::new();
+    let pages = entry(
+        "default",
+        &["pages.test"],
+        &[
+            "{number: 80, name: http-admin, protocol: HTTP, targetPort: 15000}",
+            "{number: 81, name: http-metrics, protocol: HTTP, targetPort: 15020}",
+            "{number: 82, name: tcp-status, protocol: TCP, targetPort: 15021}",
+        ],
+        "resolution: STATIC\nendpoints: [{address: 127.0.0.1}]",
+    );
+    let gateway = proxy(&world, &pages).start();
+    for url in [
+        "http://pages.test/config_dump",
+        "http://pages.test:81/metrics",
+    ] {
+        check_refused(&world, &gateway, url, "proxy_loop");
+    }
+    assert_eq!(tunnel(&world, "pages.test:82").0, 403);
+}
+
 #[test]
 fn a_tunnel_in_a_tunnel_is_none() {
     let world = World::new();
