@@ -48,13 +48,22 @@ impl AsyncServer {
         }
     }
 
-    /// Speaks HTTP/2 without TLS, on loopback; `answer` gets each request with the number of its connection.
+    /// As [`AsyncServer::http2_at`], on loopback.
     pub(crate) fn http2<F, A>(answer: F) -> Self
     where
         F: Fn(Request<Incoming>, usize) -> A + Clone + Send + 'static,
         A: Future<Output = hyper::Result<Reply>> + Send + 'static,
     {
-        Self::start(LOOPBACK, move |stream, number| {
+        Self::http2_at(LOOPBACK, answer)
+    }
+
+    /// Speaks HTTP/2 without TLS; `answer` gets each request with the number of its connection.
+    pub(crate) fn http2_at<F, A>(address: SocketAddr, answer: F) -> Self
+    where
+        F: Fn(Request<Incoming>, usize) -> A + Clone + Send + 'static,
+        A: Future<Output = hyper::Result<Reply>> + Send + 'static,
+    {
+        Self::start(address, move |stream, number| {
             let answer = answer.clone();
             let service = service_fn(move |request| answer(request, number));
             let builder = http2::Builder::new(TokioExecutor::new());

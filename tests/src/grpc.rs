@@ -8,7 +8,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::http2 as client;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use std::convert::Infallible;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -53,8 +53,17 @@ impl GrpcOrigin {
     ///
     /// When there is no port or thread left.
     pub fn start() -> Self {
+        Self::start_at((Ipv4Addr::LOCALHOST, 0).into())
+    }
+
+    /// Starts one at this address.
+    ///
+    /// # Panics
+    ///
+    /// When it is taken.
+    pub fn start_at(address: SocketAddr) -> Self {
         let hits = Arc::new(AtomicUsize::new(0));
-        let server = AsyncServer::http2({
+        let server = AsyncServer::http2_at(address, {
             let hits = Arc::clone(&hits);
             move |request, _| {
                 hits.fetch_add(1, Ordering::SeqCst);

@@ -16,6 +16,7 @@ mod dns;
 mod egress;
 mod egress_gateway;
 mod egress_policies;
+mod egress_protocols;
 mod ejection;
 mod faults;
 mod forwarding;
