@@ -1,9 +1,11 @@
 //! The forward proxy: clients reach what a ServiceEntry allows, and nothing else.
 
 use e2e::{
-    After, Authority, Connection, Gateway, Namespace, Origin, Request, Response, SecureOrigin,
-    Setup, TcpOrigin, TlsClient, World, eventually, peers, put_package, put_repository,
+    After, Authority, Connection, Gateway, Mood, Namespace, Origin, Request, Response,
+    SecureOrigin, Setup, TcpOrigin, TlsClient, World, eventually, peers, put_package,
+    put_repository,
 };
+use serde_json::Value;
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{self, Write as _};
@@ -16,11 +18,13 @@ pub(crate) const PORT: u16 = 15080;
 pub(crate) const PROXY: &str = "http://10.77.0.1:15080";
 
 /// What tells in the access log why a client was refused.
-const NOT_IN_REGISTRY: &str = "not_in_registry";
+pub(crate) const NOT_IN_REGISTRY: &str = "not_in_registry";
 const OTHER_PORT: &str = "port_not_in_registry";
-const FORBIDDEN: &str = "forbidden_address";
+pub(crate) const FORBIDDEN: &str = "forbidden_address";
 const OTHER_SNI: &str = "sni_mismatch";
-const HIDDEN: &str = "not_visible";
+pub(crate) const HIDDEN: &str = "not_visible";
+const LOOP: &str = "proxy_loop";
+const MALFORMED: &str = "malformed";
 
 pub(crate) const HTTP: &str = "{number: 80, name: http, protocol: HTTP}";
 pub(crate) const HTTPS: &str = "{number: 443, name: https, protocol: TLS}";
@@ -82,7 +86,7 @@ pub(crate) fn https_server(
     (world.outside.enter(start), authority)
 }
 
-fn connect(world: &World, client: Ipv4Addr) -> Connection {
+pub(crate) fn connect(world: &World, client: Ipv4Addr) -> Connection {
     world.connect(client, PORT).expect("the proxy accepts")
 }
 
@@ -93,7 +97,7 @@ pub(crate) fn get(world: &World, url: &str) -> Response {
 }
 
 #[track_caller]
-fn get_from(world: &World, client: Ipv4Addr, url: &str) -> Response {
+pub(crate) fn get_from(world: &World, client: Ipv4Addr, url: &str) -> Response {
     let rest = url.strip_prefix("http://").unwrap_or(url);
     let authority = rest.split('/').next().unwrap_or(rest);
     let answer = connect(world, client).send(&Request::get(authority, url));
@@ -112,14 +116,14 @@ pub(crate) fn tunnel(world: &World, target: &str) -> (u16, TcpStream) {
 
 /// A request is refused for this reason, and the access log says whose it was.
 #[track_caller]
-fn check_refused(world: &World, gateway: &Gateway, url: &str, reason: &str) {
+pub(crate) fn check_refused(world: &World, gateway: &Gateway, url: &str, reason: &str) {
     let answer = get(world, url);
     assert_eq!(answer.status, 502, "{url}: {}", answer.text());
     check_logged(gateway, reason);
 }
 
 #[track_caller]
-fn check_connect_refused(world: &World, gateway: &Gateway, target: &str, reason: &str) {
+pub(crate) fn check_connect_refused(world: &World, gateway: &Gateway, target: &str, reason: &str) {
     assert_eq!(tunnel(world, target).0, 403, "{target}");
     check_logged(gateway, reason);
 }
@@ -130,6 +134,16 @@ fn check_logged(gateway: &Gateway, reason: &str) {
     let client = record["downstream_remote_address"].as_str();
     let known = client.is_some_and(|at| at.starts_with(&format!("{}:", World::CLIENTS[0])));
     assert!(known, "{record}");
+}
+
+/// The access log says that what was asked for was refused for this reason.
+#[track_caller]
+pub(crate) fn check_logged_of(gateway: &Gateway, authority: &str, reason: &str) {
+    eventually(&format!("{authority} is logged: {reason}"), || {
+        let records = gateway.access_log();
+        let is_it = |record: &Value| record["authority"] == authority && record["reason"] == reason;
+        records.iter().any(is_it)
+    });
 }
 
 #[test]
@@ -150,24 +164,30 @@ fn an_allowed_host_is_reached_by_its_url() {
     }
 }
 
-/// The URL says where a request goes, whatever `Host` says.
+/// A request that says two hosts goes to neither.
 #[test]
 fn the_host_header_does_not_lead_elsewhere() {
     let world = World::new();
     let allowed = http_server(&world, 0, "allowed.test");
     let evil = http_server(&world, 1, "evil.test");
     let gateway = proxy(&world, &allow(&["allowed.test"], &[HTTP])).start();
-    let request = Request::get("evil.test", "http://allowed.test/");
-    let answer = connect(&world, World::CLIENTS[0]).send(&request).unwrap();
-    if answer.status == 200 {
-        let host = allowed.last_request();
-        assert_eq!(host.header("host"), Some("allowed.test"));
+    for (host, url) in [
+        ("evil.test", "http://allowed.test/"),
+        ("allowed.test", "http://evil.test/"),
+    ] {
+        let request = Request::get(host, url);
+        let answer = connect(&world, World::CLIENTS[0]).send(&request).unwrap();
+        assert_eq!(answer.status, 400, "{url}: {}", answer.text());
     }
-    let request = Request::get("allowed.test", "http://evil.test/");
-    let answer = connect(&world, World::CLIENTS[0]).send(&request).unwrap();
-    assert!(matches!(answer.status, 400 | 502), "{}", answer.status);
-    assert_eq!(evil.connections(), 0);
-    drop(gateway);
+    let count = || {
+        let records = gateway.access_log();
+        records
+            .iter()
+            .filter(|record| record["reason"] == MALFORMED)
+            .count()
+    };
+    eventually("both are logged", || count() == 2);
+    assert_eq!((allowed.connections(), evil.connections()), (0, 0));
 }
 
 #[test]
@@ -186,11 +206,18 @@ fn what_no_entry_allows_is_refused() {
 #[test]
 fn a_refusal_is_text() {
     let world = World::new();
-    let _gateway = proxy(&world, &allow(&["allowed.test"], &[HTTP])).start();
+    let gateway = proxy(&world, &allow(&["allowed.test"], &[HTTP])).start();
+    let answer = get(&world, "http://evil.test/'script'");
+    assert_eq!(answer.status, 502, "{}", answer.text());
+    assert_eq!(answer.header("content-type"), Some("text/plain"));
+    let text = answer.text();
+    assert!(text.starts_with(NOT_IN_REGISTRY), "{text}");
+    assert!(!text.contains("script"), "{text}");
+    check_logged_of(&gateway, "evil.test", NOT_IN_REGISTRY);
+    // What is no URL is not even read.
     let answer = get(&world, "http://evil.test/<script>");
-    let kind = answer.header("content-type");
-    assert!(answer.body.is_empty() || kind.is_some_and(|kind| kind.starts_with("text/plain")));
-    assert!(!answer.text().contains("<script>"), "{}", answer.text());
+    assert_eq!((answer.status, answer.text()), (400, String::new()));
+    check_logged(&gateway, MALFORMED);
 }
 
 #[test]
@@ -308,7 +335,7 @@ fn an_ip_address_is_reached_when_it_is_named() {
 }
 
 /// An origin at an address that no client may reach by a name: what it is named after may not matter.
-fn forbidden_origin(from: &Namespace, address: IpAddr) -> Origin {
+pub(crate) fn forbidden_origin(from: &Namespace, address: IpAddr) -> Origin {
     from.enter(|| Origin::named_at((address, 80).into(), "secret"))
 }
 
@@ -353,8 +380,8 @@ fn forbidden_addresses_have_many_forms() {
     for (index, form) in forms.iter().enumerate() {
         let answer = get(&world, &format!("http://n{index}.evil.test/"));
         assert_eq!(answer.status, 502, "{form}");
+        check_logged_of(&gateway, &format!("n{index}.evil.test"), FORBIDDEN);
     }
-    check_logged(&gateway, FORBIDDEN);
     assert_eq!(own.connections(), 0);
 }
 
@@ -362,17 +389,19 @@ fn forbidden_addresses_have_many_forms() {
 #[test]
 fn a_forbidden_address_among_others_is_not_used() {
     let world = World::new();
-    let _origin = http_server(&world, 0, "allowed.test");
+    let origin = http_server(&world, 0, "allowed.test");
     let own = forbidden_origin(&world.edge, Ipv4Addr::LOCALHOST.into());
     world
         .names
         .set("mixed.test", &["127.0.0.1", "198.51.100.10"], 60);
-    let _gateway = proxy(&world, &allow(&["mixed.test"], &[HTTP])).start();
+    let gateway = proxy(&world, &allow(&["mixed.test"], &[HTTP])).start();
     for _ in 0..8 {
         let answer = get(&world, "http://mixed.test/");
-        assert!(matches!(answer.status, 200 | 502), "{}", answer.status);
+        assert_eq!((answer.status, answer.text()), (200, "allowed.test".into()));
     }
-    assert_eq!(own.connections(), 0);
+    let record = gateway.logged_with("authority", "mixed.test");
+    assert_eq!(record["upstream_host"], "198.51.100.10:80", "{record}");
+    assert_eq!((origin.hits(), own.connections()), (8, 0));
 }
 
 #[test]
@@ -505,25 +534,27 @@ fn tricks_open_no_tunnel() {
     assert_eq!((allowed.connections(), evil.connections()), (0, 0));
 }
 
+/// Though an entry allows the name, the address and the port.
 #[test]
 fn the_proxy_does_not_lead_to_itself() {
     let world = World::new();
-    world
-        .names
-        .set("self.test", &[&World::EDGE.to_string()], 60);
-    let ports = [
-        "{number: 15080, name: tcp-self, protocol: TCP}",
-        "{number: 15000, name: tcp-admin, protocol: TCP}",
-    ];
-    let _gateway = proxy(&world, &allow(&["self.test"], &ports)).start();
-    for target in [
-        "10.77.0.1:15080",
-        "self.test:15080",
-        "127.0.0.1:15080",
-        "localhost:15080",
-        "127.0.0.1:15000",
+    let edge = World::EDGE.to_string();
+    world.names.set("self.test", &[&edge], 60);
+    world.names.set("local.test", &["127.0.0.1"], 60);
+    let ports = ["{number: 15080, name: tcp-self, protocol: TCP}"];
+    let addresses = "resolution: NONE\naddresses: [10.77.0.1, 127.0.0.0/8]";
+    let allowed = entry("default", &["self.test", "local.test"], &ports, addresses);
+    let gateway = proxy(&world, &allowed).start();
+    for (target, reason) in [
+        ("10.77.0.1:15080", LOOP),
+        ("self.test:15080", LOOP),
+        ("SELF.test.:15080", LOOP),
+        ("127.0.0.1:15080", LOOP),
+        ("local.test:15080", LOOP),
+        ("localhost:15080", NOT_IN_REGISTRY),
     ] {
         assert_eq!(tunnel(&world, target).0, 403, "{target}");
+        check_logged_of(&gateway, target, reason);
     }
 }
 
@@ -581,7 +612,7 @@ fn allow_any_lets_all_through() {
 }
 
 /// How the bootstrap file says which clients are whose.
-const TEAMS: &str = "
+pub(crate) const TEAMS: &str = "
 [[forward-proxy.clients]]
 networks = [\"10.77.1.0/24\"]
 namespace = \"team-a\"
@@ -658,24 +689,19 @@ fn what_is_between_client_and_proxy_stays_there() {
 #[test]
 fn a_name_that_is_not_found_is_an_answer() {
     let world = World::new();
-    let _gateway = proxy(&world, &allow(&["*.allowed.test"], &[HTTP])).start();
-    world
-        .names
-        .mood_about("broken.allowed.test", e2e::Mood::Failing);
-    world
-        .names
-        .mood_about("silent.allowed.test", e2e::Mood::Silent);
-    for host in [
-        "absent.allowed.test",
-        "broken.allowed.test",
-        "silent.allowed.test",
+    let gateway = proxy(&world, &allow(&["*.allowed.test"], &[HTTP])).start();
+    world.names.set("empty.allowed.test", &[], 60);
+    world.names.mood_about("broken.allowed.test", Mood::Failing);
+    world.names.mood_about("silent.allowed.test", Mood::Silent);
+    for (host, status, reason) in [
+        ("absent.allowed.test", 503, "dns_no_such_name"),
+        ("empty.allowed.test", 503, "dns_no_address"),
+        ("broken.allowed.test", 503, "dns_failure"),
+        ("silent.allowed.test", 503, "dns_timeout"),
     ] {
         let answer = get(&world, &format!("http://{host}/"));
-        assert!(
-            matches!(answer.status, 502..=504),
-            "{host}: {}",
-            answer.status
-        );
+        assert_eq!(answer.status, status, "{host}: {}", answer.text());
+        check_logged_of(&gateway, host, reason);
     }
 }
 
