@@ -48,7 +48,7 @@ impl AsyncServer {
         }
     }
 
-    /// As [`AsyncServer::http2_at`], on loopback.
+    /// Speaks HTTP/2 without TLS, on loopback; `answer` gets each request with the number of its connection.
     pub(crate) fn http2<F, A>(answer: F) -> Self
     where
         F: Fn(Request<Incoming>, usize) -> A + Clone + Send + 'static,
@@ -57,7 +57,7 @@ impl AsyncServer {
         Self::http2_at(LOOPBACK, answer)
     }
 
-    /// Speaks HTTP/2 without TLS; `answer` gets each request with the number of its connection.
+    /// As [`AsyncServer::http2`], at a given address.
     pub(crate) fn http2_at<F, A>(address: SocketAddr, answer: F) -> Self
     where
         F: Fn(Request<Incoming>, usize) -> A + Clone + Send + 'static,

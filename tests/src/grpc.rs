@@ -1,6 +1,6 @@
 //! gRPC as it is on the wire: HTTP/2 with prior knowledge, and trailers.
 
-use crate::async_server::{AsyncServer, Reply, runtime};
+use crate::async_server::{AsyncServer, LOOPBACK, Reply, runtime};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
@@ -53,10 +53,10 @@ impl GrpcOrigin {
     ///
     /// When there is no port or thread left.
     pub fn start() -> Self {
-        Self::start_at((Ipv4Addr::LOCALHOST, 0).into())
+        Self::start_at(LOOPBACK)
     }
 
-    /// Starts one at this address.
+    /// As [`GrpcOrigin::start`], at a given address.
     ///
     /// # Panics
     ///

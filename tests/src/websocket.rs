@@ -24,7 +24,16 @@ impl WebSocket {
     /// When the handshake is not accepted.
     #[track_caller]
     pub fn open(port: u16, host: &str, target: &str) -> Self {
-        let mut connection = Connection::open(port);
+        Self::over(Connection::open(port), host, target)
+    }
+
+    /// As [`WebSocket::open`], on a connection that is there.
+    ///
+    /// # Panics
+    ///
+    /// When the handshake is not accepted.
+    #[track_caller]
+    pub fn over(mut connection: Connection, host: &str, target: &str) -> Self {
         let request = Request::get(host, target)
             .header("Connection", "Upgrade")
             .header("Upgrade", "websocket")
