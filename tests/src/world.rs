@@ -4,11 +4,13 @@ use crate::authority::put_secret;
 use crate::client::Connection;
 use crate::dns::NameServer;
 use crate::namespace::{Lease, Namespace};
+use crate::poll::eventually;
 use crate::programs::Ran;
 use crate::setup::Setup;
 use std::fmt::Write as _;
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, UdpSocket};
+use std::time::Duration;
 use tempfile::TempDir;
 
 /// Three machines of a test's own, and the wires between them:
@@ -68,6 +70,7 @@ impl World {
         wire(&inside, &edge, &outside);
         let address = (Self::NAME_SERVER, 53).into();
         let names = outside.enter(|| NameServer::start_at(address));
+        edge.enter(|| wait_for_answer(address));
         Self {
             inside,
             edge,
@@ -154,6 +157,19 @@ fn wire(inside: &Namespace, edge: &Namespace, outside: &Namespace) {
     ));
     outside.ip(&outer_addresses());
     edge.ip(&edge_addresses());
+}
+
+/// A link that was just put up may lose its first packets, and a name server is not asked twice.
+fn wait_for_answer(name_server: SocketAddr) {
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).expect("a socket");
+    let limit = Some(Duration::from_millis(100));
+    socket.set_read_timeout(limit).expect("a limit");
+    // A request that somebody recurse, with one question: the root's addresses.
+    let question = b"\0\x01\x01\0\0\x01\0\0\0\0\0\0\0\0\x01\0\x01";
+    eventually("the name server answers", || {
+        let _ = socket.send_to(question, name_server);
+        socket.recv(&mut [0; 512]).is_ok()
+    });
 }
 
 fn edge_addresses() -> String {

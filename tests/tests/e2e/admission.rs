@@ -170,12 +170,11 @@ fn a_dripping_request_head_is_given_up() {
         "{:?}",
         started.elapsed()
     );
-    let metrics = gateway.metrics();
-    let slow = metrics.sum(
-        "tidegate_requests_refused_total",
-        &[("reason", "head_too_slow")],
-    );
-    assert_eq!(slow, 2.0);
+    eventually("both are counted", || {
+        let reason = [("reason", "head_too_slow")];
+        let metrics = gateway.metrics();
+        metrics.sum("tidegate_requests_refused_total", &reason) == 2.0
+    });
     eventually("both are logged", || {
         gateway.access_log_text().matches("head_too_slow").count() == 2
     });
