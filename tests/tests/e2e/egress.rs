@@ -106,12 +106,12 @@ pub(crate) fn get_from(world: &World, client: Ipv4Addr, url: &str) -> Response {
 
 /// What a `CONNECT` is answered with, and the tunnel.
 #[track_caller]
-pub(crate) fn tunnel(world: &World, target: &str) -> (u16, TcpStream) {
+pub(crate) fn tunnel(world: &World, target: &str) -> (u16, Connection) {
     let mut connection = connect(world, World::CLIENTS[0]);
     let request = format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n");
     connection.write(request.as_bytes()).expect("it listens");
     let answer = connection.read_head().expect("an answer");
-    (answer.status, connection.into_stream())
+    (answer.status, connection)
 }
 
 /// A request is refused for this reason, and the access log says whose it was.
@@ -261,17 +261,17 @@ fn another_name_in_tls_ends_the_tunnel() {
     let world = World::new();
     let (origin, authority) = https_server(&world, 0, "allowed.test");
     let gateway = proxy(&world, &allow(&["allowed.test"], &[HTTPS])).start();
-    let (status, stream) = tunnel(&world, "allowed.test:443");
+    let (status, connection) = tunnel(&world, "allowed.test:443");
     assert_eq!(status, 200);
     let client = TlsClient::new(&authority, "evil.test");
-    assert!(client.shake_hands(stream).is_err());
+    assert!(client.shake_hands(connection.into_stream()).is_err());
     check_logged(&gateway, OTHER_SNI);
     assert_eq!(origin.visits(), []);
     // Letters of another case are no other name.
-    let (_, stream) = tunnel(&world, "ALLOWED.test:443");
+    let (_, connection) = tunnel(&world, "ALLOWED.test:443");
     let client = TlsClient::new(&authority, "allowed.test");
     let answer = client
-        .shake_hands(stream)
+        .shake_hands(connection.into_stream())
         .and_then(|mut tls| tls.send(&Request::get("allowed.test", "/")));
     assert_eq!(answer.unwrap().text(), "allowed.test");
 }
@@ -283,9 +283,9 @@ fn a_port_of_tcp_is_a_tunnel_for_anything() {
     let _echo = world.outside.enter(|| TcpOrigin::echo_at(server(0, 7)));
     let tcp = "{number: 7, name: echo, protocol: TCP}";
     let _gateway = proxy(&world, &allow(&["echo.test"], &[tcp])).start();
-    let (status, stream) = tunnel(&world, "echo.test:7");
+    let (status, mut connection) = tunnel(&world, "echo.test:7");
     assert_eq!(status, 200);
-    let back = Connection::new(stream).echo(b"\0anything\xff");
+    let back = connection.echo(b"\0anything\xff");
     assert_eq!(back.unwrap(), b"\0anything\xff");
 }
 
@@ -299,9 +299,9 @@ fn a_server_that_speaks_first_is_heard() {
         .enter(|| TcpOrigin::serving_at(server(0, 25), first));
     let tcp = "{number: 25, name: mail, protocol: TCP}";
     let _gateway = proxy(&world, &allow(&["first.test"], &[tcp])).start();
-    let (status, stream) = tunnel(&world, "first.test:25");
+    let (status, mut connection) = tunnel(&world, "first.test:25");
     assert_eq!(status, 200);
-    assert_eq!(Connection::new(stream).read_to_end(), b"220 ready\r\n");
+    assert_eq!(connection.read_to_end(), b"220 ready\r\n");
 }
 
 #[test]
@@ -587,9 +587,8 @@ fn a_tunnel_in_a_tunnel_is_none() {
     let world = World::new();
     let (origin, _) = https_server(&world, 0, "allowed.test");
     let _gateway = proxy(&world, &allow(&["allowed.test"], &[HTTPS])).start();
-    let (status, stream) = tunnel(&world, "allowed.test:443");
+    let (status, mut connection) = tunnel(&world, "allowed.test:443");
     assert_eq!(status, 200);
-    let mut connection = Connection::new(stream);
     let _ = connection.write(b"CONNECT evil.test:443 HTTP/1.1\r\nHost: evil.test:443\r\n\r\n");
     let answer = connection.read_to_end();
     assert!(!answer.starts_with(b"HTTP/1.1 200"));

@@ -245,7 +245,9 @@ fn open_tunnels_outlive_a_change() {
     let (status, socket) = tunnel(&world, "allowed.test:443");
     assert_eq!(status, 200);
     let client = e2e::TlsClient::new(&authority, "allowed.test");
-    let mut open = client.shake_hands(socket).expect("a handshake");
+    let mut open = client
+        .shake_hands(socket.into_stream())
+        .expect("a handshake");
     gateway.write("entry.yaml", allow(&["other.test"], &[HTTPS]));
     eventually("the change is in force", || {
         tunnel(&world, "allowed.test:443").0 == 403

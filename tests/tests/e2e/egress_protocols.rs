@@ -69,9 +69,9 @@ fn echo(world: &World) -> (TcpOrigin, &'static str) {
 /// A tunnel that must be granted.
 #[track_caller]
 fn granted(world: &World, target: &str) -> Connection {
-    let (status, stream) = tunnel(world, target);
+    let (status, tunnel) = tunnel(world, target);
     assert_eq!(status, 200, "{target}");
-    Connection::new(stream)
+    tunnel
 }
 
 #[test]
@@ -397,9 +397,9 @@ fn what_is_no_http_passes_as_it_is() {
         let echo = world.outside.enter(|| TcpOrigin::echo_at(server(0, 27017)));
         let port = format!("{{number: 27017, name: port, protocol: {protocol}}}");
         let _gateway = proxy(&world, &allow(&["bytes.test"], &[&port])).start();
-        let (status, stream) = tunnel(&world, "bytes.test:27017");
+        let (status, mut connection) = tunnel(&world, "bytes.test:27017");
         assert_eq!(status, 200, "{protocol}");
-        let back = Connection::new(stream).echo(b"\x16\x03\x01GET / HTTP/1.1\r\n");
+        let back = connection.echo(b"\x16\x03\x01GET / HTTP/1.1\r\n");
         assert_eq!(
             back.unwrap(),
             b"\x16\x03\x01GET / HTTP/1.1\r\n",
@@ -422,9 +422,8 @@ fn ports_of_tls_have_nothing_else() {
         let root = world.file("ca.pem", &authority.pem());
         let ran = world.curl(&["--proxy", PROXY, "--cacert", &root, "https://secure.test/"]);
         assert_eq!(ran.stdout, "secure.test", "{protocol}: {ran:?}");
-        let (status, stream) = tunnel(&world, "secure.test:443");
+        let (status, mut connection) = tunnel(&world, "secure.test:443");
         assert_eq!(status, 200, "{protocol}");
-        let mut connection = Connection::new(stream);
         let _ = connection.write(b"GET / HTTP/1.1\r\nHost: secure.test\r\n\r\n");
         assert_eq!(connection.read_to_end(), b"", "{protocol}");
         gateway.logged_with("reason", "not_tls");
