@@ -50,6 +50,40 @@ pub struct ForwardAction {
     pub cors: Option<CorsPolicy>,
 }
 
+impl ForwardAction {
+    /// To these destinations, of which there is at least one, with Istio's default for everything else.
+    pub fn to(destinations: Vec<WeightedDestination>) -> Self {
+        Self {
+            total_weight: destinations.iter().map(|one| one.weight).sum(),
+            written: WrittenDestinations::of(destinations.len()),
+            destinations,
+            path_rewrite: None,
+            authority_rewrite: None,
+            request_headers: HeaderOps::default(),
+            response_headers: HeaderOps::default(),
+            timeout: None,
+            retry: RetryPolicy::istio_default(),
+            fault: None,
+            mirrors: Vec::new(),
+            cors: None,
+        }
+    }
+}
+
+impl WeightedDestination {
+    /// The only destination, or one of several with equal shares, which changes nothing about requests.
+    pub fn to(cluster: ClusterTarget, origin: Arc<Origin>) -> Self {
+        Self {
+            weight: 1,
+            cluster,
+            request_headers: HeaderOps::default(),
+            response_headers: HeaderOps::default(),
+            authority_rewrite: None,
+            origin,
+        }
+    }
+}
+
 /// How many destinations a route was written with, those of weight 0 included.
 ///
 /// Istio orders header operations by this number and drops what has no weight only afterwards, so that

@@ -101,24 +101,7 @@ pub(crate) fn nowhere() -> ClusterTarget {
 pub(crate) fn forward(weights: &[u32]) -> ForwardAction {
     let destination = |weight: &u32| WeightedDestination {
         weight: *weight,
-        cluster: nowhere(),
-        request_headers: HeaderOps::default(),
-        response_headers: HeaderOps::default(),
-        authority_rewrite: None,
-        origin: origin(),
+        ..WeightedDestination::to(nowhere(), origin())
     };
-    ForwardAction {
-        destinations: weights.iter().map(destination).collect(),
-        total_weight: weights.iter().sum(),
-        written: WrittenDestinations::of(weights.len()),
-        path_rewrite: None,
-        authority_rewrite: None,
-        request_headers: HeaderOps::default(),
-        response_headers: HeaderOps::default(),
-        timeout: None,
-        retry: RetryPolicy::istio_default(),
-        fault: None,
-        mirrors: Vec::new(),
-        cors: None,
-    }
+    ForwardAction::to(weights.iter().map(destination).collect())
 }

@@ -3,10 +3,10 @@
 use http::{HeaderMap, HeaderName, HeaderValue};
 use model::{Origin, ResourceRef};
 use rules::{
-    Action, ClusterKey, ClusterTarget, ForwardAction, HeaderKey, HeaderMatch, HeaderOps, HostMap,
-    MissingCluster, Outcome, PathMatch, Pattern, Predicate, QueryMatch, RequestHead, RetryPolicy,
-    Route, RouteSet, TcpDestination, TcpRoute, TcpRoutes, TextMatch, TlsAction, TlsServer,
-    VirtualHost, VirtualHosts, WeightedDestination, WrittenDestinations,
+    Action, ClusterKey, ClusterTarget, ForwardAction, HeaderKey, HeaderMatch, HostMap,
+    MissingCluster, Outcome, PathMatch, Pattern, Predicate, QueryMatch, RequestHead, Route,
+    RouteSet, TcpDestination, TcpRoute, TcpRoutes, TextMatch, TlsAction, TlsServer, VirtualHost,
+    VirtualHosts, WeightedDestination,
 };
 use std::sync::Arc;
 
@@ -30,34 +30,16 @@ fn destination() -> WeightedDestination {
         subset: None,
         port: 80,
     };
-    WeightedDestination {
-        weight: 1,
-        cluster: ClusterTarget::Missing(MissingCluster {
-            key,
-            reason: "".into(),
-        }),
-        request_headers: HeaderOps::default(),
-        response_headers: HeaderOps::default(),
-        authority_rewrite: None,
-        origin: origin(),
-    }
+    let cluster = ClusterTarget::Missing(MissingCluster {
+        key,
+        reason: "".into(),
+    });
+    WeightedDestination::to(cluster, origin())
 }
 
 fn forward() -> Action {
-    Action::Forward(Box::new(ForwardAction {
-        destinations: vec![destination(), destination()],
-        total_weight: 2,
-        written: WrittenDestinations::Several,
-        path_rewrite: None,
-        authority_rewrite: None,
-        request_headers: HeaderOps::default(),
-        response_headers: HeaderOps::default(),
-        timeout: None,
-        retry: RetryPolicy::istio_default(),
-        fault: None,
-        mirrors: Vec::new(),
-        cors: None,
-    }))
+    let destinations = vec![destination(), destination()];
+    Action::Forward(Box::new(ForwardAction::to(destinations)))
 }
 
 /// Routes of every kind, so that each part of the index is walked.

@@ -9,11 +9,10 @@ use crate::tcp::{Asking, TcpConnection};
 use http::Method;
 use pingora_error::Result;
 use pingora_proxy::Session;
-use rules::{Caller, Denial, EgressMode, OutboundProtocol, OutboundService, Reached, Target};
+use rules::{
+    ALLOW_ANY, Caller, Denial, EgressMode, OutboundProtocol, OutboundService, Reached, Target,
+};
 use std::sync::Arc;
-
-/// The name of what lets clients through that ask for what is not in the registry.
-const ALLOW_ANY: &str = "allow_any";
 
 /// Whether the request asks for a tunnel.
 pub(super) fn is_asked_for(ctx: &RequestCtx) -> bool {

@@ -5,8 +5,8 @@ use super::{Mesh, Proxy};
 use crate::UpstreamProtocol;
 use ahash::{HashMap, HashMapExt};
 use model::{
-    Diagnostic, HostPattern, Objects, PortProtocol, ResourceRef, Resources, Service, ServiceEntry,
-    Timestamp, Transport,
+    At, Diagnostic, HostPattern, Objects, PortProtocol, ResourceRef, Resources, Service,
+    ServiceEntry, Timestamp, Transport,
 };
 use std::sync::Arc;
 
@@ -216,19 +216,25 @@ pub(crate) fn same_objects<T>(one: &Objects<T>, other: &Objects<T>) -> bool {
             .all(|(one, other)| Arc::ptr_eq(one, other))
 }
 
+/// Where a ServiceEntry names a host.
+pub(crate) fn place_of(entry: &ServiceEntry, host: &str) -> Option<(String, At)> {
+    let mut hosts = entry.hosts.iter().enumerate();
+    let (index, named) = hosts.find(|(_, one)| one.value.as_str() == host)?;
+    Some((format!("spec.hosts[{index}]"), named.at))
+}
+
 /// A namespace that has the host too may mean another object; in one namespace only one of them has an effect.
 fn host_is_taken(view: &ServiceView, by: &ResourceRef) -> Option<Diagnostic> {
     let Source::Entry(entry) = &view.source else {
         return None;
     };
     let host = &view.host;
-    let of = |one: &model::Located<HostPattern>| one.value.as_str() == &**host;
-    let at = entry.hosts.iter().position(of)?;
+    let (path, at) = place_of(entry, host)?;
     let told = warning(
         &entry.meta,
         "duplicate_host",
-        format!("spec.hosts[{at}]"),
-        entry.hosts[at].at,
+        path,
+        at,
         format!("{by} provides host {host:?} in the same namespace, and comes before this object"),
     );
     Some(told.help(

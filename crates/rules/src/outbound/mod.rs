@@ -38,6 +38,11 @@ pub struct Outbound {
     pub anywhere: Known,
 }
 
+/// The name of the routes that let clients through who ask for what is not in the registry.
+///
+/// Source: Istio's virtual host and route of `ALLOW_ANY`.
+pub const ALLOW_ANY: &str = "allow_any";
+
 /// Up to so many ports are looked at one by one.
 const FEW_PORTS: usize = 4;
 
@@ -202,15 +207,20 @@ impl Outbound {
         if let Some(host) = known {
             return (decide_at(host, head, dice, facts, observer), None);
         }
-        let denial = self.denial(target);
-        match (self.otherwise.policy, self.otherwise.virtual_hosts.any()) {
+        let otherwise = &self.otherwise;
+        // Why not is asked for only where somebody wants to know.
+        match (otherwise.policy, otherwise.virtual_hosts.any()) {
             (UnknownPolicy::Passed, Some(host)) => {
                 (decide_at(host, head, dice, facts, observer), None)
             }
             (UnknownPolicy::Noted, Some(host)) => {
-                (decide_at(host, head, dice, facts, observer), Some(denial))
+                let decision = decide_at(host, head, dice, facts, observer);
+                (decision, Some(self.denial(target)))
             }
-            _ => (refused(target, denial), Some(denial)),
+            _ => {
+                let denial = self.denial(target);
+                (refused(target, denial), Some(denial))
+            }
         }
     }
 

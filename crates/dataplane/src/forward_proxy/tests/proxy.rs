@@ -138,7 +138,7 @@ impl Proxy {
             }
             let any = hosts.iter().map(|host| {
                 Arc::new(rules::VirtualHost {
-                    name: "allow_any".into(),
+                    name: rules::ALLOW_ANY.into(),
                     domain: "*".into(),
                     https_redirect: None,
                     routes: host.routes.clone(),

@@ -307,28 +307,7 @@ pub(crate) fn missing() -> ClusterTarget {
 
 /// An action to one destination, with everything else as Istio's defaults.
 pub(crate) fn forward(cluster: ClusterTarget) -> ForwardAction {
-    let destination = WeightedDestination {
-        weight: 1,
-        cluster,
-        request_headers: HeaderOps::default(),
-        response_headers: HeaderOps::default(),
-        authority_rewrite: None,
-        origin: origin(),
-    };
-    ForwardAction {
-        destinations: vec![destination],
-        total_weight: 1,
-        written: rules::WrittenDestinations::One,
-        path_rewrite: None,
-        authority_rewrite: None,
-        request_headers: HeaderOps::default(),
-        response_headers: HeaderOps::default(),
-        timeout: None,
-        retry: RetryPolicy::istio_default(),
-        fault: None,
-        mirrors: Vec::new(),
-        cors: None,
-    }
+    ForwardAction::to(vec![WeightedDestination::to(cluster, origin())])
 }
 
 /// A policy that the VirtualService wrote.

@@ -3,12 +3,11 @@
 use super::super::CompileOptions;
 use super::super::clusters::{Clusters, Traffic};
 use super::super::resolve::Resolved;
-use super::super::services::{ServiceView, Source};
+use super::super::services::{ServiceView, Source, place_of};
 use crate::on_demand::without_clothes;
 use crate::{
-    Action, Cluster, ClusterKey, ClusterTarget, ForwardAction, HeaderOps, MissingCluster,
-    Predicate, RetryPolicy, Route, RouteSet, Target, TcpDestination, TcpRoute, VirtualHost,
-    WeightedDestination, WrittenDestinations,
+    Action, Cluster, ClusterKey, ClusterTarget, ForwardAction, MissingCluster, Predicate, Route,
+    RouteSet, Target, TcpDestination, TcpRoute, VirtualHost, WeightedDestination,
 };
 use ipnet::IpNet;
 use model::{At, Origin};
@@ -50,9 +49,9 @@ impl Plain {
         let found = clusters.find(key.clone(), Traffic::Bytes, &resolved, options);
         let target = match found {
             Ok(cluster) => ClusterTarget::Cluster(cluster),
-            Err(why) => ClusterTarget::Missing(MissingCluster {
+            Err(_) => ClusterTarget::Missing(MissingCluster {
+                reason: format!("no service and port of the registry is {key}").into(),
                 key,
-                reason: format!("{why:?}").into(),
             }),
         };
         Self {
@@ -102,31 +101,11 @@ impl Plain {
 
 /// A route that takes every request to one cluster, with Istio's defaults.
 pub(super) fn forwarding(name: &str, target: &ClusterTarget, origin: &Arc<Origin>) -> Route {
-    let destination = WeightedDestination {
-        weight: 1,
-        cluster: target.clone(),
-        request_headers: HeaderOps::default(),
-        response_headers: HeaderOps::default(),
-        authority_rewrite: None,
-        origin: origin.clone(),
-    };
+    let destination = WeightedDestination::to(target.clone(), origin.clone());
     Route {
         name: name.into(),
         predicate: Predicate::default(),
-        action: Action::Forward(Box::new(ForwardAction {
-            destinations: vec![destination],
-            total_weight: 1,
-            written: WrittenDestinations::One,
-            path_rewrite: None,
-            authority_rewrite: None,
-            request_headers: HeaderOps::default(),
-            response_headers: HeaderOps::default(),
-            timeout: None,
-            retry: RetryPolicy::istio_default(),
-            fault: None,
-            mirrors: Vec::new(),
-            cors: None,
-        })),
+        action: Action::Forward(Box::new(ForwardAction::to(vec![destination]))),
         origin: origin.clone(),
     }
 }
@@ -150,15 +129,8 @@ pub(super) fn origin_of(service: &ServiceView) -> Origin {
     match &service.source {
         Source::Service(service) => service.meta.origin(String::new(), At::default()),
         Source::Entry(entry) => {
-            let named = entry.hosts.iter().enumerate().find(|(_, host)| {
-                let host = host.value.as_str();
-                let rest = service.host.strip_prefix(host);
-                rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-            });
-            let (path, at) = named.map_or_else(
-                || ("spec.hosts".to_owned(), At::default()),
-                |(index, host)| (format!("spec.hosts[{index}]"), host.at),
-            );
+            let place = place_of(entry, &service.host);
+            let (path, at) = place.unwrap_or_else(|| ("spec.hosts".to_owned(), At::default()));
             entry.meta.origin(path, at)
         }
     }

@@ -5,14 +5,11 @@ use super::super::diagnostics::{Help, warning};
 use super::build::Build;
 use super::service::{connection_route, forwarding};
 use crate::{
-    Cluster, ClusterKey, ClusterTarget, EgressMode, HostMap, MissingCluster, OnDemand, Otherwise,
-    RouteSet, TcpRoutes, UnknownPolicy, UpstreamProtocol, VirtualHost,
+    ALLOW_ANY, Cluster, ClusterKey, ClusterTarget, EgressMode, HostMap, MissingCluster, OnDemand,
+    Otherwise, RouteSet, TcpRoutes, UnknownPolicy, UpstreamProtocol, VirtualHost,
 };
 use model::{Destination, HostPattern, Meta, Origin, OutboundMode, ResourceRef};
 use std::sync::Arc;
-
-/// Istio's name for the virtual host and the route of what is let through.
-const ALLOW_ANY: &str = "allow_any";
 
 /// The cluster of the last compilation.
 #[derive(Debug, Default)]

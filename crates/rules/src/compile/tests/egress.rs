@@ -171,3 +171,17 @@ fn a_name_that_stands_for_the_machine_itself_is_forbidden_unless_it_is_named() {
     assert!(told.iter().all(|one| one.code == "forbidden_address"));
     assert_eq!(told.len(), 3);
 }
+
+#[test]
+fn a_service_tells_which_of_the_hosts_of_its_object_it_is() {
+    let text = entry("a", "DNS").replace("[a.test]", "[a.test, a.test.example]");
+    let (table, _) = compiler(&[], OutboundMode::RegistryOnly).compile(&resources(&text));
+    for (host, path) in [
+        ("a.test", "spec.hosts[0]"),
+        ("a.test.example", "spec.hosts[1]"),
+    ] {
+        let target = Target::new(host, 80).unwrap();
+        let service = outbound(&table).service(&target).unwrap();
+        assert_eq!(service.origin.path, path);
+    }
+}
