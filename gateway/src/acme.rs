@@ -1,21 +1,22 @@
 //! Certificates from an ACME server, whose questions the data plane answers.
 
-use crate::bootstrap::Bootstrap;
-use crate::serve::Serving;
 use dataplane::ChallengeGuard;
+use proxy::Serving;
+use proxy::bootstrap::Bootstrap;
 use rules::{Listener, Serves};
 use rustls::sign::CertifiedKey;
 use source_acme::{Publish, Settings};
 use std::sync::Arc;
 
 /// Starts ordering what `[acme]` wants, as soon as listeners are open through which the server can look.
-pub(crate) fn start(bootstrap: &Bootstrap, serving: &Arc<Serving>) {
+pub(crate) fn start(bootstrap: &Bootstrap, serving: &Arc<Serving>) -> anyhow::Result<()> {
     let Some(acme) = &bootstrap.acme else {
-        return;
+        return Ok(());
     };
     let settings = acme.settings();
     source_acme::prepare(&settings);
     tokio::spawn(run(settings, Arc::clone(serving)));
+    Ok(())
 }
 
 async fn run(settings: Settings, serving: Arc<Serving>) {

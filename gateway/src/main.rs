@@ -1,22 +1,12 @@
-//! The edge gateway: arguments, wiring, exit codes.
+//! The edge gateway: its commands, its demo, and the certificates it orders.
 
 mod acme;
 mod args;
-mod bootstrap;
-mod check;
 mod demo;
-mod egress;
-mod explain;
-mod health;
-mod pages;
-mod render;
-mod resources;
-mod run;
-mod serve;
-mod signals;
 
 use args::{Cli, Command};
 use clap::Parser;
+use proxy::Program;
 use std::process::ExitCode;
 
 /// Every response allocates a 64 KiB buffer in Pingora, which the system's allocator gives back to the
@@ -24,19 +14,22 @@ use std::process::ExitCode;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// A configuration error, or an error that `check` found. Usage errors are clap's: 2.
-const CONFIGURATION_ERROR: u8 = 1;
+/// The gateway as what both binaries share knows it.
+const PROGRAM: Program = Program {
+    name: "gateway",
+    title: "Tidegate gateway",
+    version: env!("CARGO_PKG_VERSION"),
+    default_config: "conf/gateway.toml",
+    parse: |text| toml::from_str(text),
+    start: acme::start,
+};
 
 fn main() -> ExitCode {
-    let result = match Cli::parse().command {
-        Command::Run(args) => run::run(&args),
+    PROGRAM.exit(match Cli::parse().command {
+        Command::Run(args) => proxy::run(&PROGRAM, &args),
         Command::Demo(args) => demo::run(&args),
-        Command::Check(args) => check::run(&args),
-        Command::Explain(args) => explain::run(args),
-        Command::Egress(args) => egress::run(&args),
-    };
-    result.unwrap_or_else(|error| {
-        eprintln!("error: {error:#}");
-        ExitCode::from(CONFIGURATION_ERROR)
+        Command::Check(args) => proxy::check(&PROGRAM, &args),
+        Command::Explain(args) => proxy::explain(&PROGRAM, args),
+        Command::Egress(args) => proxy::egress(&PROGRAM, &args),
     })
 }

@@ -2,14 +2,12 @@
 
 mod upstream;
 
+use crate::PROGRAM;
 use crate::args::DemoArgs;
-use crate::bootstrap::Bootstrap;
-use crate::resources::settings;
-use crate::run::runtime;
-use crate::serve::Serving;
-use crate::signals::Signals;
 use anyhow::Context;
 use config::{Change, Configuration, Content, Followers, Message};
+use proxy::bootstrap::Bootstrap;
+use proxy::{Serving, Signals, runtime, settings};
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -51,7 +49,7 @@ async fn serve(bootstrap: &Bootstrap, port: u16) -> anyhow::Result<()> {
             .context("an upstream cannot be started")?;
         resources += &service_at(service, version, upstream);
     }
-    let serving = Serving::new(bootstrap)?;
+    let serving = Serving::new(&PROGRAM, bootstrap)?;
     let sender = follow(bootstrap, &serving, resources).await?;
     while !serving.readiness.is_ready() {
         tokio::time::sleep(Duration::from_millis(5)).await;

@@ -6,21 +6,21 @@ use std::path::PathBuf;
 /// Where certificates and keys lie.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
-pub(crate) struct Tls {
+pub struct Tls {
     /// The folder with a folder for each credential name. Empty: Secrets alone have names.
-    pub(crate) certificates: PathBuf,
+    pub certificates: PathBuf,
     /// The folder of the proxy's identity in the mesh. Empty: it has none.
-    pub(crate) identity: PathBuf,
+    pub identity: PathBuf,
     /// Whether files of keys may be readable by others than their owner.
-    pub(crate) allow_readable_keys: bool,
+    pub allow_readable_keys: bool,
     /// The answer to a request for a host that the TLS server of its connection does not serve.
-    pub(crate) misdirected_status: MisdirectedStatus,
+    pub misdirected_status: MisdirectedStatus,
 }
 
 /// 421, so that the client asks again on another connection, or Istio's 404.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 #[serde(try_from = "u16")]
-pub(crate) struct MisdirectedStatus(pub(crate) dataplane::Misdirected);
+pub struct MisdirectedStatus(pub(crate) dataplane::Misdirected);
 
 impl TryFrom<u16> for MisdirectedStatus {
     type Error = &'static str;

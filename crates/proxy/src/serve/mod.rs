@@ -5,6 +5,7 @@ mod names;
 
 pub(crate) use listeners::Listeners;
 
+use crate::Program;
 use crate::bootstrap::{AccessLog, Bootstrap, LogFormat};
 use crate::egress::Learning;
 use anyhow::Context;
@@ -25,12 +26,15 @@ use tokio::time::{Instant, MissedTickBehavior, interval, interval_at};
 const FORGET_EVERY: Duration = Duration::from_secs(30 * 60);
 
 /// The data plane and what it tells about itself.
-pub(crate) struct Serving {
-    pub(crate) shared: Arc<Shared>,
+pub struct Serving {
+    /// The data plane.
+    pub shared: Arc<Shared>,
     pub(crate) listeners: Listeners,
-    pub(crate) metrics: Arc<Metrics>,
+    /// Everything that is counted.
+    pub metrics: Arc<Metrics>,
     pub(crate) receipts: Receipts,
-    pub(crate) readiness: Readiness,
+    /// Whether requests are to be sent here.
+    pub readiness: Readiness,
     /// What passes the forward proxy. Absent: nothing is learnt.
     pub(crate) learning: Option<Arc<Learning>>,
     /// Of names that requests ask for.
@@ -41,8 +45,8 @@ pub(crate) struct Serving {
 
 impl Serving {
     /// Serves nothing yet. Must be called within a Tokio runtime.
-    pub(crate) fn new(bootstrap: &Bootstrap) -> anyhow::Result<Arc<Self>> {
-        let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION")));
+    pub fn new(program: &Program, bootstrap: &Bootstrap) -> anyhow::Result<Arc<Self>> {
+        let metrics = Arc::new(Metrics::new(program.version));
         let access_log = open(&bootstrap.access_log, &metrics)?;
         let settings = Settings {
             threads: bootstrap.proxy.threads(),
@@ -89,7 +93,7 @@ impl Serving {
 
     /// Puts every published configuration in force, tries ports again that were taken, counts names, and
     /// forgets idle series. Never ends.
-    pub(crate) async fn follow(self: Arc<Self>, mut publications: Publications) {
+    pub async fn follow(self: Arc<Self>, mut publications: Publications) {
         let mut retry = interval(RETRY_EVERY);
         retry.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut forget = interval_at(Instant::now() + FORGET_EVERY, FORGET_EVERY);
@@ -129,12 +133,12 @@ impl Serving {
     }
 
     /// The configuration in force.
-    pub(crate) fn published(&self) -> Option<Arc<Published>> {
+    pub fn published(&self) -> Option<Arc<Published>> {
         self.published.borrow().clone()
     }
 
     /// Every configuration that is put in force, after it is.
-    pub(crate) fn subscribe(&self) -> watch::Receiver<Option<Arc<Published>>> {
+    pub fn subscribe(&self) -> watch::Receiver<Option<Arc<Published>>> {
         self.published.subscribe()
     }
 
@@ -158,7 +162,7 @@ impl Serving {
     }
 
     /// Waits until a configuration is in force, and its listeners are open.
-    pub(crate) async fn until_live(&self) {
+    pub async fn until_live(&self) {
         // Fails only when the sender is gone, which is ours.
         let _ = self.subscribe().wait_for(Option::is_some).await;
     }
@@ -189,7 +193,7 @@ impl Serving {
     }
 
     /// Ends gracefully: not ready and still accepting for `delay`, then what is in use may finish for `timeout`.
-    pub(crate) async fn drain(&self, delay: Duration, timeout: Duration) {
+    pub async fn drain(&self, delay: Duration, timeout: Duration) {
         self.readiness.set_not_ready("draining");
         self.listeners.announce_end();
         tracing::info!(
@@ -211,7 +215,7 @@ impl Serving {
     }
 
     /// Writes what was learnt, and waits a moment for the access log. The process may end then.
-    pub(crate) fn write_what_is_left(&self) {
+    pub fn write_what_is_left(&self) {
         if let Some(learning) = &self.learning {
             learning.save();
         }

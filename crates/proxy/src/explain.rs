@@ -1,10 +1,10 @@
-//! `gateway explain`.
+//! The command `explain`.
 
-use crate::args::{Cli, ExplainArgs, Format};
+use crate::Program;
+use crate::args::{ExplainArgs, Format};
 use crate::bootstrap::Bootstrap;
 use crate::resources::Loaded;
 use anyhow::Context;
-use clap::CommandFactory;
 use clap::error::ErrorKind;
 use dataplane::Misdirected;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
@@ -25,19 +25,22 @@ const SCHEMES: &[&str] = &["http", "https", "tcp", "tls"];
 const NOT_TAKEN: u8 = 3;
 
 /// Prints what becomes of a request. 0: some rule says; 3: none does.
-pub(crate) fn run(mut args: ExplainArgs) -> anyhow::Result<ExitCode> {
+pub fn run(program: &Program, mut args: ExplainArgs) -> anyhow::Result<ExitCode> {
     let asked = Asked::try_from(&mut args).unwrap_or_else(|message| {
-        Cli::command()
+        clap::Command::new(program.name)
             .error(ErrorKind::ValueValidation, message)
             .exit()
     });
-    let mut loaded = Loaded::read(args.config.as_deref(), &args.resources)?;
+    let mut loaded = Loaded::read(program, args.config.as_deref(), &args.resources)?;
     let request = asked.request(&loaded)?;
     let published = &loaded.published;
     let explanation = rules::explain(&published.table, &published.endpoints, &request);
     let errors = loaded.published.receipt.errors;
     if errors > 0 {
-        eprintln!("warning: {errors} errors in these resources, see `gateway check`");
+        eprintln!(
+            "warning: {errors} errors in these resources, see `{} check`",
+            program.name
+        );
     }
     if let Some(server) = &explanation.server {
         warn_of_tls(server, &mut loaded);

@@ -7,15 +7,13 @@ mod health;
 mod limits;
 mod tls;
 
-pub(crate) use acme::Acme;
-pub(crate) use dns::Dns;
-pub(crate) use forward_proxy::ForwardProxy;
-pub(crate) use health::HealthChecks;
-pub(crate) use limits::{Limits, Topology};
-pub(crate) use tls::Tls;
+pub use acme::Acme;
+pub use dns::Dns;
+pub use forward_proxy::ForwardProxy;
+pub use health::HealthChecks;
+pub use limits::{Limits, Topology};
+pub use tls::Tls;
 
-use crate::args::DEFAULT_CONFIG;
-use anyhow::Context;
 use model::{Diagnostic, Labels, OutboundMode, Position, Severity};
 use rules::PathNormalization;
 use serde::{Deserialize, Deserializer};
@@ -28,40 +26,58 @@ use std::time::Duration;
 /// Everything that is decided before any resource is read. Paths are relative to the file.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
-pub(crate) struct Bootstrap {
-    pub(crate) proxy: Proxy,
-    pub(crate) resources: ResourceFiles,
-    pub(crate) mesh: Mesh,
-    pub(crate) listen: Listen,
-    pub(crate) limits: Limits,
-    pub(crate) topology: Topology,
-    pub(crate) tls: Tls,
-    pub(crate) dns: Dns,
-    pub(crate) forward_proxy: ForwardProxy,
-    pub(crate) acme: Option<Acme>,
-    pub(crate) health_checks: HealthChecks,
-    pub(crate) admin: Admin,
-    pub(crate) status: Status,
-    pub(crate) metrics: MetricsServer,
-    pub(crate) access_log: AccessLog,
-    pub(crate) drain: Drain,
+pub struct Bootstrap {
+    /// Who the proxy is.
+    pub proxy: Proxy,
+    /// Where resources come from.
+    pub resources: ResourceFiles,
+    /// Istio's MeshConfig.
+    pub mesh: Mesh,
+    /// Where requests arrive.
+    pub listen: Listen,
+    /// What clients may take.
+    pub limits: Limits,
+    /// The proxies before this one.
+    pub topology: Topology,
+    /// Where certificates and keys lie.
+    pub tls: Tls,
+    /// How names are resolved.
+    pub dns: Dns,
+    /// How clients of the forward proxy are treated.
+    pub forward_proxy: ForwardProxy,
+    /// Where certificates are ordered. Absent: nowhere.
+    pub acme: Option<Acme>,
+    /// Which endpoints are asked whether they are well.
+    pub health_checks: HealthChecks,
+    /// Pages for operators.
+    pub admin: Admin,
+    /// Readiness.
+    pub status: Status,
+    /// Metrics for Prometheus.
+    pub metrics: MetricsServer,
+    /// Where requests are logged.
+    pub access_log: AccessLog,
+    /// How the process ends.
+    pub drain: Drain,
     /// The folder of the file: what paths in Gateways are relative to.
     #[serde(skip)]
-    pub(crate) folder: PathBuf,
+    pub folder: PathBuf,
 }
 
-/// Who this gateway is.
+/// Who this proxy is. The defaults are a gateway's.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
-pub(crate) struct Proxy {
-    pub(crate) name: String,
-    pub(crate) namespace: String,
+pub struct Proxy {
+    /// Its name: that of its workload in metrics.
+    pub name: String,
+    /// Its namespace.
+    pub namespace: String,
     /// What `Gateway.spec.selector` is matched against.
-    pub(crate) labels: Labels,
+    pub labels: Labels,
     /// Where it is: `region/zone/subzone`. Empty: unknown, so that no endpoint is nearer than another.
-    pub(crate) locality: String,
+    pub locality: String,
     /// Threads that serve. 0: one a core.
-    pub(crate) workers: usize,
+    pub workers: usize,
 }
 
 impl Default for Proxy {
@@ -78,7 +94,7 @@ impl Default for Proxy {
 
 impl Proxy {
     /// The number of threads.
-    pub(crate) fn threads(&self) -> usize {
+    pub fn threads(&self) -> usize {
         match self.workers {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             workers => workers,
@@ -89,13 +105,13 @@ impl Proxy {
 /// Where resources come from.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
-pub(crate) struct ResourceFiles {
+pub struct ResourceFiles {
     /// YAML and JSON files, and folders of such.
-    pub(crate) files: Vec<PathBuf>,
+    pub files: Vec<PathBuf>,
     /// For objects that name none.
-    pub(crate) default_namespace: String,
+    pub default_namespace: String,
     /// Where the last good version of each object is kept. Empty: nowhere.
-    pub(crate) last_good: PathBuf,
+    pub last_good: PathBuf,
 }
 
 impl Default for ResourceFiles {
@@ -111,14 +127,18 @@ impl Default for ResourceFiles {
 /// Istio's MeshConfig.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
-pub(crate) struct Mesh {
-    pub(crate) domain_suffix: String,
-    pub(crate) root_namespace: String,
-    pub(crate) outbound_traffic_policy: OutboundTrafficPolicy,
+pub struct Mesh {
+    /// What a short host name ends in.
+    pub domain_suffix: String,
+    /// Whose objects hold for everybody.
+    pub root_namespace: String,
+    /// What becomes of what is not in the registry.
+    pub outbound_traffic_policy: OutboundTrafficPolicy,
+    /// What paths are normalised to.
     #[serde(deserialize_with = "path_normalization")]
-    pub(crate) path_normalization: PathNormalization,
+    pub path_normalization: PathNormalization,
     /// Whether a mirrored request's host gets `-shadow` appended, as before Istio 1.28.
-    pub(crate) shadow_host_suffix: bool,
+    pub shadow_host_suffix: bool,
 }
 
 impl Default for Mesh {
@@ -136,8 +156,10 @@ impl Default for Mesh {
 /// What becomes of traffic to names that no ServiceEntry allows.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-pub(crate) enum OutboundTrafficPolicy {
+pub enum OutboundTrafficPolicy {
+    /// It is refused.
     RegistryOnly,
+    /// It is let through.
     AllowAny,
 }
 
@@ -153,13 +175,13 @@ impl From<OutboundTrafficPolicy> for OutboundMode {
 /// Where requests arrive.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
-pub(crate) struct Listen {
+pub struct Listen {
     /// Where listeners are bound whose Gateway server names no `bind`.
-    pub(crate) address: IpAddr,
+    pub address: IpAddr,
     /// A Gateway server's port to the port bound here.
-    pub(crate) ports: BTreeMap<u16, u16>,
+    pub ports: BTreeMap<u16, u16>,
     /// An explicit HTTP proxy.
-    pub(crate) forward_proxy: Option<SocketAddr>,
+    pub forward_proxy: Option<SocketAddr>,
 }
 
 impl Default for Listen {
@@ -177,8 +199,9 @@ macro_rules! server {
         $(#[$doc])*
         #[derive(Clone, Debug, Deserialize)]
         #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
-        pub(crate) struct $name {
-            pub(crate) address: SocketAddr,
+        pub struct $name {
+            /// Where it listens.
+            pub address: SocketAddr,
         }
 
         impl Default for $name {
@@ -205,10 +228,11 @@ server! {
 /// Where requests are logged.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
-pub(crate) struct AccessLog {
+pub struct AccessLog {
     /// Empty: nowhere.
-    pub(crate) path: PathBuf,
-    pub(crate) format: LogFormat,
+    pub path: PathBuf,
+    /// How a line is written.
+    pub format: LogFormat,
 }
 
 impl Default for AccessLog {
@@ -223,21 +247,23 @@ impl Default for AccessLog {
 /// How a line of the access log is written.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) enum LogFormat {
+pub enum LogFormat {
+    /// As Istio.
     Text,
+    /// An object a line.
     Json,
 }
 
 /// How the process ends.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
-pub(crate) struct Drain {
+pub struct Drain {
     /// After SIGTERM: not ready, still accepting.
     #[serde(deserialize_with = "duration")]
-    pub(crate) delay: Duration,
+    pub delay: Duration,
     /// Then connections in use may finish this long.
     #[serde(deserialize_with = "duration")]
-    pub(crate) timeout: Duration,
+    pub timeout: Duration,
 }
 
 impl Default for Drain {
@@ -283,7 +309,7 @@ fn path_normalization<'de, D: Deserializer<'de>>(
 
 /// A bootstrap file that cannot be used, with its place: `gateway.toml:3:1: unknown field …`.
 #[derive(Debug)]
-pub(crate) struct InvalidBootstrap {
+pub struct InvalidBootstrap {
     file: PathBuf,
     line: usize,
     column: usize,
@@ -293,8 +319,19 @@ pub(crate) struct InvalidBootstrap {
 impl std::error::Error for InvalidBootstrap {}
 
 impl InvalidBootstrap {
+    /// A mistake in the text of a file.
+    pub(crate) fn new(file: &Path, text: &str, error: &toml::de::Error) -> Self {
+        let (line, column) = place_of(text, error.span().map_or(0, |span| span.start));
+        Self {
+            file: file.to_path_buf(),
+            line,
+            column,
+            message: error.message().trim().replace('\n', ", "),
+        }
+    }
+
     /// The same beside what is wrong in resources.
-    pub(crate) fn into_diagnostic(self) -> Diagnostic {
+    pub fn into_diagnostic(self) -> Diagnostic {
         Diagnostic {
             severity: Severity::Error,
             code: "invalid_bootstrap",
@@ -324,47 +361,8 @@ impl fmt::Display for InvalidBootstrap {
 }
 
 impl Bootstrap {
-    /// Reads a file, and makes the paths in it relative to where the file is.
-    pub(crate) fn load(file: &Path) -> anyhow::Result<Self> {
-        let text = std::fs::read_to_string(file)
-            .with_context(|| format!("{}: cannot be read", file.display()))?;
-        let bootstrap = Self::parse(file, &text)?;
-        if let Some(problem) = bootstrap.forward_proxy.problem() {
-            anyhow::bail!("{}: [forward-proxy]: {problem}", file.display());
-        }
-        Ok(bootstrap.relative_to(file.parent().unwrap_or_else(|| Path::new(""))))
-    }
-
-    /// That of a command which may be told resources: then it needs no file.
-    pub(crate) fn of_command(config: Option<&Path>, resources: &[PathBuf]) -> anyhow::Result<Self> {
-        let default = Path::new(DEFAULT_CONFIG);
-        match config {
-            Some(file) => Self::load(file),
-            None if resources.is_empty() || default.exists() => Self::load(default),
-            None => Ok(Self::without_file()),
-        }
-    }
-
-    /// The defaults, as if they stood where the file would be.
-    pub(crate) fn without_file() -> Self {
-        let folder = Path::new(DEFAULT_CONFIG).parent();
-        Self::default().relative_to(folder.unwrap_or_else(|| Path::new("")))
-    }
-
-    fn parse(file: &Path, text: &str) -> Result<Self, InvalidBootstrap> {
-        toml::from_str(text).map_err(|error| {
-            let (line, column) = place_of(text, error.span().map_or(0, |span| span.start));
-            let message = error.message().trim().replace('\n', ", ");
-            InvalidBootstrap {
-                file: file.to_path_buf(),
-                line,
-                column,
-                message,
-            }
-        })
-    }
-
-    fn relative_to(mut self, folder: &Path) -> Self {
+    /// Makes the paths relative to a folder.
+    pub(crate) fn relative_to(mut self, folder: &Path) -> Self {
         self.folder = folder.to_path_buf();
         let last_good = &mut self.resources.last_good;
         let log = &mut self.access_log.path;
@@ -406,11 +404,14 @@ fn place_of(text: &str, byte: usize) -> (usize, usize) {
 mod tests {
     use super::*;
 
+    fn parse(text: &str) -> Result<Bootstrap, InvalidBootstrap> {
+        let parsed = toml::from_str(text);
+        parsed.map_err(|error| InvalidBootstrap::new(Path::new("gateway.toml"), text, &error))
+    }
+
     #[track_caller]
     fn check_refused(text: &str, want: &str) {
-        let refused = Bootstrap::parse(Path::new("gateway.toml"), text)
-            .unwrap_err()
-            .to_string();
+        let refused = parse(text).unwrap_err().to_string();
         assert!(refused.contains(want), "{refused}");
     }
 
@@ -444,7 +445,7 @@ mod tests {
 
     #[test]
     fn an_empty_file_is_all_defaults() {
-        let bootstrap = Bootstrap::parse(Path::new("gateway.toml"), "").unwrap();
+        let bootstrap = parse("").unwrap();
         assert_eq!(bootstrap.proxy.labels["istio"], "ingressgateway");
         assert_eq!(bootstrap.drain.delay, Duration::from_secs(5));
         assert_eq!(bootstrap.admin.address.to_string(), "127.0.0.1:15000");
@@ -503,7 +504,7 @@ mod tests {
             delay = "1s"
             timeout = "100ms"
         "#;
-        let bootstrap = Bootstrap::parse(Path::new("c/gateway.toml"), text).unwrap();
+        let bootstrap = parse(text).unwrap();
         let bootstrap = bootstrap.relative_to(Path::new("c"));
         assert_eq!(
             bootstrap.resources.files,

@@ -1,8 +1,9 @@
-//! `gateway check`.
+//! The command `check`.
 
-use crate::CONFIGURATION_ERROR;
+use crate::Program;
 use crate::args::{CheckArgs, Format};
 use crate::bootstrap::InvalidBootstrap;
+use crate::program::CONFIGURATION_ERROR;
 use crate::render::{self, Texts};
 use crate::resources::Loaded;
 use model::{Diagnostic, Severity};
@@ -10,18 +11,19 @@ use std::io::Write;
 use std::process::ExitCode;
 
 /// Prints what is wrong. 0: nothing, or warnings only; 1: something is refused.
-pub(crate) fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
-    let (diagnostics, texts, objects) = match Loaded::read(args.config.as_deref(), &args.paths) {
-        Ok(mut loaded) => {
-            loaded.read_certificates();
-            (
-                loaded.published.diagnostics.to_vec(),
-                loaded.texts,
-                loaded.published.resources.len(),
-            )
-        }
-        Err(error) => (vec![of_bootstrap(error)?], Texts::new(), 0),
-    };
+pub fn run(program: &Program, args: &CheckArgs) -> anyhow::Result<ExitCode> {
+    let (diagnostics, texts, objects) =
+        match Loaded::read(program, args.config.as_deref(), &args.paths) {
+            Ok(mut loaded) => {
+                loaded.read_certificates();
+                (
+                    loaded.published.diagnostics.to_vec(),
+                    loaded.texts,
+                    loaded.published.resources.len(),
+                )
+            }
+            Err(error) => (vec![of_bootstrap(error)?], Texts::new(), 0),
+        };
     let errors = diagnostics
         .iter()
         .filter(|one| one.severity == Severity::Error)

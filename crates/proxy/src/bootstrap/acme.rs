@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 /// Where certificates are ordered, and which. Having it means agreeing to the server's terms of service.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub(crate) struct Acme {
+pub struct Acme {
     /// Where the server tells its other URLs.
     directory: DirectoryUrl,
     /// Whose certificate the server has. Absent: one that the system trusts.
@@ -19,7 +19,7 @@ pub(crate) struct Acme {
     #[serde(default)]
     contact: Vec<String>,
     /// Where the account and the certificates are kept.
-    pub(crate) storage: PathBuf,
+    pub storage: PathBuf,
     /// How the server is shown that a name leads here, where it leaves a choice. Default `http-01`.
     #[serde(default)]
     challenge: ChallengeKind,
@@ -27,7 +27,7 @@ pub(crate) struct Acme {
     external_account: Option<ExternalAccount>,
     /// A Gateway's `credentialName` to the names of its certificate.
     #[serde(default)]
-    pub(crate) credentials: BTreeMap<CredentialName, Names>,
+    pub credentials: BTreeMap<CredentialName, Names>,
 }
 
 impl Acme {
@@ -45,7 +45,7 @@ impl Acme {
     }
 
     /// The same for who orders.
-    pub(crate) fn settings(&self) -> Settings {
+    pub fn settings(&self) -> Settings {
         let wanted = self.credentials.iter().map(|(credential, names)| Wanted {
             credential: credential.clone(),
             names: names.clone(),

@@ -1,5 +1,6 @@
 //! Reading and compiling resources once, for `check`, `explain` and `egress`.
 
+use crate::Program;
 use crate::bootstrap::Bootstrap;
 use crate::render::Texts;
 use anyhow::Context;
@@ -12,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 /// Resources as they stand in their files.
-pub(crate) struct Loaded {
+pub struct Loaded {
     pub(crate) bootstrap: Bootstrap,
     pub(crate) published: Published,
     pub(crate) texts: Texts,
@@ -21,8 +22,12 @@ pub(crate) struct Loaded {
 
 impl Loaded {
     /// Reads the paths, or what the bootstrap file names when there are none.
-    pub(crate) fn read(config: Option<&Path>, paths: &[PathBuf]) -> anyhow::Result<Self> {
-        Self::of(Bootstrap::of_command(config, paths)?, paths)
+    pub(crate) fn read(
+        program: &Program,
+        config: Option<&Path>,
+        paths: &[PathBuf],
+    ) -> anyhow::Result<Self> {
+        Self::of(program.load_for_command(config, paths)?, paths)
     }
 
     /// Reads the paths, or what the bootstrap names when there are none.
@@ -72,8 +77,8 @@ impl Loaded {
     }
 }
 
-/// How resources are read and compiled for this gateway.
-pub(crate) fn settings(bootstrap: &Bootstrap, last_good: Option<PathBuf>) -> Settings {
+/// How resources are read and compiled for this proxy.
+pub fn settings(bootstrap: &Bootstrap, last_good: Option<PathBuf>) -> Settings {
     let proxy = &bootstrap.proxy;
     let proxy = Proxy {
         name: proxy.name.as_str().into(),

@@ -16,7 +16,7 @@ const ALPN: &[&str] = &["http/1.1"];
 /// How clients are told apart and treated.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
-pub(crate) struct ForwardProxy {
+pub struct ForwardProxy {
     mode: Mode,
     /// A credential by the name that Gateways have for it. Empty: the port is in clear.
     credential: String,
@@ -26,7 +26,7 @@ pub(crate) struct ForwardProxy {
     /// The namespace that all others are taken for. Absent: the proxy's own without `clients`, nobody's with them.
     client_namespace: Option<String>,
     /// Where what was learnt is kept. Empty: nowhere.
-    pub(crate) learned: PathBuf,
+    pub learned: PathBuf,
 }
 
 impl Default for ForwardProxy {
@@ -123,7 +123,7 @@ impl TryFrom<WrittenClient> for Client {
 
 impl Bootstrap {
     /// The forward proxy, if there is one.
-    pub(crate) fn forward_proxy(&self) -> Option<ForwardProxyOptions> {
+    pub fn forward_proxy(&self) -> Option<ForwardProxyOptions> {
         let address = self.listen.forward_proxy?;
         let of = &self.forward_proxy;
         Some(ForwardProxyOptions {
@@ -152,7 +152,7 @@ impl Bootstrap {
 
 impl ForwardProxy {
     /// Whether what is not allowed is refused.
-    pub(crate) fn mode(&self) -> EgressMode {
+    pub fn mode(&self) -> EgressMode {
         match self.mode {
             Mode::Enforce => EgressMode::Enforce,
             Mode::Shadow => EgressMode::Shadow,
@@ -161,7 +161,7 @@ impl ForwardProxy {
     }
 
     /// Why it cannot be used, if it cannot.
-    pub(crate) fn problem(&self) -> Option<&'static str> {
+    pub fn problem(&self) -> Option<&'static str> {
         let asks_for_names = self
             .clients
             .iter()

@@ -5,7 +5,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// A wish of the operator.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Wish {
+pub enum Wish {
     /// SIGHUP: read everything again, open the log files anew.
     Reload,
     /// SIGTERM or SIGINT: end.
@@ -13,7 +13,7 @@ pub(crate) enum Wish {
 }
 
 /// The signals of this process.
-pub(crate) struct Signals {
+pub struct Signals {
     hangup: Signal,
     terminate: Signal,
     interrupt: Signal,
@@ -21,7 +21,7 @@ pub(crate) struct Signals {
 
 impl Signals {
     /// From now on signals are wishes, and do not end the process by themselves.
-    pub(crate) fn listen() -> io::Result<Self> {
+    pub fn listen() -> io::Result<Self> {
         Ok(Self {
             hangup: signal(SignalKind::hangup())?,
             terminate: signal(SignalKind::terminate())?,
@@ -30,7 +30,7 @@ impl Signals {
     }
 
     /// The next wish.
-    pub(crate) async fn next(&mut self) -> Wish {
+    pub async fn next(&mut self) -> Wish {
         tokio::select! {
             _ = self.hangup.recv() => Wish::Reload,
             _ = self.terminate.recv() => Wish::Stop,
@@ -39,7 +39,7 @@ impl Signals {
     }
 
     /// Waits for the wish to end.
-    pub(crate) async fn stop(&mut self) {
+    pub async fn stop(&mut self) {
         while self.next().await != Wish::Stop {}
     }
 }

@@ -1,6 +1,6 @@
-//! `gateway run`.
+//! The command `run`.
 
-use crate::acme;
+use crate::Program;
 use crate::args::{Format, LogArgs, RunArgs};
 use crate::bootstrap::Bootstrap;
 use crate::egress;
@@ -22,18 +22,19 @@ use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 
 /// Serves until a signal or an operator ends it.
-pub(crate) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
+pub fn run(program: &Program, args: &RunArgs) -> anyhow::Result<ExitCode> {
     let log = start_log(&args.log)?;
-    let bootstrap = Bootstrap::load(&args.config)?;
+    let bootstrap = program.load(args.config.as_deref())?;
     let runtime = runtime(&bootstrap)?;
-    runtime.block_on(serve(&bootstrap, &args.config, log))?;
+    let file = program.config_file(args.config.as_deref());
+    runtime.block_on(serve(program, &bootstrap, file, log))?;
     // Connections that outlived the drain must not keep the process.
     runtime.shutdown_background();
     Ok(ExitCode::SUCCESS)
 }
 
 /// Threads that serve, and one that may block.
-pub(crate) fn runtime(bootstrap: &Bootstrap) -> anyhow::Result<Runtime> {
+pub fn runtime(bootstrap: &Bootstrap) -> anyhow::Result<Runtime> {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     builder
         .worker_threads(bootstrap.proxy.threads())
@@ -50,11 +51,16 @@ fn start_log(args: &LogArgs) -> anyhow::Result<LogHandle> {
     Ok(logging::start(&args.log_level, format)?)
 }
 
-async fn serve(bootstrap: &Bootstrap, file: &Path, log: LogHandle) -> anyhow::Result<()> {
+async fn serve(
+    program: &Program,
+    bootstrap: &Bootstrap,
+    file: &Path,
+    log: LogHandle,
+) -> anyhow::Result<()> {
     let mut signals = Signals::listen().context("signals cannot be awaited")?;
-    let serving = Serving::new(bootstrap)?;
+    let serving = Serving::new(program, bootstrap)?;
     let (control, mut wishes) = Control::new();
-    let admin = pages::admin(&serving, control, &log)?;
+    let admin = pages::admin(program, &serving, control, &log)?;
     let admin_server = bind("admin", bootstrap.admin.address)?.own_names_only();
     serve_pages("admin", admin_server, admin, &serving);
     // Kubelets and scrapers ask these two by whatever name they have for them.
@@ -64,11 +70,11 @@ async fn serve(bootstrap: &Bootstrap, file: &Path, log: LogHandle) -> anyhow::Re
     let metrics_server = bind("metrics", bootstrap.metrics.address)?;
     let metrics = metrics_pages(&serving.metrics);
     serve_pages("metrics", metrics_server, metrics, &serving);
-    acme::start(bootstrap, &serving);
     health::start(bootstrap, &serving);
     egress::start(&serving);
+    (program.start)(bootstrap, &serving)?;
     let source = follow_files(bootstrap, &serving)?;
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), config = %file.display(), "started");
+    tracing::info!(version = program.version, config = %file.display(), "started");
     if until_wished(&mut signals, &mut wishes, &source, &serving).await == pages::Wish::Drain {
         tokio::select! {
             () = serving.drain(bootstrap.drain.delay, bootstrap.drain.timeout) => {}

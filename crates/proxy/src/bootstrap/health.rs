@@ -20,7 +20,7 @@ const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Checks by service host, the most specific pattern first.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct HealthChecks(BTreeMap<HostPattern, HealthCheck>);
+pub struct HealthChecks(BTreeMap<HostPattern, HealthCheck>);
 
 /// The check of a host's endpoints.
 #[derive(Clone, Debug, Deserialize)]
@@ -71,12 +71,12 @@ enum Protocol {
 
 impl HealthChecks {
     /// Whether nobody is asked.
-    pub(crate) fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
     /// The check of a service port: that of the most specific host among those that are of this port.
-    pub(crate) fn of(&self, host: &str, port: u16) -> Option<&Arc<Check>> {
+    pub fn of(&self, host: &str, port: u16) -> Option<&Arc<Check>> {
         let is_of = |check: &HealthCheck| check.port.is_none_or(|only| only.get() == port);
         let mut checks = self.0.iter();
         let (_, found) = checks.find(|(pattern, check)| pattern.matches(host) && is_of(check))?;

@@ -20,7 +20,7 @@ const MAX_HEADERS: u64 = 16_384;
 /// What clients may take. Absent keys have the data plane's defaults.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
-pub(crate) struct Limits {
+pub struct Limits {
     /// Downstream connections of the process.
     #[serde(deserialize_with = "between::<_, _, 1, MANY>")]
     connections: Option<usize>,
@@ -65,7 +65,7 @@ pub(crate) struct Limits {
 /// Istio's `gatewayTopology`: the proxies before this one.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
-pub(crate) struct Topology {
+pub struct Topology {
     /// Peers whose forwarding headers are believed.
     trusted_proxies: Vec<IpNet>,
     /// How many proxies stand before this one, whatever their addresses.
@@ -102,7 +102,7 @@ impl From<ForwardClientCert> for dataplane::ForwardClientCert {
 
 impl Limits {
     /// What is limited below HTTP.
-    pub(crate) fn of_connections(&self, topology: &Topology) -> net::Limits {
+    pub fn of_connections(&self, topology: &Topology) -> net::Limits {
         let default = net::Limits::default();
         net::Limits {
             connections: self.connections.unwrap_or(default.connections),
@@ -117,7 +117,7 @@ impl Limits {
     }
 
     /// The data plane's settings with these limits.
-    pub(crate) fn of_requests(&self, topology: &Topology) -> Settings {
+    pub fn of_requests(&self, topology: &Topology) -> Settings {
         let default = Settings::default();
         Settings {
             max_headers: self.headers.unwrap_or(default.max_headers),

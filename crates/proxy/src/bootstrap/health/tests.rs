@@ -1,6 +1,11 @@
 use super::*;
-use crate::bootstrap::Bootstrap;
+use crate::bootstrap::{Bootstrap, InvalidBootstrap};
 use std::path::Path;
+
+fn parse(text: &str) -> Result<Bootstrap, InvalidBootstrap> {
+    let parsed = toml::from_str(text);
+    parsed.map_err(|error| InvalidBootstrap::new(Path::new("g.toml"), text, &error))
+}
 
 fn checks(text: &str) -> HealthChecks {
     toml::from_str(text).unwrap()
@@ -15,7 +20,7 @@ fn check(keys: &str) -> Check {
 #[track_caller]
 fn check_refused(keys: &str, want: &str) {
     let text = format!("[proxy]\n[health-checks.\"a.test\"]\n{keys}");
-    let refused = Bootstrap::parse(Path::new("g.toml"), &text).unwrap_err();
+    let refused = parse(&text).unwrap_err();
     let refused = refused.to_string();
     assert!(refused.starts_with(want), "{refused}");
 }
@@ -220,7 +225,7 @@ fn hosts_are_whole_names_and_there_once() {
         ),
     ] {
         let text = format!("{text}\nprotocol = 'tcp'");
-        let refused = Bootstrap::parse(Path::new("g.toml"), &text).unwrap_err();
+        let refused = parse(&text).unwrap_err();
         let refused = refused.to_string();
         assert!(refused.contains(want), "{refused}");
     }
@@ -228,7 +233,7 @@ fn hosts_are_whole_names_and_there_once() {
 
 #[test]
 fn the_example_that_is_commented_out_can_be_used() {
-    let file = include_str!("../../../../conf/gateway.toml");
+    let file = include_str!("../../../../../conf/gateway.toml");
     let section = file
         .lines()
         .skip_while(|line| !line.starts_with("# [health-checks."));
@@ -236,7 +241,7 @@ fn the_example_that_is_commented_out_can_be_used() {
         .map_while(|line| line.strip_prefix("# "))
         .flat_map(|line| [line, "\n"])
         .collect();
-    let bootstrap = Bootstrap::parse(Path::new("g.toml"), &section).unwrap();
+    let bootstrap = parse(&section).unwrap();
     let host = "httpbin.default.svc.cluster.local";
     assert!(bootstrap.health_checks.of(host, 8000).is_some());
 }

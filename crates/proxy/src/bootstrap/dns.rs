@@ -13,10 +13,11 @@ const SHORTEST_REFRESH: Duration = Duration::from_millis(10);
 /// How names among endpoints, and those that requests ask for, are resolved.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(try_from = "Written")]
-pub(crate) struct Dns {
-    pub(crate) settings: Settings,
+pub struct Dns {
+    /// How names are resolved.
+    pub settings: Settings,
     /// Addresses that no name may stand for.
-    pub(crate) forbidden_networks: ForbiddenNetworks,
+    pub forbidden_networks: ForbiddenNetworks,
 }
 
 #[derive(Deserialize)]

@@ -7,6 +7,7 @@ mod egress;
 mod forward_proxy;
 mod servers;
 
+use crate::Program;
 use crate::render;
 use crate::serve::Serving;
 use dataplane::net::ListenerStatus;
@@ -55,17 +56,13 @@ pub(crate) async fn quit(wishes: &mut mpsc::Receiver<Wish>) {
 ///
 /// When two have the same path.
 pub(crate) fn admin(
+    program: &Program,
     serving: &Arc<Serving>,
     control: Control,
     log: &LogHandle,
 ) -> Result<Pages, DuplicatePage> {
-    let mut pages = Pages::with_index("Tidegate gateway");
-    add_admin_pages(
-        &mut pages,
-        env!("CARGO_PKG_VERSION"),
-        &serving.readiness,
-        log,
-    )?;
+    let mut pages = Pages::with_index(program.title);
+    add_admin_pages(&mut pages, program.version, &serving.readiness, log)?;
     let page = |show: fn(&Serving, &PageRequest) -> PageResponse| {
         let serving = Arc::clone(serving);
         move |request: &PageRequest| show(&serving, request)

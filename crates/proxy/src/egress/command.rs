@@ -1,10 +1,11 @@
-//! `gateway egress`.
+//! The command `egress`.
 
 use super::Rows;
 use super::entries::Asked;
 use super::file::{self, Unreadable};
 use super::propose::{Proposal, Wish, propose};
 use super::registry::{Present, allows, proxy_of};
+use crate::Program;
 use crate::args::{EgressArgs, EgressCommand, ProposeArgs};
 use crate::bootstrap::Bootstrap;
 use crate::resources::Loaded;
@@ -23,15 +24,15 @@ const MAX_WARNINGS: usize = 20;
 const PROPOSED: &str = "what is proposed";
 
 /// Does what is asked for.
-pub(crate) fn run(args: &EgressArgs) -> anyhow::Result<ExitCode> {
+pub fn run(program: &Program, args: &EgressArgs) -> anyhow::Result<ExitCode> {
     match &args.command {
-        EgressCommand::Propose(args) => run_propose(args),
+        EgressCommand::Propose(args) => run_propose(program, args),
     }
 }
 
 /// Prints ServiceEntries that allow what was learnt. 0, also when there are none.
-fn run_propose(args: &ProposeArgs) -> anyhow::Result<ExitCode> {
-    let mut loaded = load(args)?;
+fn run_propose(program: &Program, args: &ProposeArgs) -> anyhow::Result<ExitCode> {
+    let mut loaded = load(program, args)?;
     let file = args.learned.as_ref();
     let rows = read(file.unwrap_or(&loaded.bootstrap.forward_proxy.learned))?;
     let proposal = {
@@ -57,15 +58,18 @@ fn run_propose(args: &ProposeArgs) -> anyhow::Result<ExitCode> {
 }
 
 /// With a forward proxy, also where none is set up: it is the one of the defaults.
-fn load(args: &ProposeArgs) -> anyhow::Result<Loaded> {
-    let mut bootstrap = Bootstrap::of_command(args.config.as_deref(), &args.resources)?;
+fn load(program: &Program, args: &ProposeArgs) -> anyhow::Result<Loaded> {
+    let mut bootstrap = program.load_for_command(args.config.as_deref(), &args.resources)?;
     // It is not opened.
     let anywhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     bootstrap.listen.forward_proxy.get_or_insert(anywhere);
     let loaded = Loaded::of(bootstrap, &args.resources)?;
     let errors = loaded.published.receipt.errors;
     if errors > 0 {
-        eprintln!("warning: {errors} errors in the present resources, see `gateway check`");
+        eprintln!(
+            "warning: {errors} errors in the present resources, see `{} check`",
+            program.name
+        );
     }
     Ok(loaded)
 }

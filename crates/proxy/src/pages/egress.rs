@@ -44,7 +44,7 @@ mod tests {
             "[listen]\nforward-proxy = '127.0.0.1:0'\n[access-log]\npath = ''\n\
              [forward-proxy]\nlearned = ''\nmode = '{mode}'"
         );
-        Serving::new(&toml::from_str(&text).unwrap()).unwrap()
+        Serving::new(&crate::program::GATEWAY, &toml::from_str(&text).unwrap()).unwrap()
     }
 
     fn shown(serving: &Serving, query: &str) -> (StatusCode, String) {

@@ -12,6 +12,6 @@ mod yaml;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use command::run;
+pub use command::run;
 pub(crate) use learned::{Learned, Row, Rows};
 pub(crate) use learning::{Learning, start};

@@ -1,0 +1,24 @@
+//! What both binaries do: the bootstrap file, wiring, commands and pages.
+
+pub mod args;
+pub mod bootstrap;
+mod check;
+mod egress;
+mod explain;
+mod health;
+mod pages;
+mod program;
+mod render;
+mod resources;
+mod run;
+mod serve;
+mod signals;
+
+pub use check::run as check;
+pub use egress::run as egress;
+pub use explain::run as explain;
+pub use program::Program;
+pub use resources::{Loaded, settings};
+pub use run::{run, runtime};
+pub use serve::Serving;
+pub use signals::{Signals, Wish};

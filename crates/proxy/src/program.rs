@@ -1,0 +1,96 @@
+//! What tells one binary from the other.
+
+use crate::bootstrap::{Bootstrap, InvalidBootstrap};
+use crate::serve::Serving;
+use anyhow::Context;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+/// A configuration error, or an error that `check` found. Usage errors are clap's: 2.
+pub(crate) const CONFIGURATION_ERROR: u8 = 1;
+
+/// What tells one binary from the other.
+#[derive(Clone, Copy, Debug)]
+pub struct Program {
+    /// As it is called on the command line.
+    pub name: &'static str,
+    /// As its pages are headed.
+    pub title: &'static str,
+    /// Its version.
+    pub version: &'static str,
+    /// The bootstrap file that is read when none is named.
+    pub default_config: &'static str,
+    /// Reads its bootstrap file.
+    pub parse: fn(&str) -> Result<Bootstrap, toml::de::Error>,
+    /// Starts what the other one has not, once pages and listeners are there.
+    ///
+    /// # Errors
+    /// When it cannot be started, which ends the process.
+    pub start: fn(&Bootstrap, &Arc<Serving>) -> anyhow::Result<()>,
+}
+
+/// A program for tests.
+#[cfg(test)]
+pub(crate) const GATEWAY: Program = Program {
+    name: "gateway",
+    title: "gateway",
+    version: "0",
+    default_config: "conf/gateway.toml",
+    parse: |text| toml::from_str(text),
+    start: |_, _| Ok(()),
+};
+
+impl Program {
+    /// The exit code of a command, whose error is printed.
+    pub fn exit(&self, result: anyhow::Result<ExitCode>) -> ExitCode {
+        result.unwrap_or_else(|error| {
+            eprintln!("error: {error:#}");
+            ExitCode::from(CONFIGURATION_ERROR)
+        })
+    }
+
+    /// The bootstrap file that is named, or the default one.
+    pub(crate) fn config_file<'f>(&self, named: Option<&'f Path>) -> &'f Path {
+        named.unwrap_or_else(|| Path::new(self.default_config))
+    }
+
+    /// Reads a bootstrap file, the default one where none is named, and makes the paths in it relative to where it is.
+    ///
+    /// # Errors
+    /// When it cannot be read, or has mistakes ([`InvalidBootstrap`]).
+    pub fn load(&self, config: Option<&Path>) -> anyhow::Result<Bootstrap> {
+        let file = self.config_file(config);
+        let text = std::fs::read_to_string(file)
+            .with_context(|| format!("{}: cannot be read", file.display()))?;
+        let bootstrap = self.parse(file, &text)?;
+        if let Some(problem) = bootstrap.forward_proxy.problem() {
+            anyhow::bail!("{}: [forward-proxy]: {problem}", file.display());
+        }
+        Ok(bootstrap.relative_to(file.parent().unwrap_or_else(|| Path::new(""))))
+    }
+
+    /// That of a command which may be told resources: then it needs no file.
+    pub(crate) fn load_for_command(
+        &self,
+        config: Option<&Path>,
+        resources: &[PathBuf],
+    ) -> anyhow::Result<Bootstrap> {
+        let default = Path::new(self.default_config);
+        match config {
+            None if !resources.is_empty() && !default.exists() => self.without_file(),
+            config => self.load(config),
+        }
+    }
+
+    /// The defaults, as if they stood where the file would be.
+    fn without_file(&self) -> anyhow::Result<Bootstrap> {
+        let default = Path::new(self.default_config);
+        let folder = default.parent().unwrap_or_else(|| Path::new(""));
+        Ok(self.parse(default, "")?.relative_to(folder))
+    }
+
+    fn parse(&self, file: &Path, text: &str) -> Result<Bootstrap, InvalidBootstrap> {
+        (self.parse)(text).map_err(|error| InvalidBootstrap::new(file, text, &error))
+    }
+}
