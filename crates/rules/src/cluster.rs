@@ -11,7 +11,7 @@ use std::sync::Arc;
 /// The identity of a cluster: service host, subset and service port. Stable across generations.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct ClusterKey {
-    /// Fully qualified service host, lower case.
+    /// Fully qualified service host, lower case. Empty: the proxy's own workload.
     pub host: Arc<str>,
     /// Subset of the DestinationRule. Absent: the whole service.
     pub subset: Option<Arc<str>>,
@@ -44,17 +44,49 @@ impl ClusterKey {
         }
     }
 
-    /// Whether it is that. Hosts are in lower case.
+    /// The same for connections that were redirected: they go where they were going.
+    pub fn passthrough_of_redirected() -> Self {
+        Self {
+            view: Some("redirected".into()),
+            ..Self::passthrough()
+        }
+    }
+
+    /// Whether it is one of these. Hosts are in lower case.
     pub fn is_passthrough(&self) -> bool {
         &*self.host == Self::PASSTHROUGH
+    }
+
+    /// Envoy's name for ports of a sidecar's workload that nothing has.
+    pub const INBOUND_PASSTHROUGH: &str = "InboundPassthroughCluster";
+
+    /// Of a port of the proxy's own workload. Absent: of all that nothing has.
+    pub fn inbound(port: Option<u16>) -> Self {
+        Self {
+            host: match port {
+                Some(_) => "".into(),
+                None => Self::INBOUND_PASSTHROUGH.into(),
+            },
+            subset: None,
+            port: port.unwrap_or_default(),
+            view: None,
+        }
+    }
+
+    /// Whether it is one of these: no service is without a host.
+    pub fn is_inbound(&self) -> bool {
+        self.host.is_empty() || &*self.host == Self::INBOUND_PASSTHROUGH
     }
 }
 
 impl fmt::Display for ClusterKey {
     /// Envoy's spelling: `outbound|8000|v1|httpbin.default.svc.cluster.local`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.is_passthrough() {
-            return f.write_str(Self::PASSTHROUGH);
+        if self.is_passthrough() || &*self.host == Self::INBOUND_PASSTHROUGH {
+            return f.write_str(&self.host);
+        }
+        if self.is_inbound() {
+            return write!(f, "inbound|{}||", self.port);
         }
         let subset = self.subset.as_deref().unwrap_or("");
         write!(f, "outbound|{}|{}|{}", self.port, subset, self.host)?;
@@ -114,6 +146,9 @@ pub struct Cluster {
     pub proxy_protocol: Option<ProxyProtocolVersion>,
     /// Endpoints that are found when a client asks for them. Absent: the published ones are all.
     pub on_demand: Option<Arc<OnDemand>>,
+    /// Whether connections come from Istio's own address on loopback, by which the redirect rules know those from a
+    /// sidecar to its workload.
+    pub from_sidecar: bool,
     /// The DestinationRule that shaped it, if one did.
     pub origin: Option<Arc<Origin>>,
 }
@@ -136,6 +171,7 @@ impl Cluster {
             tunnel: None,
             proxy_protocol: None,
             on_demand: None,
+            from_sidecar: false,
             origin: None,
         }
     }

@@ -23,6 +23,7 @@ pub mod outbound;
 pub mod path;
 pub mod pool;
 pub mod request;
+pub mod sidecar;
 pub mod table;
 pub mod tcp;
 #[cfg(test)]
@@ -49,6 +50,7 @@ pub use outbound::*;
 pub use path::*;
 pub use pool::*;
 pub use request::*;
+pub use sidecar::*;
 pub use table::*;
 pub use tcp::*;
 pub use tls::*;

@@ -1,7 +1,8 @@
 //! The compiled configuration: listeners, virtual hosts, routes, clusters.
 
 use crate::{
-    Action, Cluster, ClusterKey, ForwardProxy, HostMap, TcpRoutes, TlsServer, VirtualHosts,
+    Action, Cluster, ClusterKey, ForwardProxy, HostMap, Inbound, OutboundListener, TcpRoutes,
+    TlsServer, VirtualHosts,
 };
 use ahash::HashMap;
 use model::Origin;
@@ -65,6 +66,10 @@ pub enum Serves {
     Tcp(TcpRoutes),
     /// Requests and tunnels to wherever a client wants to go, as far as it may.
     ForwardProxy(Arc<ForwardProxy>),
+    /// What a sidecar's workload sends.
+    Outbound(Arc<OutboundListener>),
+    /// What a sidecar's workload receives.
+    Inbound(Arc<Inbound>),
 }
 
 impl Listener {

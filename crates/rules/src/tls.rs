@@ -51,6 +51,8 @@ pub enum TlsAction {
         /// What clients may reach.
         proxy: Arc<ForwardProxy>,
     },
+    /// TLS ends here, and the port of a sidecar's workload tells what is inside.
+    Workload(Arc<TlsTermination>),
 }
 
 impl TlsServer {
@@ -61,7 +63,8 @@ impl TlsServer {
             TlsAction::AutoPassthrough(_) => return ServerTlsMode::AutoPassthrough,
             TlsAction::Https { tls, .. }
             | TlsAction::Tcp { tls, .. }
-            | TlsAction::ForwardProxy { tls, .. } => tls,
+            | TlsAction::ForwardProxy { tls, .. }
+            | TlsAction::Workload(tls) => tls,
         };
         match tls.client.mode {
             _ if tls.certificates.contains(&CredentialRef::Workload) => ServerTlsMode::IstioMutual,
@@ -76,7 +79,8 @@ impl TlsServer {
         match &self.action {
             TlsAction::Https { tls, .. }
             | TlsAction::Tcp { tls, .. }
-            | TlsAction::ForwardProxy { tls, .. } => Some(tls),
+            | TlsAction::ForwardProxy { tls, .. }
+            | TlsAction::Workload(tls) => Some(tls),
             TlsAction::Passthrough(_) | TlsAction::AutoPassthrough(_) => None,
         }
     }

@@ -1,6 +1,8 @@
 //! Who the table is for, and what holds for the whole mesh.
 
-use crate::{EgressMode, ForbiddenNetworks, Locality, PathNormalization, TlsTermination};
+use crate::{
+    EgressMode, ForbiddenNetworks, Locality, PathNormalization, Target, TlsTermination,
+};
 use ipnet::IpNet;
 use model::{Labels, OutboundMode};
 use std::net::SocketAddr;
@@ -37,6 +39,10 @@ pub struct Mesh {
     pub shadow_host_suffix: bool,
     /// What becomes of what is not in the registry. Default `REGISTRY_ONLY`, unlike Istio's.
     pub outbound_traffic_policy: OutboundMode,
+    /// The trust domain of the mesh's identities. Default `cluster.local`.
+    pub trust_domain: Arc<str>,
+    /// Trust domains whose identities are those of the mesh's own. Default none.
+    pub trust_domain_aliases: Vec<Arc<str>>,
 }
 
 impl Default for Mesh {
@@ -49,6 +55,8 @@ impl Default for Mesh {
             connect_timeout: Duration::from_secs(10),
             shadow_host_suffix: false,
             outbound_traffic_policy: OutboundMode::RegistryOnly,
+            trust_domain: "cluster.local".into(),
+            trust_domain_aliases: Vec::new(),
         }
     }
 }
@@ -64,6 +72,32 @@ pub struct CompileOptions {
     pub forbidden: ForbiddenNetworks,
     /// The forward proxy. Absent: there is none.
     pub forward_proxy: Option<ForwardProxyOptions>,
+    /// What it does as the sidecar of a workload, which is then the proxy's own namespace and labels. Absent: it is
+    /// none.
+    pub sidecar: Option<SidecarOptions>,
+}
+
+/// A sidecar that is to be compiled.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct SidecarOptions {
+    /// Where what the workload sends is redirected to. Absent: nowhere.
+    pub outbound: Option<SocketAddr>,
+    /// Where what the workload receives is redirected to. Absent: nowhere.
+    pub inbound: Option<SocketAddr>,
+    /// Whether the workload gets what it receives on loopback, as in Istio before 1.10, rather than on the address
+    /// that was connected to.
+    pub inbound_on_loopback: bool,
+    /// Services that the workload reaches at addresses of its own.
+    pub ports: Vec<LocalPortOptions>,
+}
+
+/// A service at an address of a sidecar's workload.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct LocalPortOptions {
+    /// Where the sidecar listens.
+    pub address: SocketAddr,
+    /// The service. A short name is one of the workload's namespace.
+    pub service: Target,
 }
 
 /// A forward proxy that is to be compiled.

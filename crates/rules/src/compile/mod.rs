@@ -33,6 +33,7 @@ mod run;
 mod secure;
 mod services;
 mod shadow;
+mod sidecar;
 mod spelled;
 mod termination;
 mod upstream_tls;
@@ -43,7 +44,10 @@ mod virtual_hosts;
 mod tests;
 
 pub(crate) use diagnostics::{Help, warning};
-pub use mesh::{CallerOptions, ClientOptions, CompileOptions, ForwardProxyOptions, Mesh, Proxy};
+pub use mesh::{
+    CallerOptions, ClientOptions, CompileOptions, ForwardProxyOptions, LocalPortOptions, Mesh, Proxy,
+    SidecarOptions,
+};
 pub(crate) use services::{Registry, ServiceView, Source};
 
 use crate::endpoints::EndpointCompiler;
@@ -58,6 +62,7 @@ use part::{Layer, Part, PartKey};
 use resolve::{Resolved, Resolver};
 use run::Run;
 use secure::{CompiledServer, ServerKey};
+use sidecar::SidecarCompiler;
 use spelled::SpelledClusters;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -77,6 +82,7 @@ pub struct Compiler {
     listeners: HashMap<ListenerKey, Arc<Listener>>,
     endpoints: EndpointCompiler,
     forward_proxy: Option<ForwardProxyCompiler>,
+    sidecar: Option<SidecarCompiler>,
     /// Those of all views.
     names: BTreeSet<Hostname>,
 }
@@ -118,6 +124,7 @@ impl Compiler {
     pub fn new(options: CompileOptions) -> Self {
         Self {
             forward_proxy: ForwardProxyCompiler::new(&options),
+            sidecar: SidecarCompiler::new(&options),
             names: BTreeSet::new(),
             options,
             generation: 0,
@@ -145,7 +152,11 @@ impl Compiler {
             .update(&self.options.proxy, &self.options.mesh, resources);
         self.generation += 1;
         let mut diagnostics = Vec::new();
-        let gateways = gateways::selected(&self.options.proxy, resources);
+        // Gateways are for proxies of their own, whose labels they select: a workload's are not meant.
+        let gateways = match self.options.sidecar {
+            Some(_) => Vec::new(),
+            None => gateways::selected(&self.options.proxy, resources),
+        };
         let plan = gateways::listeners(&gateways, &mut diagnostics);
         let bindings = bindings::bind(&self.options, resources, &gateways, &mut diagnostics);
 
@@ -163,6 +174,7 @@ impl Compiler {
             ..
         } = run;
         diagnostics.extend(self.forward_proxy(resources, &mut parts, &mut listeners));
+        diagnostics.extend(self.sidecar(resources, &mut parts, &mut listeners));
 
         let clients = self.forward_proxy.iter();
         let registries = clients.flat_map(|proxy| proxy.registries());
@@ -175,11 +187,13 @@ impl Compiler {
         let of_parts = parts.values().flat_map(|part| &part.clusters);
         let of_names = spelled.values().flat_map(|names| &names.clusters);
         let of_clients = self.forward_proxy.iter().flat_map(|proxy| proxy.clusters());
+        let of_workload = self.sidecar.iter().flat_map(|sidecar| sidecar.clusters());
         let table = Table {
             generation: self.generation,
             clusters: of_parts
                 .chain(of_names)
                 .chain(of_clients)
+                .chain(of_workload)
                 .map(|cluster| (cluster.key.clone(), cluster.clone()))
                 .collect(),
             listeners,
@@ -215,6 +229,29 @@ impl Compiler {
         proxy.diagnostics().collect()
     }
 
+    /// Adds the listeners of the workload.
+    fn sidecar(
+        &mut self,
+        resources: &Resources,
+        parts: &mut HashMap<PartKey, Arc<Part>>,
+        listeners: &mut HashMap<ListenerKey, Arc<Listener>>,
+    ) -> Vec<Diagnostic> {
+        let Some(sidecar) = &mut self.sidecar else {
+            return Vec::new();
+        };
+        let around = Surroundings {
+            resources,
+            resolver: &mut self.resolver,
+            clusters: &mut self.clusters,
+            parts,
+            parts_before: &self.parts,
+        };
+        for listener in sidecar.compile(&self.options, around) {
+            listeners.entry(listener.key).or_insert(listener);
+        }
+        sidecar.diagnostics().collect()
+    }
+
     /// The endpoints of all services of `resources`, where names stand for what `answers` say, and what is to be
     /// said about them. Costs what changed, by the identity of objects.
     pub fn endpoints(
@@ -234,6 +271,9 @@ impl Compiler {
         if let Some(proxy) = &mut self.forward_proxy {
             diagnostics.extend(proxy.add_endpoints(resources, answers, &mut endpoints));
             self.names.extend(proxy.names().cloned());
+        }
+        if let Some(sidecar) = &self.sidecar {
+            sidecar.add_endpoints(&mut endpoints);
         }
         (endpoints, distinct(diagnostics))
     }

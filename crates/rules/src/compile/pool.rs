@@ -3,22 +3,40 @@
 use super::Mesh;
 use super::policy::EffectivePolicy;
 use crate::{ConnectionPool, NO_IDLE_LIMIT};
-use model::{HttpSettings, TcpSettings};
+use model::{ConnectionPoolSettings, HttpSettings, TcpSettings};
 use std::time::Duration;
 
 /// What holds for the connections and requests of a cluster.
 pub(super) fn connection_pool(policy: &EffectivePolicy<'_>, mesh: &Mesh) -> ConnectionPool {
-    let settings = policy.connection_pool;
     let of_mesh = ConnectionPool {
-        connect_timeout: mesh.connect_timeout,
         retry_budget: policy.of_all_ports.retry_budget.copied(),
-        ..ConnectionPool::default()
+        ..of_mesh(mesh)
     };
-    let with_tcp = match settings.and_then(|pool| pool.tcp.as_ref()) {
-        Some(tcp) => with_tcp(of_mesh, tcp),
+    match policy.connection_pool {
+        Some(settings) => with(of_mesh, settings),
         None => of_mesh,
+    }
+}
+
+/// What holds where no object says anything.
+pub(super) fn of_mesh(mesh: &Mesh) -> ConnectionPool {
+    ConnectionPool {
+        connect_timeout: mesh.connect_timeout,
+        ..ConnectionPool::default()
+    }
+}
+
+/// What holds by these settings alone.
+pub(super) fn of_settings(settings: &ConnectionPoolSettings, mesh: &Mesh) -> ConnectionPool {
+    with(of_mesh(mesh), settings)
+}
+
+fn with(pool: ConnectionPool, settings: &ConnectionPoolSettings) -> ConnectionPool {
+    let with_tcp = match &settings.tcp {
+        Some(tcp) => with_tcp(pool, tcp),
+        None => pool,
     };
-    match settings.and_then(|pool| pool.http.as_ref()) {
+    match &settings.http {
         Some(http) => with_http(with_tcp, http),
         None => with_tcp,
     }

@@ -3,7 +3,7 @@
 use super::connection::of_routes;
 use super::observer::Tried;
 use super::{ExplainRequest, ExplainedOutcome, Explanation, Place, nothing, of_decision};
-use crate::{Caller, Denial, Endpoints, ForwardProxy, OutboundProtocol, Reached, Target};
+use crate::{Caller, Denial, Endpoints, ForwardProxy, Outbound, OutboundProtocol, Reached, Target};
 use http::StatusCode;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -15,26 +15,33 @@ pub(super) fn of_proxy(
     request: &ExplainRequest,
 ) -> Explanation {
     let in_clear = request.scheme == "http";
-    let default_port = match request.scheme.as_str() {
-        "http" => Some(80),
-        "https" => Some(443),
-        _ => None,
-    };
-    let target = match Target::parse(&request.authority, default_port) {
+    let target = match target_of(request) {
         Ok(target) => target,
-        Err(invalid) => return malformed(&format!("{:?}: {invalid}", request.authority)),
+        Err(explanation) => return *explanation,
     };
     let Some(caller) = caller_of(proxy, request) else {
         return denied(Denial::Client, &target, in_clear);
     };
     let explanation = match in_clear {
-        true => of_request(caller, &target, endpoints, request),
-        false => of_tunnel(caller, &target, endpoints),
+        true => of_request(&caller.outbound, &target, endpoints, request),
+        false => of_connection(&caller.outbound, &target, endpoints),
     };
     Explanation {
         view: Some(caller.namespace.to_string()),
         ..explanation
     }
+}
+
+/// The host and port that are asked for.
+pub(super) fn target_of(request: &ExplainRequest) -> Result<Target, Box<Explanation>> {
+    let default_port = match request.scheme.as_str() {
+        "http" => Some(80),
+        "https" => Some(443),
+        _ => None,
+    };
+    Target::parse(&request.authority, default_port).map_err(|invalid| {
+        Box::new(malformed(&format!("{:?}: {invalid}", request.authority)))
+    })
 }
 
 /// Who is not named is one of the others, or the first client that there is.
@@ -49,8 +56,9 @@ fn caller_of<'p>(proxy: &'p ForwardProxy, request: &ExplainRequest) -> Option<&'
     }
 }
 
-fn of_request(
-    caller: &Caller,
+/// Explains what becomes of a request for `target`.
+pub(super) fn of_request(
+    outbound: &Outbound,
     target: &Target,
     endpoints: &Endpoints,
     request: &ExplainRequest,
@@ -60,9 +68,7 @@ fn of_request(
     // The highest roll: shares of less than everything do not hit.
     let dice = &mut |sides: u32| sides.saturating_sub(1);
     let facts = crate::HeadFacts(&head);
-    let (decision, denial) = caller
-        .outbound
-        .decide(target, &head, dice, &facts, &mut tried);
+    let (decision, denial) = outbound.decide(target, &head, dice, &facts, &mut tried);
     let explanation = of_decision(&decision, tried, &head, endpoints);
     Explanation {
         reason: denial.map(|denial| denial.told(target).trim_end().to_owned()),
@@ -70,12 +76,17 @@ fn of_request(
     }
 }
 
-fn of_tunnel(caller: &Caller, target: &Target, endpoints: &Endpoints) -> Explanation {
-    match caller.outbound.reach(target) {
+/// Explains what becomes of a connection for `target`.
+pub(super) fn of_connection(
+    outbound: &Outbound,
+    target: &Target,
+    endpoints: &Endpoints,
+) -> Explanation {
+    match outbound.reach(target) {
         Reached::Service(service) if service.protocol == OutboundProtocol::Http => Explanation {
             place: Some(Place::from(&*service.origin)),
             reason: Some(
-                "the port is for HTTP in clear: requests in the tunnel are served one by one"
+                "the port is for HTTP in clear: the requests on it are served one by one"
                     .to_owned(),
             ),
             ..nothing(ExplainedOutcome::Forward)
@@ -101,7 +112,7 @@ fn denied(denial: Denial, target: &Target, in_clear: bool) -> Explanation {
     }
 }
 
-fn malformed(why: &str) -> Explanation {
+pub(super) fn malformed(why: &str) -> Explanation {
     Explanation {
         status: Some(StatusCode::BAD_REQUEST.as_u16()),
         reason: Some(why.to_owned()),

@@ -8,6 +8,7 @@ mod egress;
 mod observer;
 mod policy;
 mod reply;
+mod sidecar;
 
 #[cfg(test)]
 mod tests;
@@ -233,6 +234,8 @@ pub fn explain(table: &Table, endpoints: &Endpoints, request: &ExplainRequest) -
         Serves::Tls(servers) => connection::of_tls(servers, endpoints, request),
         Serves::Tcp(routes) => connection::of_routes(routes, endpoints),
         Serves::ForwardProxy(proxy) => egress::of_proxy(proxy, endpoints, request),
+        Serves::Outbound(listener) => sidecar::of_outbound(listener, endpoints, request),
+        Serves::Inbound(inbound) => sidecar::of_inbound(inbound, endpoints, request),
     };
     Explanation {
         listener: Some(name_of(listener)),

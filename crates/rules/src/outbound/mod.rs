@@ -202,11 +202,26 @@ impl Outbound {
         facts: &impl Facts,
         observer: &mut impl Observer,
     ) -> (Decision<'t>, Option<Denial>) {
-        let port = self.ports.get(&target.port());
-        let known = port.and_then(|port| port.virtual_host(target));
-        if let Some(host) = known {
-            return (decide_at(host, head, dice, facts, observer), None);
+        match self.virtual_host(target) {
+            Some(host) => (decide_at(host, head, dice, facts, observer), None),
+            None => self.decide_unknown(target, head, dice, facts, observer),
         }
+    }
+
+    /// The virtual host for requests that ask for a host or an address on a port.
+    pub fn virtual_host(&self, target: &Target) -> Option<&Arc<VirtualHost>> {
+        self.ports.get(&target.port())?.virtual_host(target)
+    }
+
+    /// As [`Self::decide`], for a target that is known not to be in the registry.
+    pub fn decide_unknown<'t>(
+        &'t self,
+        target: &Target,
+        head: &RequestHead<'_>,
+        dice: &mut impl Dice,
+        facts: &impl Facts,
+        observer: &mut impl Observer,
+    ) -> (Decision<'t>, Option<Denial>) {
         let otherwise = &self.otherwise;
         // Why not is asked for only where somebody wants to know.
         match (otherwise.policy, otherwise.virtual_hosts.any()) {

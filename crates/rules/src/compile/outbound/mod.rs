@@ -1,4 +1,4 @@
-//! What clients of a forward proxy reach: the services of the registry, with the rules of `mesh`.
+//! What a workload reaches: the services of the registry, with the rules of `mesh`.
 
 mod build;
 mod listener;
@@ -9,4 +9,6 @@ mod unknown;
 mod view;
 
 pub(super) use listener::ForwardProxyCompiler;
-pub(super) use view::Surroundings;
+pub(super) use service::{connection_route, forwarding};
+pub(super) use sidecar::Limits;
+pub(super) use view::{Surroundings, View};

@@ -100,7 +100,7 @@ impl Plain {
 }
 
 /// A route that takes every request to one cluster, with Istio's defaults.
-pub(super) fn forwarding(name: &str, target: &ClusterTarget, origin: &Arc<Origin>) -> Route {
+pub(crate) fn forwarding(name: &str, target: &ClusterTarget, origin: &Arc<Origin>) -> Route {
     let destination = WeightedDestination::to(target.clone(), origin.clone());
     Route {
         name: name.into(),
@@ -111,7 +111,7 @@ pub(super) fn forwarding(name: &str, target: &ClusterTarget, origin: &Arc<Origin
 }
 
 /// A route that takes every connection to one cluster.
-pub(super) fn connection_route(target: &ClusterTarget, origin: &Arc<Origin>) -> Arc<TcpRoute> {
+pub(crate) fn connection_route(target: &ClusterTarget, origin: &Arc<Origin>) -> Arc<TcpRoute> {
     Arc::new(TcpRoute {
         matches: Vec::new(),
         destinations: vec![TcpDestination {

@@ -10,12 +10,12 @@ use std::sync::Arc;
 
 /// What a workload sees: everything, unless a Sidecar says otherwise.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Limits(Option<Arc<Sidecar>>);
+pub(crate) struct Limits(Option<Arc<Sidecar>>);
 
 impl Limits {
     /// Those of a workload: of the Sidecar that selects it, of its namespace's or of the root namespace's own; of
     /// several the oldest.
-    pub(super) fn of(workload: &Proxy, mesh: &Mesh, resources: &Resources) -> Self {
+    pub(crate) fn of(workload: &Proxy, mesh: &Mesh, resources: &Resources) -> Self {
         let own = in_namespace(resources, &workload.namespace);
         let selecting = oldest(own.clone().filter(|sidecar| {
             let selector = sidecar.workload_selector.as_ref();
@@ -39,7 +39,7 @@ impl Limits {
     }
 
     /// The Sidecar, if there is one.
-    pub(super) fn sidecar(&self) -> Option<&Arc<Sidecar>> {
+    pub(crate) fn sidecar(&self) -> Option<&Arc<Sidecar>> {
         self.0.as_ref()
     }
 

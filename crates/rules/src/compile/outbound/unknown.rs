@@ -5,8 +5,8 @@ use super::super::diagnostics::{Help, warning};
 use super::build::Build;
 use super::service::{connection_route, forwarding};
 use crate::{
-    ALLOW_ANY, Cluster, ClusterKey, ClusterTarget, EgressMode, HostMap, MissingCluster, OnDemand,
-    Otherwise, RouteSet, TcpRoutes, UnknownPolicy, UpstreamProtocol, VirtualHost,
+    ALLOW_ANY, Cluster, ClusterKey, ClusterTarget, EgressMode, ForbiddenNetworks, HostMap,
+    MissingCluster, OnDemand, Otherwise, RouteSet, TcpRoutes, UnknownPolicy, UpstreamProtocol, VirtualHost,
 };
 use model::{Destination, HostPattern, Meta, Origin, OutboundMode, ResourceRef};
 use std::sync::Arc;
@@ -31,7 +31,12 @@ impl Kept {
 
 impl Build<'_> {
     /// What the Sidecar says, else the mesh; in a mode that enforces nothing everything is let through.
-    pub(super) fn unknown(&mut self, mode: EgressMode, kept: &mut Kept) -> Otherwise {
+    pub(super) fn unknown(
+        &mut self,
+        mode: EgressMode,
+        redirected: bool,
+        kept: &mut Kept,
+    ) -> Otherwise {
         let limits = self.of.limits;
         let own = limits.policy();
         let of_mesh = self.of.options.mesh.outbound_traffic_policy;
@@ -57,25 +62,38 @@ impl Build<'_> {
                     "spec.outboundTrafficPolicy".into(),
                     own.map(|own| own.at).unwrap_or_default(),
                 );
-                (self.passthrough(kept), origin)
+                (self.passthrough(redirected, kept), origin)
             }
-            _ => (self.passthrough(kept), self.of_mesh()),
+            _ => (self.passthrough(redirected, kept), self.of_mesh()),
         };
         passed(policy, &target, &Arc::new(origin))
     }
 
-    /// Where the client wants to go itself.
-    fn passthrough(&self, kept: &mut Kept) -> ClusterTarget {
+    /// Where the client wants to go itself. A redirected connection names an address, and its workload could have
+    /// dialled that itself.
+    fn passthrough(&self, redirected: bool, kept: &mut Kept) -> ClusterTarget {
         let options = self.of.options;
-        let mut cluster = Cluster::plain(ClusterKey::passthrough(), UpstreamProtocol::AsClient);
+        let (key, names, forbidden) = match redirected {
+            true => (
+                ClusterKey::passthrough_of_redirected(),
+                None,
+                ForbiddenNetworks::new([]),
+            ),
+            false => (
+                ClusterKey::passthrough(),
+                Some(HostPattern::any()),
+                options.forbidden.clone(),
+            ),
+        };
+        let mut cluster = Cluster::plain(key, UpstreamProtocol::AsClient);
         cluster.namespace = "unknown".into();
         cluster.pool.connect_timeout = options.mesh.connect_timeout;
         cluster.on_demand = Some(Arc::new(OnDemand {
-            names: Some(HostPattern::any()),
+            names,
             addresses: Vec::new(),
             any_address: true,
             port: None,
-            forbidden: options.forbidden.clone(),
+            forbidden,
         }));
         ClusterTarget::Cluster(kept.keep(cluster))
     }

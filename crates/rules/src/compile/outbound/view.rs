@@ -18,9 +18,11 @@ use std::sync::Arc;
 
 /// What one workload sees, and what it was made of.
 #[derive(Debug)]
-pub(super) struct View {
+pub(crate) struct View {
     options: CompileOptions,
     mode: EgressMode,
+    /// Whether its connections are redirected ones, which go where they were going if nobody knows better.
+    redirected: bool,
     /// Absent: it is the proxy's own.
     foreign: Option<Foreign>,
     made_of: Option<MadeOf>,
@@ -68,7 +70,7 @@ pub(crate) struct Surroundings<'s> {
 
 impl View {
     /// Of a workload, beside the proxy of `options`.
-    pub(super) fn new(caller: &CallerOptions, mode: EgressMode, options: &CompileOptions) -> Self {
+    pub(crate) fn new(caller: &CallerOptions, mode: EgressMode, options: &CompileOptions) -> Self {
         let proxy = &options.proxy;
         let is_own = caller.namespace == proxy.namespace && caller.labels == proxy.labels;
         let mut own = options.clone();
@@ -77,6 +79,7 @@ impl View {
         Self {
             options: own,
             mode,
+            redirected: false,
             foreign: (!is_own).then(|| Foreign::new(caller)),
             made_of: None,
             kept: Kept::default(),
@@ -86,8 +89,21 @@ impl View {
         }
     }
 
+    /// Of the proxy's own workload, whose connections are redirected.
+    pub(crate) fn redirected(options: &CompileOptions) -> Self {
+        let proxy = &options.proxy;
+        let own = CallerOptions {
+            namespace: proxy.namespace.clone(),
+            labels: proxy.labels.clone(),
+        };
+        Self {
+            redirected: true,
+            ..Self::new(&own, EgressMode::Enforce, options)
+        }
+    }
+
     /// What the workload reaches; the same `Arc` as long as nothing about it changes.
-    pub(super) fn compile(&mut self, around: &mut Surroundings<'_>) -> Arc<Outbound> {
+    pub(crate) fn compile(&mut self, around: &mut Surroundings<'_>) -> Arc<Outbound> {
         let Self {
             options, foreign, ..
         } = self;
@@ -145,7 +161,7 @@ impl View {
         let mut build = Build::new(of, std::mem::take(&mut self.kept));
         let hidden = build.services();
         build.literal_hosts();
-        let otherwise = build.unknown(self.mode, &mut self.unknown);
+        let otherwise = build.unknown(self.mode, self.redirected, &mut self.unknown);
         let (ports, kept, diagnostics) = build.finish();
         (self.kept, self.diagnostics) = (kept, diagnostics);
         if let Some(foreign) = &mut self.foreign {
@@ -166,7 +182,7 @@ impl View {
     }
 
     /// The clusters that it leads to.
-    pub(super) fn clusters(&self) -> impl Iterator<Item = &Arc<Cluster>> {
+    pub(crate) fn clusters(&self) -> impl Iterator<Item = &Arc<Cluster>> {
         let of_parts = self.kept.parts.values().flat_map(|part| &part.clusters);
         of_parts
             .chain(self.kept.clusters())
@@ -174,7 +190,7 @@ impl View {
     }
 
     /// What is to be said about it, but of what the proxy sees itself.
-    pub(super) fn diagnostics(&self) -> impl Iterator<Item = Diagnostic> {
+    pub(crate) fn diagnostics(&self) -> impl Iterator<Item = Diagnostic> {
         let of_parts = self.foreign.iter().flat_map(|foreign| {
             let parts = foreign.parts.values();
             parts.flat_map(|part| &part.diagnostics)
@@ -183,12 +199,12 @@ impl View {
     }
 
     /// What a workload beside the proxy sees.
-    pub(super) fn registry(&self) -> Option<&Registry> {
+    pub(crate) fn registry(&self) -> Option<&Registry> {
         Some(self.foreign.as_ref()?.resolver.services())
     }
 
     /// The endpoints of a foreign registry.
-    pub(super) fn endpoints(
+    pub(crate) fn endpoints(
         &mut self,
         resources: &Resources,
         answers: &Arc<NameAnswers>,
@@ -207,7 +223,7 @@ impl View {
     }
 
     /// The names that those are found by.
-    pub(super) fn names(&self) -> impl Iterator<Item = &Hostname> {
+    pub(crate) fn names(&self) -> impl Iterator<Item = &Hostname> {
         let names: Option<&BTreeSet<Hostname>> = self
             .foreign
             .as_ref()

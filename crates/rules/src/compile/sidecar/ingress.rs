@@ -1,0 +1,76 @@
+//! The ports that a workload's Sidecar says it has.
+
+use super::super::diagnostics::{Help, warning};
+use super::super::{CompileOptions, SidecarOptions, pool, termination};
+use super::inbound::{Application, PortPlan, instance, loopback, spoken};
+use crate::{ConnectionPool, EndpointAddr};
+use model::{
+    CaptureMode, DefaultEndpoint, Diagnostic, IstioIngressListener, Sidecar,
+};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
+
+/// What is offered inside TLS of an ingress listener.
+const ALPN: &[&str] = &["h2", "http/1.1"];
+
+/// The listeners of `ingress`.
+///
+/// Source: Istio `Sidecar.ingress`.
+pub(super) fn ports(
+    sidecar: &Sidecar,
+    for_all: Option<&ConnectionPool>,
+    options: &CompileOptions,
+    of: &SidecarOptions,
+    diagnostics: &mut Vec<Diagnostic>,
+) -> Vec<PortPlan> {
+    let mut ports = Vec::with_capacity(sidecar.ingress.len());
+    for (index, listener) in sidecar.ingress.iter().enumerate() {
+        let path = format!("spec.ingress[{index}]");
+        if listener.capture_mode == CaptureMode::None {
+            diagnostics.push(not_bound(sidecar, &path, listener));
+            continue;
+        }
+        let origin = Arc::new(sidecar.meta.origin(path, listener.at));
+        let own = listener.connection_pool.as_ref();
+        let own = own.map(|settings| pool::of_settings(settings, &options.mesh));
+        ports.push(PortPlan {
+            number: Some(listener.port.number),
+            protocol: listener.port.protocol.into(),
+            upstream: spoken(listener.port.protocol),
+            to: application(listener, of),
+            pool: own
+                .or_else(|| for_all.cloned())
+                .unwrap_or_else(|| pool::of_mesh(&options.mesh)),
+            tls: (listener.tls.as_ref()).map(|tls| termination::termination(tls, ALPN)),
+            origin,
+        });
+    }
+    ports
+}
+
+fn application(listener: &IstioIngressListener, of: &SidecarOptions) -> Application {
+    match &listener.default_endpoint {
+        None => instance(of, Some(listener.port.number)),
+        Some(DefaultEndpoint::Loopback { v6: false, port }) => {
+            loopback(IpAddr::V4(Ipv4Addr::LOCALHOST), *port)
+        }
+        Some(DefaultEndpoint::Loopback { v6: true, port }) => {
+            loopback(IpAddr::V6(Ipv6Addr::LOCALHOST), *port)
+        }
+        Some(DefaultEndpoint::Instance { port, .. }) => Application::Instance(Some(*port)),
+        Some(DefaultEndpoint::Unix(path)) => {
+            Application::At(EndpointAddr::Unix(path.as_str().into()))
+        }
+    }
+}
+
+fn not_bound(sidecar: &Sidecar, path: &str, listener: &IstioIngressListener) -> Diagnostic {
+    let told = warning(
+        &sidecar.meta,
+        "not_honoured",
+        path,
+        listener.at,
+        "an ingress listener with captureMode NONE is not listened to: what is received is redirected",
+    );
+    told.help("leave out captureMode, so that redirected connections to this port are served")
+}

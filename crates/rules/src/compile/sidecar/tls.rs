@@ -1,0 +1,44 @@
+//! How the mesh's TLS ends at a workload.
+
+use super::super::Mesh;
+use crate::{
+    ClientCertificate, ClientVerification, CredentialRef, TlsAction, TlsServer, TlsTermination,
+};
+use model::{Origin, TlsVersion};
+use std::sync::Arc;
+
+/// What is spoken inside, the first preferred. Without `istio-peer-exchange`: who agrees on that wants to be told more
+/// than is known here.
+const ALPN: &[&str] = &[
+    "istio-h2",
+    "istio-http/1.1",
+    "istio-http/1.0",
+    "istio",
+    "h2",
+    "http/1.1",
+];
+
+/// Ends the mesh's TLS: with the proxy's identity, for identities of the mesh's trust domains.
+///
+/// Source: Istio, mutual TLS of sidecars.
+pub(super) fn server(mesh: &Mesh, origin: Arc<Origin>) -> TlsServer {
+    let domains = std::iter::once(&mesh.trust_domain).chain(&mesh.trust_domain_aliases);
+    let tls = TlsTermination {
+        certificates: vec![CredentialRef::Workload],
+        client: ClientVerification {
+            mode: ClientCertificate::Required,
+            authorities: Some(CredentialRef::WorkloadAuthorities),
+            subject_alt_names: domains.map(|domain| format!("spiffe://{domain}/*")).collect(),
+            ..ClientVerification::default()
+        },
+        min_version: TlsVersion::V1_2,
+        max_version: TlsVersion::V1_3,
+        cipher_suites: Vec::new(),
+        alpn: ALPN.to_vec(),
+    };
+    TlsServer {
+        name: "inbound".into(),
+        action: TlsAction::Workload(Arc::new(tls)),
+        origin,
+    }
+}
