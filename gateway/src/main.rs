@@ -29,7 +29,10 @@ fn main() -> ExitCode {
         Command::Run(args) => proxy::run(&PROGRAM, &args),
         Command::Demo(args) => demo::run(&args),
         Command::Check(args) => proxy::check(&PROGRAM, &args),
-        Command::Explain(args) => proxy::explain(&PROGRAM, args),
+        Command::Explain(args) => {
+            let way = args.way();
+            proxy::explain(&PROGRAM, args.request, way)
+        }
         Command::Egress(args) => proxy::egress(&PROGRAM, &args),
     })
 }

@@ -5,16 +5,30 @@ use crate::http::address_value;
 use crate::net::ConnectionState;
 use crate::tls::TlsFacts;
 use http::HeaderValue;
-use rules::ListenerKey;
+use rules::{ListenerKey, Target};
 use std::net::SocketAddr;
 use std::sync::Arc;
+
+/// Whose connections a listener takes.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Side {
+    /// Those of clients: of a gateway, or of a forward proxy.
+    #[default]
+    Gateway,
+    /// Those that a sidecar's workload makes.
+    Outbound,
+    /// Those that are made to a sidecar's workload.
+    Inbound,
+}
 
 /// Facts of a downstream connection. Travels with Pingora's session as `ProxyDigest::user_data`.
 #[derive(Clone, Debug)]
 pub struct ConnectionInfo {
     /// The listener that accepted it.
     pub listener: ListenerKey,
-    /// The address the client connected to.
+    /// Whose side it is on.
+    pub side: Side,
+    /// The address the client connected to; of a redirected connection the one it was going to.
     pub local: SocketAddr,
     /// The client's address.
     pub peer: SocketAddr,
@@ -27,6 +41,11 @@ pub struct ConnectionInfo {
 }
 
 impl ConnectionInfo {
+    /// The address that the client connected to, or was going to, as what it asks for.
+    pub(crate) fn target(&self) -> Target {
+        Target::of_address(self.local.ip(), self.local.port())
+    }
+
     /// The client's address as headers have it, spelt once for a connection.
     pub(crate) fn peer_value(&self) -> &HeaderValue {
         self.state

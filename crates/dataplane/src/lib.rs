@@ -19,7 +19,7 @@ mod tls;
 pub mod upstream;
 
 pub use challenges::{ChallengeGuard, Challenges};
-pub use connection::ConnectionInfo;
+pub use connection::{ConnectionInfo, Side};
 pub use health::{NotedHealth, Spoken};
 pub use http::GatewayApp;
 pub use passages::{Passage, PassageProtocol, Passages};

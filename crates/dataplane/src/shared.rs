@@ -128,6 +128,8 @@ impl Shared {
             Some(Serves::Tls(_)) => Speaks::Tls,
             Some(Serves::Tcp(_)) => Speaks::Tcp,
             Some(Serves::ForwardProxy(_)) => Speaks::ForwardProxy,
+            Some(Serves::Outbound(_)) => Speaks::Outbound,
+            Some(Serves::Inbound(_)) => Speaks::Inbound,
             Some(Serves::Http(_)) | None => Speaks::Http,
         }
     }
@@ -149,4 +151,8 @@ pub(crate) enum Speaks {
     Tls,
     /// Anything, or nothing.
     Tcp,
+    /// What a workload says, to whomever.
+    Outbound,
+    /// What is said to a workload.
+    Inbound,
 }

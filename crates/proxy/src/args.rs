@@ -2,7 +2,6 @@
 
 use clap::{Args, Subcommand, ValueEnum};
 use model::HostPattern;
-use std::net::IpAddr;
 use std::path::PathBuf;
 
 /// Those of `run`.
@@ -50,18 +49,6 @@ pub struct ExplainArgs {
     /// Files and folders to read instead of those the bootstrap file names
     #[arg(long, value_name = "PATH", num_args = 1..)]
     pub resources: Vec<PathBuf>,
-    /// The Gateway server's port that the request arrives at, or the port bound for it [default: the URL's]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
-    pub port: Option<u16>,
-    /// What becomes of it through the forward proxy, rather than on a Gateway's port; the URL is the one asked for
-    #[arg(long, conflicts_with = "port")]
-    pub forward_proxy: bool,
-    /// The address of the forward proxy's client [default: one of those that are not told apart]
-    #[arg(long, value_name = "ADDRESS", requires = "forward_proxy")]
-    pub client: Option<IpAddr>,
-    /// A name in the certificate of the forward proxy's client, such as its SPIFFE identity
-    #[arg(long, value_name = "NAME", requires = "forward_proxy")]
-    pub client_name: Vec<String>,
     /// The request's method
     #[arg(
         short = 'X',
@@ -191,8 +178,8 @@ mod tests {
                 "a",
                 "--resources",
                 "b",
-                "--port",
-                "80",
+                "--request",
+                "GET",
                 "http://x/",
             ],
         ] {

@@ -2,7 +2,7 @@
 
 use crate::Program;
 use crate::args::{ExplainArgs, Format};
-use crate::bootstrap::Bootstrap;
+use crate::bootstrap::{Bootstrap, Capture, InterceptionMode};
 use crate::resources::Loaded;
 use anyhow::Context;
 use clap::error::ErrorKind;
@@ -25,8 +25,8 @@ const SCHEMES: &[&str] = &["http", "https", "tcp", "tls"];
 const NOT_TAKEN: u8 = 3;
 
 /// Prints what becomes of a request. 0: some rule says; 3: none does.
-pub fn run(program: &Program, mut args: ExplainArgs) -> anyhow::Result<ExitCode> {
-    let asked = Asked::try_from(&mut args).unwrap_or_else(|message| {
+pub fn run(program: &Program, mut args: ExplainArgs, way: Way) -> anyhow::Result<ExitCode> {
+    let asked = Asked::new(&mut args, way).unwrap_or_else(|message| {
         clap::Command::new(program.name)
             .error(ErrorKind::ValueValidation, message)
             .exit()
@@ -72,19 +72,35 @@ fn warn_of_tls(server: &ExplainedServer, loaded: &mut Loaded) {
 /// A request as the command line has it.
 struct Asked {
     url: Uri,
-    port: Option<u16>,
     method: String,
     headers: HeaderMap,
-    /// Through the forward proxy, and as which client.
-    forward_proxy: bool,
-    client: Option<IpAddr>,
-    client_names: Vec<String>,
+    way: Way,
 }
 
-impl TryFrom<&mut ExplainArgs> for Asked {
-    type Error = String;
+/// Which way a request comes.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Way {
+    /// To a Gateway server's port, or the port that is bound for it. Absent: the URL's.
+    Gateway(Option<u16>),
+    /// Through the forward proxy.
+    ForwardProxy(Client),
+    /// From a sidecar's workload.
+    Outbound,
+    /// To a sidecar's workload.
+    Inbound,
+}
 
-    fn try_from(args: &mut ExplainArgs) -> Result<Self, String> {
+/// A client of a forward proxy.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Client {
+    /// Its address. Absent: one of those that are not told apart.
+    pub address: Option<IpAddr>,
+    /// The names in its certificate.
+    pub names: Vec<String>,
+}
+
+impl Asked {
+    fn new(args: &mut ExplainArgs, way: Way) -> Result<Self, String> {
         let url = args.take_url().ok_or("the URL is missing")?;
         let parsed: Uri = url
             .parse()
@@ -105,12 +121,9 @@ impl TryFrom<&mut ExplainArgs> for Asked {
         }
         Ok(Self {
             url: parsed,
-            port: args.port,
             method: args.method.clone(),
             headers,
-            forward_proxy: args.forward_proxy,
-            client: args.client,
-            client_names: args.client_name.clone(),
+            way,
         })
     }
 }
@@ -143,13 +156,19 @@ impl Asked {
         // As with curl, a Host header of one's own replaces the URL's.
         let host = self.headers.remove(http::header::HOST);
         let host = host.map(|host| String::from_utf8_lossy(host.as_bytes()).into_owned());
+        let client = match &self.way {
+            Way::ForwardProxy(client) => client.clone(),
+            _ => Client::default(),
+        };
         let normalization = loaded.bootstrap.mesh.path_normalization;
         let path = rules::path::normalise(self.url.path(), normalization)
             .with_context(|| format!("the path {} is refused with 400", self.url.path()))?;
         Ok(ExplainRequest {
-            port: match self.forward_proxy {
-                true => forward_proxy_port(loaded)?,
-                false => self.port(&scheme, loaded),
+            port: match &self.way {
+                Way::Gateway(port) => self.port(*port, &scheme, loaded),
+                Way::ForwardProxy(_) => forward_proxy_port(loaded)?,
+                Way::Outbound => capture(loaded)?.outbound.port(),
+                Way::Inbound => capture(loaded)?.inbound.port(),
             },
             sni: self.sni(&scheme),
             method: self.method,
@@ -157,8 +176,8 @@ impl Asked {
             path: path.into_owned(),
             query: self.url.query().map(str::to_owned),
             headers: self.headers,
-            client: self.client,
-            client_names: self.client_names,
+            client: client.address,
+            client_names: client.names,
             misdirected: match loaded.bootstrap.tls.misdirected_status.0 {
                 Misdirected::Status421 => StatusCode::MISDIRECTED_REQUEST,
                 Misdirected::NotFound => StatusCode::NOT_FOUND,
@@ -175,12 +194,12 @@ impl Asked {
     }
 
     /// A Gateway server's port, also where the port bound for it was given.
-    fn port(&self, scheme: &str, loaded: &Loaded) -> u16 {
+    fn port(&self, port: Option<u16>, scheme: &str, loaded: &Loaded) -> u16 {
         let default = match scheme {
             "https" | "tls" => 443,
             _ => 80,
         };
-        let asked = self.port.or_else(|| self.url.port_u16()).unwrap_or(default);
+        let asked = port.or_else(|| self.url.port_u16()).unwrap_or(default);
         let is_served = |port| {
             loaded
                 .published
@@ -195,6 +214,13 @@ impl Asked {
             server_port(&loaded.bootstrap, asked).unwrap_or(asked)
         }
     }
+}
+
+/// How connections come to the sidecar.
+fn capture(loaded: &Loaded) -> anyhow::Result<&Capture> {
+    let capture = loaded.bootstrap.capture.as_ref();
+    let capture = capture.filter(|capture| capture.mode != InterceptionMode::None);
+    capture.context("nothing is redirected here: `[capture] mode` is \"NONE\"")
 }
 
 /// Where the forward proxy listens.

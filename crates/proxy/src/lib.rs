@@ -16,7 +16,7 @@ mod signals;
 
 pub use check::run as check;
 pub use egress::run as egress;
-pub use explain::run as explain;
+pub use explain::{Client, Way, run as explain};
 pub use program::Program;
 pub use resources::{Loaded, settings};
 pub use run::{run, runtime};

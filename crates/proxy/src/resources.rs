@@ -1,7 +1,7 @@
 //! Reading and compiling resources once, for `check`, `explain` and `egress`.
 
 use crate::Program;
-use crate::bootstrap::Bootstrap;
+use crate::bootstrap::{Bootstrap, Capture};
 use crate::render::Texts;
 use anyhow::Context;
 use config::{
@@ -86,11 +86,14 @@ pub fn settings(bootstrap: &Bootstrap, last_good: Option<PathBuf>) -> Settings {
         labels: proxy.labels.clone(),
         locality: Locality::parse(&proxy.locality),
     };
+    let aliases = bootstrap.mesh.trust_domain_aliases.iter();
     let mesh = Mesh {
         domain_suffix: bootstrap.mesh.domain_suffix.as_str().into(),
         root_namespace: bootstrap.mesh.root_namespace.as_str().into(),
         path_normalization: bootstrap.mesh.path_normalization,
         outbound_traffic_policy: bootstrap.mesh.outbound_traffic_policy.into(),
+        trust_domain: bootstrap.mesh.trust_domain.as_str().into(),
+        trust_domain_aliases: aliases.map(|alias| alias.as_str().into()).collect(),
         ..Mesh::default()
     };
     let defaults = Defaults {
@@ -104,6 +107,7 @@ pub fn settings(bootstrap: &Bootstrap, last_good: Option<PathBuf>) -> Settings {
             mesh,
             forbidden: bootstrap.dns.forbidden_networks.clone(),
             forward_proxy: bootstrap.forward_proxy(),
+            sidecar: bootstrap.capture.as_ref().map(Capture::options),
         },
         last_good,
         credentials: credentials(bootstrap),

@@ -4,7 +4,7 @@ use super::context::{Head, RequestCtx};
 use super::failure::Refusal;
 use super::{asked, forwarding, head, hop_by_hop};
 use crate::forward_proxy::Proxied;
-use crate::{ConnectionInfo, Settings};
+use crate::{ConnectionInfo, Settings, Side};
 use http::header::{CONTENT_LENGTH, COOKIE, HOST, HeaderMap, TRANSFER_ENCODING, USER_AGENT};
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, Uri, Version};
@@ -157,6 +157,8 @@ fn head_of(
     Head {
         sent_before: connection.state.sent(),
         https: connection.tls.is_some(),
+        // What goes on as it was sent is not for us: it is not believed either.
+        trusted: !is_proxied && is_trusted(&connection, settings),
         connection,
         method: request.method.clone(),
         target: request
@@ -168,14 +170,26 @@ fn head_of(
         asked: None,
         version: request.version,
         client: peer.to_canonical(),
-        // What goes on as it was sent is not for us: it is not believed either.
-        trusted: !is_proxied && settings.trusts(peer),
         user_agent: request.headers.get(USER_AGENT).cloned(),
         request_id: None,
         forwarded_for: None,
         grpc: request.method != Method::CONNECT && is_grpc(request),
         upgrade: false,
         bytes,
+    }
+}
+
+/// Whether what a peer says about a request's origin is believed (promise 14): a sidecar's workload is, and others of the
+/// mesh are.
+fn is_trusted(connection: &ConnectionInfo, settings: &Settings) -> bool {
+    let facts = connection.tls.as_deref();
+    match connection.side {
+        Side::Gateway => settings.trusts(connection.peer.ip()),
+        Side::Outbound => true,
+        Side::Inbound => {
+            facts.is_some_and(|facts| facts.verified_client().is_some())
+                || settings.trusts(connection.peer.ip())
+        }
     }
 }
 

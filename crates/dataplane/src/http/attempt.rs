@@ -1,13 +1,14 @@
 //! One attempt: its endpoint, its time, the head it sends.
 
 use super::chance;
-use super::context::{Plan, RequestCtx};
+use super::context::{Head, Plan, RequestCtx};
 use super::facts::{RequestFacts, RequestTarget};
 use super::failure::Failure;
 use super::forwarding::{
     ATTEMPT_COUNT, EXPECTED_TIMEOUT, ORIGINAL_HOST, ORIGINAL_PATH, UPSTREAM_TIMEOUT, insert,
 };
 use super::{admission, deadline, on_demand};
+use crate::Side;
 use crate::upstream::{Admission, Attempt, Kept, NotFound, Overflow, Stream, Upstream};
 use http::HeaderValue;
 use http::header::{ACCEPT, CONNECTION, HOST};
@@ -96,10 +97,11 @@ fn dial(
     Ok(peer)
 }
 
-/// Whether a client of a forward proxy would be led to it again.
+/// Whether a client of a forward proxy, or a sidecar's workload, would be led to it again.
 fn leads_back(ctx: &RequestCtx, upstream: &Upstream) -> bool {
-    let asked = ctx.head.as_deref().filter(|head| head.asked.is_some());
-    asked.is_some_and(|head| {
+    let chosen = |head: &&Head| head.asked.is_some() || head.connection.side != Side::Gateway;
+    let head = ctx.head.as_deref().filter(chosen);
+    head.is_some_and(|head| {
         let port = head.connection.local.port();
         ctx.shared.own_ports.lead_back(&upstream.address, port)
     })
@@ -314,7 +316,9 @@ pub(super) fn dress(
         return Err(Failure::Internal);
     };
     if !head.stays_as_sent() {
-        insert(request, ATTEMPT_COUNT, HeaderValue::from(ctx.attempts.made));
+        if head.connection.side != Side::Inbound {
+            insert(request, ATTEMPT_COUNT, HeaderValue::from(ctx.attempts.made));
+        }
         request.remove_header(&UPSTREAM_TIMEOUT);
         tell_timeout(request, plan);
     }

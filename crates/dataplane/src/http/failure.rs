@@ -142,6 +142,15 @@ fn report_as_of_request(failure: &tcp::Failure) -> Report {
         tcp::Failure::NoRoute => {
             return plain(404, "", ResponseFlags::NR, "route_not_found", "no_route");
         }
+        tcp::Failure::Denied(denial) => {
+            return plain(
+                502,
+                "",
+                ResponseFlags::empty(),
+                "direct_response",
+                denial.code(),
+            );
+        }
         tcp::Failure::NoCluster(key, why) => Failure::NoCluster(key.clone(), why.clone()),
         tcp::Failure::NotFound(why) => Failure::NotFound(why.clone()),
         tcp::Failure::NoEndpoint => Failure::NoEndpoint,

@@ -12,7 +12,7 @@
 
 use super::chance;
 use super::context::Head;
-use crate::{ForwardClientCert, Settings, TlsFacts};
+use crate::{ForwardClientCert, Settings, Side, TlsFacts};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use pingora_http::RequestHeader;
 use smallvec::SmallVec;
@@ -38,6 +38,9 @@ const ENVOY_PREFIX: &str = "x-envoy-";
 
 /// Brings the headers above in order, and notes in `head` what they say.
 pub(super) fn tell_origin(request: &mut RequestHeader, head: &mut Head, settings: &Settings) {
+    if head.connection.side != Side::Gateway {
+        return tell_origin_of_sidecar(request, head);
+    }
     let client_cert = ClientCert::of(head, settings.forward_client_cert);
     remove_untrusted(request, head.trusted, &client_cert);
     client_cert.tell(request);
@@ -49,6 +52,50 @@ pub(super) fn tell_origin(request: &mut RequestHeader, head: &mut Head, settings
     tell_address(request, head.client);
     insert(request, FORWARDED_FOR, chain.clone());
     head.forwarded_for = Some(chain);
+}
+
+/// The same at a sidecar, which is no hop of its own: it appends nothing to `x-forwarded-for`, and a request keeps its
+/// identifier and scheme.
+///
+/// Source: Istio, sidecars without `use_remote_address`.
+fn tell_origin_of_sidecar(request: &mut RequestHeader, head: &mut Head) {
+    let policy = match head.connection.side {
+        Side::Inbound => ForwardClientCert::AppendForward,
+        _ => ForwardClientCert::Sanitize,
+    };
+    let client_cert = match ClientCert::of(head, policy) {
+        // Nobody but the mesh's own certificates says who a client of the workload is.
+        ClientCert::Kept => ClientCert::Removed,
+        other => other,
+    };
+    remove_untrusted(request, head.trusted, &client_cert);
+    client_cert.tell(request);
+    if head.trusted && head.connection.side == Side::Inbound {
+        head.client = last_hop(&request.headers).unwrap_or(head.client);
+    }
+    head.https = scheme_of(request, head);
+    if let Some(id) = request.headers.get(REQUEST_ID) {
+        head.request_id = Some(id.clone());
+    } else {
+        head.request_id = Some(tell_request_id(request, false));
+    }
+    head.forwarded_for = request.headers.get(&FORWARDED_FOR_NAME).cloned();
+}
+
+/// What is told, else that of the connection.
+fn scheme_of(request: &mut RequestHeader, head: &Head) -> bool {
+    if let Some(told) = request.headers.get(FORWARDED_PROTO) {
+        return told.as_bytes().eq_ignore_ascii_case(b"https");
+    }
+    told_by_connection(request, head)
+}
+
+/// The client of the hop before.
+fn last_hop(headers: &HeaderMap) -> Option<IpAddr> {
+    let value = headers.get_all(&FORWARDED_FOR_NAME).iter().next_back()?;
+    let last = value.to_str().ok()?.rsplit(',').next()?;
+    let address: IpAddr = last.trim().parse().ok()?;
+    Some(address.to_canonical())
 }
 
 /// Marks a mirrored request: this proxy is one more hop of it, and it is nobody's but ours.
@@ -186,6 +233,10 @@ fn tell_scheme(request: &mut RequestHeader, head: &Head) -> bool {
     {
         return told.as_bytes().eq_ignore_ascii_case(b"https");
     }
+    told_by_connection(request, head)
+}
+
+fn told_by_connection(request: &mut RequestHeader, head: &Head) -> bool {
     let scheme = if head.https { "https" } else { "http" };
     insert(request, FORWARDED_PROTO, HeaderValue::from_static(scheme));
     head.https

@@ -22,6 +22,7 @@ mod reply;
 mod response;
 mod retry;
 mod route;
+mod sidecar;
 mod tunnel;
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use super::attempt::patiently;
 use super::context::RequestCtx;
 use super::failure::Failure;
+use crate::Side;
 use crate::upstream::implied;
 use http::HeaderValue;
 use pingora_proxy::Session;
@@ -30,9 +31,14 @@ fn rewritten(ctx: &RequestCtx) -> Option<&HeaderValue> {
     plan.action()?.authority_for(plan.destination)
 }
 
-/// What the request asks of a cluster: the target of a forward proxy, or its host.
+/// What the request asks of a cluster: the target of a forward proxy, its host, or where its connection was going.
 pub(super) fn target(ctx: &RequestCtx, cluster: &rules::Cluster) -> Option<Target> {
     let head = ctx.head.as_ref()?;
+    let side = head.connection.side;
+    let goes_on = side == Side::Outbound && cluster.key.is_passthrough();
+    if goes_on || side == Side::Inbound {
+        return Some(head.connection.target());
+    }
     let of = |authority: &HeaderValue| implied(cluster, rules::host_of(authority.to_str().ok()?));
     match rewritten(ctx) {
         Some(authority) => of(authority),

@@ -2,6 +2,7 @@
 
 use super::context::RequestCtx;
 use super::failure::{Failure, Report};
+use super::sidecar;
 use crate::forward_proxy::Refused;
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, SERVER};
@@ -162,7 +163,9 @@ async fn send(session: &mut Session, ctx: &mut RequestCtx, reply: Reply) -> Resu
         None => (plain_head(&reply)?, reply.body),
     };
     let mut head = Box::new(head);
-    head.insert_header(SERVER, ctx.shared.settings.server.clone())?;
+    let side = ctx.head.as_ref().map(|head| head.connection.side);
+    let server = sidecar::server(side.unwrap_or_default(), &ctx.shared.settings.server);
+    head.insert_header(SERVER, server)?;
     operate(session, ctx, &mut head);
     ctx.outcome.status = head.status.as_u16();
     ctx.outcome.grpc_status = reply.grpc_status;

@@ -4,6 +4,7 @@ use super::context::{Plan, RequestCtx};
 use super::deadline;
 use super::facts::{RequestFacts, ResponseTarget};
 use super::forwarding::SERVICE_TIME;
+use super::sidecar;
 use http::header::{HeaderMap, SERVER, SET_COOKIE};
 use http::{HeaderName, HeaderValue, StatusCode};
 use pingora_http::ResponseHeader;
@@ -39,7 +40,8 @@ pub(super) fn forward(session: &mut Session, response: &mut ResponseHeader, ctx:
 
 /// Tells the client whom the answer passed, and how long it took.
 fn tell_passage(response: &mut ResponseHeader, ctx: &RequestCtx) {
-    let server = ctx.shared.settings.server.clone();
+    let side = ctx.head.as_ref().map(|head| head.connection.side);
+    let server = sidecar::server(side.unwrap_or_default(), &ctx.shared.settings.server);
     let millis = ctx.outcome.upstream_time.unwrap_or_default().as_millis();
     // Well-formed names and values are never refused.
     let _ = response.insert_header(SERVER, server);

@@ -5,9 +5,9 @@ use super::context::{self, Plan, RequestCtx};
 use super::facts::RequestFacts;
 use super::failure::Failure;
 use super::forwarding::UPSTREAM_TIMEOUT;
-use super::{asked, chance};
+use super::{asked, chance, sidecar};
 use crate::forward_proxy::{Permission, Proxied, Refused, permission};
-use crate::{ConnectionInfo, Misdirected};
+use crate::{ConnectionInfo, Misdirected, Side};
 use model::Origin;
 use pingora_http::RequestHeader;
 use pingora_proxy::Session;
@@ -32,16 +32,29 @@ pub(super) enum Step {
 /// Asks the rules. The second value is an injected delay, to be waited for before the step is taken.
 pub(super) fn decide(session: &mut Session, ctx: &mut RequestCtx) -> (Step, Option<Duration>) {
     let snapshot = ctx.snapshot.clone();
+    if let Some(head) = &mut ctx.head {
+        sidecar::name_service(&snapshot.table, session.req_header_mut(), head);
+    }
     let Some(head) = &ctx.head else {
         return (Step::Fail(Failure::Internal), None);
     };
     let authority = head.authority.to_str().unwrap_or_default();
     let misdirected = ctx.shared.settings.misdirected;
-    let ways = match &head.asked {
-        None => virtual_hosts(&snapshot.table, &head.connection, authority, misdirected)
-            .map(Ways::Hosts)
+    let ways = match (&head.asked, head.connection.side) {
+        (_, Side::Outbound) => {
+            sidecar::outbound(&snapshot.table, &head.connection, authority).map_err(No::from)
+        }
+        (_, Side::Inbound) => sidecar::inbound(&snapshot.table, &head.connection)
+            .map(|port| Ways::Hosts(&port.virtual_hosts))
             .map_err(No::from),
-        Some(target) => outbound(&snapshot.table, &head.connection, authority, target),
+        (None, Side::Gateway) => {
+            virtual_hosts(&snapshot.table, &head.connection, authority, misdirected)
+                .map(Ways::Hosts)
+                .map_err(No::from)
+        }
+        (Some(target), Side::Gateway) => {
+            outbound(&snapshot.table, &head.connection, authority, target)
+        }
     };
     let ways = match ways {
         Ok(ways) => ways,
@@ -78,6 +91,15 @@ pub(super) fn decide(session: &mut Session, ctx: &mut RequestCtx) -> (Step, Opti
                 outbound.decide(target, &request_head, roll, &facts, &mut Nobody);
             (decision, denial.map(|denial| (denial, mode)))
         }
+        Ways::Workload(outbound, target) => {
+            let (decision, denial) = match &target {
+                Ok(target) => outbound.decide(target, &request_head, roll, &facts, &mut Nobody),
+                Err(address) => {
+                    outbound.decide_unknown(address, &request_head, roll, &facts, &mut Nobody)
+                }
+            };
+            (decision, denial.map(|denial| (denial, EgressMode::Enforce)))
+        }
     };
     if let Some((denial, mode)) = denial {
         note(&ctx.shared.metrics, &mut ctx.outcome, denial, mode);
@@ -95,11 +117,14 @@ pub(super) fn decide(session: &mut Session, ctx: &mut RequestCtx) -> (Step, Opti
 }
 
 /// Where the routes of a request are.
-enum Ways<'t, 'h> {
+pub(super) enum Ways<'t, 'h> {
     /// A listener's own.
     Hosts(&'t VirtualHosts),
     /// Those to what a client of a forward proxy may reach.
     Outbound(&'t Outbound, &'h Target, EgressMode),
+    /// Those to what a sidecar's workload may reach: the host that is named. `Err`: what is named is no host that there
+    /// can be.
+    Workload(&'t Outbound, Result<Target, Target>),
 }
 
 /// Why there are none.
@@ -160,7 +185,7 @@ fn note(metrics: &Metrics, outcome: &mut context::Outcome, denial: Denial, mode:
 }
 
 /// What went wrong, and the object that it is about, if there is one.
-type FailureOf = (Failure, Option<Arc<Origin>>);
+pub(super) type FailureOf = (Failure, Option<Arc<Origin>>);
 
 /// The virtual hosts for a connection's requests. Over TLS they are those of the server that the SNI chooses
 /// now, as long as it asks of clients what was asked of this one.

@@ -19,6 +19,9 @@ pub struct Limits {
     /// From a connection's acceptance (and its PROXY header, if it has one) to the end of its TLS handshake,
     /// waiting for its turn and for the client's first byte included. Default 10 s.
     pub handshake_timeout: Duration,
+    /// How long a client may take to begin where what it speaks is not known; then its bytes are forwarded as they
+    /// are. Default 1 s; Istio waits for ever, so that protocols in which the server speaks first hang.
+    pub protocol_detection_timeout: Duration,
     /// TLS handshakes that go on at the same time; others wait for their turn. Default 8,192.
     pub handshakes: usize,
     /// How long a connection may wait for its next request. Default 1 h, as Istio.
@@ -37,6 +40,7 @@ impl Default for Limits {
             head_bytes: 60 * 1024,
             head_timeout: Duration::from_secs(15),
             handshake_timeout: Duration::from_secs(10),
+            protocol_detection_timeout: Duration::from_secs(1),
             handshakes: 8192,
             idle_timeout: Duration::from_secs(3600),
             proxy_protocol_from: Vec::new(),

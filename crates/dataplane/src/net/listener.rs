@@ -6,7 +6,7 @@ use super::own_ports::OwnPort;
 use super::proxy_protocol::{self, Broken};
 use super::registry::{Admitted, Refused, Registry};
 use super::serve::serve;
-use crate::connection::ConnectionInfo;
+use crate::connection::{ConnectionInfo, Side};
 use crate::tls::Handshakes;
 use pingora_core::server::ShutdownWatch;
 use rules::ListenerKey;
@@ -42,7 +42,7 @@ pub(super) struct Serving<A> {
     pub(super) limits: Limits,
     pub(super) registry: Arc<Registry>,
     pub(super) observer: Arc<dyn ConnectionObserver>,
-    pub(super) handshakes: Handshakes,
+    pub(super) handshakes: Arc<Handshakes>,
 }
 
 /// A bound port. Dropping it stops accepting; its connections finish what they serve.
@@ -227,6 +227,7 @@ impl<A: Application> Acceptor<A> {
             peer,
             state: admitted.state.clone(),
             tls: None,
+            side: Side::Gateway,
             proxied: None,
         };
         tokio::spawn(async move {

@@ -56,7 +56,7 @@ impl<A: Application> ListenerManager<A> {
         observer: Arc<dyn ConnectionObserver>,
     ) -> Self {
         let registry = Registry::new(&limits);
-        let handshakes = Handshakes::new(&limits);
+        let handshakes = Arc::new(Handshakes::new(&limits));
         let serving = Arc::new(Serving {
             app,
             limits,

@@ -12,6 +12,7 @@ mod own_ports;
 mod proxy_protocol;
 mod registry;
 mod serve;
+mod sidecar;
 mod sniff;
 mod state;
 mod transport;

@@ -3,6 +3,7 @@
 use super::io::{DownstreamIo, Idle, Protocol};
 use super::listener::Serving;
 use super::manager::Application;
+use super::sidecar::{self, Way};
 use super::sniff::sniff;
 use super::transport::Transport;
 use super::{ConnectionState, Limits};
@@ -47,12 +48,45 @@ pub(super) async fn serve<A: Application>(
             Transport::plain(socket)
         }
         Speaks::Tcp => return Box::pin(forward(socket, &info, serving)).await,
+        Speaks::Outbound => {
+            let way = Box::pin(sidecar::outbound(socket, &mut info, serving)).await;
+            return go(way, info, serving, drain).await;
+        }
+        Speaks::Inbound => {
+            let way = Box::pin(sidecar::inbound(socket, &mut info, serving)).await;
+            return go(way, info, serving, drain).await;
+        }
         Speaks::Tls => match Box::pin(secured(socket, &mut info, serving)).await {
             Some(transport) => transport,
             None => return,
         },
     };
     serve_http(transport, info, serving, drain).await;
+}
+
+/// Serves a connection of a sidecar.
+async fn go<A: Application>(
+    way: Way,
+    info: ConnectionInfo,
+    serving: &Serving<A>,
+    drain: &ShutdownWatch,
+) {
+    match way {
+        Way::Http {
+            transport,
+            sniffed: None,
+        } => serve_http(transport, info, serving, drain).await,
+        Way::Http {
+            transport,
+            sniffed: Some(sniffed),
+        } => serve_sniffed(transport, sniffed, info, serving, drain).await,
+        Way::Bytes {
+            connection,
+            transport,
+            prefix,
+        } => connection.serve(transport, prefix).await,
+        Way::Over => {}
+    }
 }
 
 async fn serve_http<A: Application>(
@@ -133,7 +167,7 @@ async fn secured<A: Application>(
     serving: &Serving<A>,
 ) -> Option<Transport> {
     let shared = serving.app.shared();
-    let turn = serving.handshakes.turn(&serving.limits);
+    let turn = serving.handshakes.turn(serving.limits.handshake_timeout);
     // A handshake that has begun is brought to its end.
     tokio::select! {
         biased;

@@ -2,11 +2,11 @@
 
 use super::connection::TcpConnection;
 use super::failure::Failure;
-use crate::Unresolved;
 use crate::http::roll;
 use crate::upstream::{
     Cluster, DialError, NotFound, Open, Overflow, Upstream, UpstreamIo, Wrap, implied,
 };
+use crate::{Side, Unresolved};
 use rules::Target;
 use smallvec::SmallVec;
 use std::sync::Arc;
@@ -93,10 +93,11 @@ impl TcpConnection {
         Err(failure)
     }
 
-    /// Whether a client of a forward proxy would be led to it again.
+    /// Whether a client of a forward proxy, or a sidecar's workload, would be led to it again.
     fn leads_back(&self, upstream: &Upstream) -> bool {
         let port = self.info.local.port();
-        self.asked.is_some() && self.shared.own_ports.lead_back(&upstream.address, port)
+        let may_lead_back = self.asked.is_some() || self.info.side != Side::Gateway;
+        may_lead_back && self.shared.own_ports.lead_back(&upstream.address, port)
     }
 
     /// The endpoints of what the connection asks for. Finding them may take as long as connecting to them.
@@ -120,6 +121,9 @@ impl TcpConnection {
             true => None,
             false => implied(&cluster.definition, &self.server_name),
         };
+        if self.info.side == Side::Inbound {
+            return Some(self.info.target());
+        }
         self.asked.clone().or_else(by_name)
     }
 

@@ -1,6 +1,7 @@
 //! One connection from its route to its end.
 
 use super::failure::Failure;
+use super::mesh_tls::MeshTls;
 use super::tunnel::Asking;
 use crate::forward_proxy::{Proxied, Refused};
 use crate::http::roll;
@@ -10,7 +11,7 @@ use crate::upstream::{Cluster, Snapshot, UpstreamIo};
 use crate::{ConnectionInfo, Shared};
 use bytes::Bytes;
 use model::Origin;
-use rules::{ClusterTarget, Target, TcpRoutes, TlsAction};
+use rules::{ClusterTarget, Denial, EgressMode, Target, TcpRoutes, TlsAction};
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -43,6 +44,8 @@ pub(crate) struct TcpConnection {
     pub(super) local_address: Option<SocketAddr>,
     /// What comes is in the mesh's TLS already, so that no DestinationRule adds any.
     pub(super) in_mesh_tls: bool,
+    /// The mesh's TLS that its client may begin with.
+    pub(super) mesh_tls: Option<Box<MeshTls>>,
     /// Where it is counted, since it is connected.
     pub(super) series: Option<Arc<TcpSeries>>,
     pub(super) received: u64,
@@ -106,7 +109,7 @@ impl TcpConnection {
                 connection
             }
             // Requests have routes there, connections have none.
-            TlsAction::Https { .. } | TlsAction::ForwardProxy { .. } => {
+            TlsAction::Https { .. } | TlsAction::ForwardProxy { .. } | TlsAction::Workload(_) => {
                 Self::unclaimed(shared, info, server_name)
             }
         }
@@ -133,6 +136,7 @@ impl TcpConnection {
             endpoint: None,
             local_address: None,
             in_mesh_tls: false,
+            mesh_tls: None,
             series: None,
             received: 0,
             sent: 0,
@@ -151,6 +155,24 @@ impl TcpConnection {
         (self.started, self.start_time) = (started, start_time);
         self.asked = Some(asked);
         self.asking = Some(Box::new(asking));
+    }
+
+    /// Has it be for an address, which nobody has asked for by name.
+    pub(crate) fn was_going_to(&mut self, address: Target) {
+        self.asked = Some(address);
+    }
+
+    /// A connection that may not go where it is going. Serving it closes it.
+    pub(crate) fn denied(
+        shared: &Arc<Shared>,
+        info: &ConnectionInfo,
+        server_name: &str,
+        denial: Denial,
+    ) -> Self {
+        let mut connection = Self::unclaimed(shared, info, server_name);
+        connection.failure = Some(Failure::Denied(denial));
+        Refused::Denied(denial).count(EgressMode::Enforce, &shared.metrics);
+        connection
     }
 
     /// Has the log say that it would be refused if that were enforced.
@@ -194,12 +216,18 @@ impl TcpConnection {
 
     /// Forwards to the end, or closes when that is not possible. `prefix` was read already and comes first.
     pub(crate) async fn serve(mut self, mut downstream: Transport, prefix: Bytes) {
-        if let Err(failure) = self.forward(&mut downstream, prefix).await {
-            if failure.resets() {
-                reset(&downstream);
+        let failed = match self.mesh_tls.take() {
+            Some(tls) => self.forward_either(*tls, downstream).await,
+            None => {
+                let forwarded = self.forward(&mut downstream, prefix).await;
+                forwarded.inspect_err(|failure| {
+                    if failure.resets() {
+                        reset(&downstream);
+                    }
+                })
             }
-            self.failure = Some(failure);
-        }
+        };
+        self.failure = failed.err();
     }
 
     async fn forward(&mut self, downstream: &mut Transport, prefix: Bytes) -> Result<(), Failure> {

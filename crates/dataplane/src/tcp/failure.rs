@@ -11,6 +11,8 @@ use telemetry::ResponseFlags;
 pub(crate) enum Failure {
     /// None of the routes takes it.
     NoRoute,
+    /// It may not go where it is going.
+    Denied(Denial),
     /// The route's destination is no known cluster.
     NoCluster(ClusterKey, Arc<str>),
     /// There is no endpoint for what the client asks for.
@@ -40,6 +42,7 @@ impl Failure {
     /// What is told to a client that asked for a tunnel. Absent: it is not refused, but failed.
     pub(crate) fn denial(&self) -> Option<Denial> {
         match self {
+            Self::Denied(denial) => Some(*denial),
             Self::NotFound(why) => why.denial(),
             Self::Connect(DialError::Forbidden) => Some(Denial::Address),
             _ => None,
@@ -56,6 +59,8 @@ impl Failure {
         };
         match self {
             Self::NoRoute => report(ResponseFlags::NR, "route_not_found", "no_route"),
+            // As with Envoy's BlackHoleCluster, which is a cluster without endpoints.
+            Self::Denied(denial) => report(ResponseFlags::UH, "", denial.code()),
             Self::NoCluster(key, why) => Report {
                 transport_failure: Cow::Owned(format!("{key}: {why}")),
                 ..report(ResponseFlags::NC, "cluster_not_found", "cluster_not_found")

@@ -244,7 +244,10 @@ impl TcpConnection {
 }
 
 /// What the side that speaks first says: bytes from downstream, or from upstream. Nothing where it ends.
-async fn first_speaker(downstream: &mut Transport, upstream: &mut UpstreamIo) -> (Bytes, Bytes) {
+pub(super) async fn first_speaker(
+    downstream: &mut Transport,
+    upstream: &mut UpstreamIo,
+) -> (Bytes, Bytes) {
     let mut sent = BytesMut::with_capacity(FIRST);
     let mut answered = BytesMut::with_capacity(FIRST);
     // An end or an error seen here is seen again by whoever reads next.

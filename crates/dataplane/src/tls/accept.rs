@@ -15,6 +15,7 @@ use rustls::server::{Accepted, ClientHello};
 use rustls::{HandshakeKind, ServerConfig};
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, timeout_at};
@@ -61,11 +62,11 @@ impl Handshakes {
         Self(Semaphore::new(limits.handshakes))
     }
 
-    /// One of them, which may take as long as the limits allow from now on.
-    pub(crate) fn turn(&self, limits: &Limits) -> Turn<'_> {
+    /// One of them, which may take as long as this from now on.
+    pub(crate) fn turn(&self, patience: Duration) -> Turn<'_> {
         Turn {
             handshakes: self,
-            deadline: Instant::now() + limits.handshake_timeout,
+            deadline: Instant::now() + patience,
         }
     }
 }
@@ -168,7 +169,7 @@ async fn begin(
 /// led to it, so nobody else may.
 ///
 /// Source: Istio, `AUTO_PASSTHROUGH`.
-fn speaks_mesh(hello: &ClientHello<'_>) -> bool {
+pub(crate) fn speaks_mesh(hello: &ClientHello<'_>) -> bool {
     let of_the_mesh = |name: &[u8]| MESH_PROTOCOLS.iter().any(|known| known.as_bytes() == name);
     hello
         .alpn()
@@ -186,6 +187,26 @@ fn challenge(
         return None;
     }
     config::challenge(challenges.tls_alpn01(sni?)?).ok()
+}
+
+/// Ends the TLS of a client whose hello was read, at a server that is known. `None`: it failed, which is counted.
+pub(crate) async fn end(
+    hello: Hello,
+    socket: TcpStream,
+    server: &Arc<TlsServer>,
+    info: &ConnectionInfo,
+    shared: &Arc<Shared>,
+    turn: Turn<'_>,
+) -> Option<(Box<TlsStream<TcpStream>>, Arc<TlsFacts>)> {
+    let tls = server.termination()?;
+    let snapshot = shared.snapshot();
+    let sni: Option<Box<str>> = hello.accepted.client_hello().server_name().map(Into::into);
+    let ending = end_tls(hello.accepted, socket, &snapshot, server, tls, turn);
+    let ended = match timeout_at(turn.deadline, ending).await {
+        Ok(ended) => ended.map_err(|failure| failure.at(server, sni.as_deref())),
+        Err(_) => Err(HandshakeFailure::TooSlow),
+    };
+    ended.map_err(|failure| failure.record(info, shared)).ok()
 }
 
 async fn end_tls(

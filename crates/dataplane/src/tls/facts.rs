@@ -6,7 +6,7 @@ use super::suites;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use http::HeaderValue;
-use rules::{TlsServer, TlsTermination};
+use rules::{TlsAction, TlsServer, TlsTermination};
 use rustls::ServerConnection;
 use rustls::pki_types::CertificateDer;
 use std::sync::{Arc, OnceLock};
@@ -28,6 +28,8 @@ pub struct TlsFacts {
     pub alpn: Option<Box<str>>,
     /// What the client showed. Absent: nothing.
     pub client: Option<ClientCertificate>,
+    /// Whether others are told the client's certificate as a whole: a gateway does, a sidecar does not.
+    tells_certificate: bool,
     /// The first URI among the names of the certificate shown to the client: who the gateway is in a mesh.
     pub local_uri: Option<Arc<str>>,
 }
@@ -67,6 +69,7 @@ impl TlsFacts {
             cipher: suites::suite_name(session.negotiated_cipher_suite()),
             alpn: alpn.map(Into::into),
             client: leaf.map(|leaf| ClientCertificate::new(leaf.clone().into_owned(), verified)),
+            tells_certificate: !matches!(server.action, TlsAction::Workload(_)),
             local_uri,
         }
     }
@@ -86,9 +89,10 @@ impl TlsFacts {
     /// Source: Envoy's format, with what Istio's gateways ask for: `Hash`, `Cert`, `Subject`, `URI`, `DNS`.
     pub fn forwarded_client(&self) -> Option<&HeaderValue> {
         let client = self.verified_client()?;
-        let element = client
-            .element
-            .get_or_init(|| HeaderValue::try_from(client.element(self.local_uri.as_deref())).ok());
+        let element = client.element.get_or_init(|| {
+            let element = client.element(self.local_uri.as_deref(), self.tells_certificate);
+            HeaderValue::try_from(element).ok()
+        });
         element.as_ref()
     }
 }
@@ -158,11 +162,13 @@ impl ClientCertificate {
         })
     }
 
-    fn element(&self, local_uri: Option<&str>) -> String {
+    fn element(&self, local_uri: Option<&str>, tells_certificate: bool) -> String {
         let mut parts = Vec::new();
         parts.extend(local_uri.map(|uri| format!("By={}", quoted(uri))));
         parts.push(format!("Hash={}", self.hash()));
-        parts.push(format!("Cert=\"{}\"", url_encoded(&self.pem())));
+        if tells_certificate {
+            parts.push(format!("Cert=\"{}\"", url_encoded(&self.pem())));
+        }
         // The backslashes of RFC 2253 stay, so that a quotation mark ends only what it began.
         parts.push(format!("Subject=\"{}\"", self.subject()));
         parts.extend(self.uris().map(|uri| format!("URI={}", quoted(uri))));

@@ -28,6 +28,10 @@ pub(crate) enum HandshakeFailure {
     UnknownServer(Option<String>),
     /// A name that spells a cluster, asked for by a client that is no proxy of the mesh.
     NotOfTheMesh(Option<String>),
+    /// No mutual TLS, where nothing else is let in.
+    NotMutual,
+    /// TLS that is not the mesh's, on a port for requests.
+    ForeignTls,
     /// The server of this name has no certificate, or no authorities, to work with.
     NotReady {
         /// The server.
@@ -80,6 +84,8 @@ impl HandshakeFailure {
             Self::TooMany => "too_many_handshakes",
             Self::UnknownServer(_) => "unknown_server",
             Self::NotOfTheMesh(_) => "not_of_the_mesh",
+            Self::NotMutual => "mutual_tls_required",
+            Self::ForeignTls => "not_mesh_tls",
             Self::NotReady { .. } => "no_certificate",
             Self::Rejected { error, .. } => rejected(error),
         }
@@ -117,6 +123,10 @@ impl HandshakeFailure {
                 record.flags = ResponseFlags::NR;
                 record.response_code_details = "filter_chain_not_found";
                 record.requested_server_name = name.as_deref().unwrap_or_default();
+            }
+            Self::NotMutual | Self::ForeignTls => {
+                record.flags = ResponseFlags::NR;
+                record.response_code_details = "filter_chain_not_found";
             }
             Self::NotReady { server, why } => {
                 record.response_code_details = "tls_server_not_ready";
@@ -171,6 +181,10 @@ impl fmt::Display for HandshakeFailure {
             Self::UnknownServer(Some(name)) => write!(f, "no server of the name {name:?}"),
             Self::NotOfTheMesh(_) => {
                 f.write_str("the client offers no protocol of the mesh (ALPN)")
+            }
+            Self::NotMutual => f.write_str("nobody is let in without mutual TLS"),
+            Self::ForeignTls => {
+                f.write_str("TLS that is not the mesh's, on a port for requests in clear")
             }
             Self::NotReady { server, why } => write!(f, "{}: {why}", server.name),
             Self::Rejected { error, .. } => write!(f, "{error}"),

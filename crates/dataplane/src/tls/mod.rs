@@ -19,7 +19,7 @@ mod terminations;
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub(crate) use accept::{Handshakes, Incoming, Routed, accept};
+pub(crate) use accept::{Handshakes, Incoming, Routed, Turn, accept, end, speaks_mesh};
 pub(crate) use alert::{Alert, is_hello, last_words, refuse_tls};
 pub use facts::{ClientCertificate, TlsFacts};
 pub(crate) use failure::HandshakeFailure;

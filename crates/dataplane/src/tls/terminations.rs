@@ -118,11 +118,13 @@ fn is_same(one: &Arc<TlsTermination>, other: &Arc<TlsTermination>) -> bool {
 }
 
 fn servers(serves: &Serves) -> impl Iterator<Item = &Arc<TlsServer>> {
-    let servers = match serves {
-        Serves::Tls(servers) => Some(servers),
-        _ => None,
+    let (named, of_workload) = match serves {
+        Serves::Tls(servers) => (Some(servers), None),
+        Serves::Inbound(inbound) => (None, Some(inbound.servers())),
+        _ => (None, None),
     };
-    servers.into_iter().flat_map(|servers| servers.iter())
+    let named = named.into_iter().flat_map(|servers| servers.iter());
+    named.chain(of_workload.into_iter().flatten())
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! `[limits]` and `[topology]`: what a client may take, and which hops before the gateway are believed.
 
-use super::duration;
+use super::{Mesh, duration};
 use dataplane::Settings;
 use dataplane::net;
 use ipnet::IpNet;
@@ -102,7 +102,7 @@ impl From<ForwardClientCert> for dataplane::ForwardClientCert {
 
 impl Limits {
     /// What is limited below HTTP.
-    pub fn of_connections(&self, topology: &Topology) -> net::Limits {
+    pub fn of_connections(&self, topology: &Topology, mesh: &Mesh) -> net::Limits {
         let default = net::Limits::default();
         net::Limits {
             connections: self.connections.unwrap_or(default.connections),
@@ -110,6 +110,7 @@ impl Limits {
             head_bytes: self.head_bytes.unwrap_or(default.head_bytes),
             head_timeout: self.head_timeout.unwrap_or(default.head_timeout),
             handshake_timeout: self.handshake_timeout.unwrap_or(default.handshake_timeout),
+            protocol_detection_timeout: mesh.protocol_detection_timeout,
             handshakes: self.handshakes.unwrap_or(default.handshakes),
             idle_timeout: self.idle_timeout.unwrap_or(default.idle_timeout),
             proxy_protocol_from: topology.proxy_protocol_from.clone(),
@@ -178,7 +179,7 @@ mod tests {
     #[test]
     fn what_is_absent_has_the_data_planes_default() {
         let limits: Limits = toml::from_str("head-timeout = '2s'\nheaders = 7").unwrap();
-        let connections = limits.of_connections(&Topology::default());
+        let connections = limits.of_connections(&Topology::default(), &Mesh::default());
         let requests = limits.of_requests(&Topology::default());
         assert_eq!(connections.head_timeout, Duration::from_secs(2));
         assert_eq!(
@@ -233,7 +234,7 @@ mod tests {
     #[test]
     fn the_proxy_protocol_is_expected_of_named_networks() {
         let topology: Topology = toml::from_str("proxy-protocol-from = ['10.0.0.0/8']").unwrap();
-        let limits = Limits::default().of_connections(&topology);
+        let limits = Limits::default().of_connections(&topology, &Mesh::default());
         assert_eq!(limits.proxy_protocol_from, topology.proxy_protocol_from);
         assert_eq!(limits.proxy_protocol_from.len(), 1);
     }

@@ -1,6 +1,7 @@
 //! The bootstrap file.
 
 mod acme;
+mod capture;
 mod dns;
 mod forward_proxy;
 mod health;
@@ -8,6 +9,7 @@ mod limits;
 mod tls;
 
 pub use acme::Acme;
+pub use capture::{Capture, InterceptionMode};
 pub use dns::Dns;
 pub use forward_proxy::ForwardProxy;
 pub use health::HealthChecks;
@@ -59,6 +61,9 @@ pub struct Bootstrap {
     pub access_log: AccessLog,
     /// How the process ends.
     pub drain: Drain,
+    /// How the connections of a workload come to its sidecar. Absent: the proxy is no sidecar.
+    #[serde(skip)]
+    pub capture: Option<Capture>,
     /// The folder of the file: what paths in Gateways are relative to.
     #[serde(skip)]
     pub folder: PathBuf,
@@ -78,6 +83,8 @@ pub struct Proxy {
     pub locality: String,
     /// Threads that serve. 0: one a core.
     pub workers: usize,
+    /// Its service account in the mesh. Empty: unknown.
+    pub service_account: String,
 }
 
 impl Default for Proxy {
@@ -88,6 +95,7 @@ impl Default for Proxy {
             labels: Labels::from([("istio".to_owned(), "ingressgateway".to_owned())]),
             locality: String::new(),
             workers: 0,
+            service_account: String::new(),
         }
     }
 }
@@ -139,6 +147,15 @@ pub struct Mesh {
     pub path_normalization: PathNormalization,
     /// Whether a mirrored request's host gets `-shadow` appended, as before Istio 1.28.
     pub shadow_host_suffix: bool,
+    /// The trust domain of the mesh's identities.
+    pub trust_domain: String,
+    /// Others whose identities are those of the mesh's own.
+    pub trust_domain_aliases: Vec<String>,
+    /// Whether mutual TLS is begun with endpoints of the mesh, if there is an identity to do that with.
+    pub enable_auto_mtls: bool,
+    /// How long a client of a sidecar may take to begin where what it speaks is not known.
+    #[serde(deserialize_with = "duration")]
+    pub protocol_detection_timeout: Duration,
 }
 
 impl Default for Mesh {
@@ -149,6 +166,10 @@ impl Default for Mesh {
             outbound_traffic_policy: OutboundTrafficPolicy::RegistryOnly,
             path_normalization: PathNormalization::default(),
             shadow_host_suffix: false,
+            trust_domain: "cluster.local".to_owned(),
+            trust_domain_aliases: Vec::new(),
+            enable_auto_mtls: true,
+            protocol_detection_timeout: Duration::from_secs(1),
         }
     }
 }

@@ -24,7 +24,7 @@ pub(super) fn proxy_of(table: &Table) -> Option<&Arc<ForwardProxy>> {
             TlsAction::ForwardProxy { proxy, .. } => Some(proxy),
             _ => None,
         }),
-        Serves::Http(_) | Serves::Tcp(_) => None,
+        _ => None,
     })
 }
 

@@ -4,6 +4,7 @@
 
 use super::forward_proxy::of_forward_proxy;
 use super::servers::{of_connections, of_servers};
+use super::sidecar::{of_inbound, of_outbound};
 use crate::explain::policy_as_json;
 use crate::serve::Serving;
 use config::Published;
@@ -53,6 +54,8 @@ fn of_listener(listener: &Listener) -> Value {
         Serves::Tls(servers) => ("tls", Vec::new(), of_servers(servers), Vec::new()),
         Serves::Tcp(routes) => ("tcp", Vec::new(), Vec::new(), of_connections(routes)),
         Serves::ForwardProxy(_) => ("forward_proxy", Vec::new(), Vec::new(), Vec::new()),
+        Serves::Outbound(_) => ("outbound", Vec::new(), Vec::new(), Vec::new()),
+        Serves::Inbound(_) => ("inbound", Vec::new(), Vec::new(), Vec::new()),
     };
     json!({
         "bind": listener.key.bind.map(|bind| bind.to_string()),
@@ -64,6 +67,11 @@ fn of_listener(listener: &Listener) -> Value {
         "tcp_routes": routes,
         "forward_proxy": match &listener.serves {
             Serves::ForwardProxy(proxy) => Some(of_forward_proxy(proxy)),
+            _ => None,
+        },
+        "sidecar": match &listener.serves {
+            Serves::Outbound(outbound) => Some(of_outbound(outbound)),
+            Serves::Inbound(inbound) => Some(of_inbound(inbound)),
             _ => None,
         },
     })

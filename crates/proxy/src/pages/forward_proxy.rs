@@ -20,16 +20,22 @@ fn of_caller(caller: &Caller) -> Value {
         "namespace": &*caller.namespace,
         "networks": caller.networks.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "principals": caller.principals,
-        "unknown": match caller.outbound.otherwise.policy {
-            UnknownPolicy::Refused => "refused",
-            UnknownPolicy::Passed => "passed",
-            UnknownPolicy::Noted => "noted",
-        },
+        "unknown": of_unknown(&caller.outbound),
         "ports": of_ports(&caller.outbound),
     })
 }
 
-fn of_ports(outbound: &Outbound) -> Vec<Value> {
+/// What becomes of what is not in the registry.
+pub(super) fn of_unknown(outbound: &Outbound) -> &'static str {
+    match outbound.otherwise.policy {
+        UnknownPolicy::Refused => "refused",
+        UnknownPolicy::Passed => "passed",
+        UnknownPolicy::Noted => "noted",
+    }
+}
+
+/// The registry, port by port.
+pub(super) fn of_ports(outbound: &Outbound) -> Vec<Value> {
     let ports: BTreeMap<_, _> = outbound.ports.iter().collect();
     ports
         .into_iter()

@@ -6,6 +6,7 @@ mod dump;
 mod egress;
 mod forward_proxy;
 mod servers;
+mod sidecar;
 
 use crate::Program;
 use crate::render;

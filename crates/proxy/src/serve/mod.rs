@@ -78,7 +78,7 @@ impl Serving {
             listeners: Listeners::new(
                 Arc::clone(&shared),
                 addresses,
-                bootstrap.limits.of_connections(&bootstrap.topology),
+                (bootstrap.limits).of_connections(&bootstrap.topology, &bootstrap.mesh),
                 Arc::clone(&metrics),
             ),
             shared,
@@ -250,8 +250,22 @@ fn workload(bootstrap: &Bootstrap) -> Workload {
             .unwrap_or_default(),
         app: label("app").unwrap_or_default(),
         version: label("version").unwrap_or_default(),
+        principal: principal(bootstrap).unwrap_or_default(),
         ..Workload::default()
     }
+}
+
+/// Who the proxy is in the mesh. Absent: it has no identity there.
+fn principal(bootstrap: &Bootstrap) -> Option<String> {
+    let proxy = &bootstrap.proxy;
+    let has_none =
+        bootstrap.tls.identity.as_os_str().is_empty() || proxy.service_account.is_empty();
+    (!has_none).then(|| {
+        format!(
+            "spiffe://{}/ns/{}/sa/{}",
+            bootstrap.mesh.trust_domain, proxy.namespace, proxy.service_account
+        )
+    })
 }
 
 fn receipt(receipt: &config::Receipt, listeners: &[ListenerStatus]) -> Receipt {

@@ -1,8 +1,6 @@
 //! Who the table is for, and what holds for the whole mesh.
 
-use crate::{
-    EgressMode, ForbiddenNetworks, Locality, PathNormalization, Target, TlsTermination,
-};
+use crate::{EgressMode, ForbiddenNetworks, Locality, PathNormalization, Target, TlsTermination};
 use ipnet::IpNet;
 use model::{Labels, OutboundMode};
 use std::net::SocketAddr;

@@ -45,8 +45,8 @@ mod tests;
 
 pub(crate) use diagnostics::{Help, warning};
 pub use mesh::{
-    CallerOptions, ClientOptions, CompileOptions, ForwardProxyOptions, LocalPortOptions, Mesh, Proxy,
-    SidecarOptions,
+    CallerOptions, ClientOptions, CompileOptions, ForwardProxyOptions, LocalPortOptions, Mesh,
+    Proxy, SidecarOptions,
 };
 pub(crate) use services::{Registry, ServiceView, Source};
 

@@ -39,9 +39,8 @@ pub(super) fn target_of(request: &ExplainRequest) -> Result<Target, Box<Explanat
         "https" => Some(443),
         _ => None,
     };
-    Target::parse(&request.authority, default_port).map_err(|invalid| {
-        Box::new(malformed(&format!("{:?}: {invalid}", request.authority)))
-    })
+    Target::parse(&request.authority, default_port)
+        .map_err(|invalid| Box::new(malformed(&format!("{:?}: {invalid}", request.authority))))
 }
 
 /// Who is not named is one of the others, or the first client that there is.

@@ -1,6 +1,6 @@
 //! What becomes of what a sidecar's workload sends and receives.
 
-use super::connection::{on_http_port, of_routes};
+use super::connection::{of_routes, on_http_port};
 use super::{ExplainRequest, Explanation, Place, egress, of_request};
 use crate::{Endpoints, Inbound, OutboundListener, OutboundProtocol, OutboundTo};
 
@@ -44,7 +44,9 @@ pub(super) fn of_inbound(
         _ => of_routes(&port.routes, endpoints),
     };
     Explanation {
-        place: explanation.place.or_else(|| Some(Place::from(&*port.origin))),
+        place: explanation
+            .place
+            .or_else(|| Some(Place::from(&*port.origin))),
         ..explanation
     }
 }

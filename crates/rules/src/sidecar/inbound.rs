@@ -12,8 +12,28 @@ pub struct Inbound {
     pub ports: HashMap<u16, Arc<InboundPort>>,
     /// All others.
     pub otherwise: Arc<InboundPort>,
+    /// Whether clients have to come in the mesh's TLS.
+    pub mtls: Arc<PeerMtls>,
     /// How the mesh's TLS ends.
     pub server: Arc<TlsServer>,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Default)]
+pub enum MtlsMode {
+    Disable,
+    #[default]
+    Permissive,
+    Strict,
+}
+#[derive(Debug, Default)]
+pub struct PeerMtls {
+    pub default: MtlsMode,
+    pub ports: HashMap<u16, MtlsMode>,
+}
+impl PeerMtls {
+    pub fn of(&self, port: u16) -> MtlsMode {
+        self.ports.get(&port).copied().unwrap_or(self.default)
+    }
 }
 
 /// A port of the workload.
@@ -34,6 +54,12 @@ pub struct InboundPort {
 }
 
 impl Inbound {
+    /// All that end TLS.
+    pub fn servers(&self) -> impl Iterator<Item = &Arc<TlsServer>> {
+        let ports = self.ports.values();
+        std::iter::once(&self.server).chain(ports.filter_map(|port| port.tls.as_ref()))
+    }
+
     /// The port of this number.
     pub fn port(&self, number: u16) -> &Arc<InboundPort> {
         self.ports.get(&number).unwrap_or(&self.otherwise)

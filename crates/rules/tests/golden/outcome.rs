@@ -79,6 +79,7 @@ impl Outcome {
             Some(Serves::ForwardProxy(proxy)) => {
                 outcome.record_egress(proxy, call, &target, endpoints);
             }
+            Some(Serves::Outbound(_) | Serves::Inbound(_)) => outcome.fails("sidecar"),
             Some(Serves::Tls(_)) => {
                 let server = listener.and_then(|one| one.tls_server(target.sni.as_deref()));
                 outcome.record_tls(server, call, &target, endpoints);
@@ -176,6 +177,7 @@ impl Outcome {
                 self.record_connection(routes, call, endpoints);
             }
             TlsAction::ForwardProxy { .. } => self.fails("forward_proxy"),
+            TlsAction::Workload(_) => self.fails("workload"),
             TlsAction::AutoPassthrough(clusters) => {
                 let sni = target.sni.as_deref().unwrap();
                 self.record_target(clusters.lookup(sni).unwrap(), endpoints);

@@ -1,4 +1,5 @@
 use super::*;
+use crate::connection::Side;
 use rules::ListenerKey;
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
@@ -17,6 +18,7 @@ async fn connected() -> (TcpStream, DownstreamIo) {
         peer,
         state: Arc::new(ConnectionState::new(1, peer)),
         tls: None,
+        side: Side::Gateway,
         proxied: None,
     };
     info.state.request_started(None);

@@ -1,6 +1,7 @@
 //! Headers as load balancers send them, and as nobody should.
 
 use super::*;
+use crate::connection::Side;
 use crate::net::ConnectionState;
 use proptest::prelude::*;
 use rules::ListenerKey;
@@ -185,6 +186,7 @@ impl Introduced {
                 peer,
                 state: Arc::new(ConnectionState::new(1, peer)),
                 tls: None,
+                side: Side::Gateway,
                 proxied: None,
             },
         }

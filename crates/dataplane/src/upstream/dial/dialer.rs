@@ -8,7 +8,7 @@ use super::{DialError, TlsFailure, UpstreamIo};
 use crate::upstream::tls::{Alpn, ClientTls, ClientTlsStore};
 use bytes::Bytes;
 use model::{ProxyProtocolVersion, TcpKeepalive};
-use rules::{EndpointAddr, Target};
+use rules::{ClusterKey, EndpointAddr, Target};
 use rustls::pki_types::ServerName;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -25,6 +25,8 @@ pub(crate) struct Dialer {
     host: Option<Arc<str>>,
     /// Whether clients that get here asked for that host, or for the address, and no other.
     asked: bool,
+    /// Whether connections come from the address of sidecars on loopback.
+    from_sidecar: bool,
     connect_timeout: Duration,
     keepalive: Option<TcpKeepalive>,
     proxy_protocol: Option<ProxyProtocolVersion>,
@@ -57,7 +59,8 @@ impl Dialer {
         Self {
             address: address.clone(),
             forbidden: false,
-            host: (!host.contains('*') && !cluster.key.is_passthrough()).then(|| host.clone()),
+            host: is_one_host(&cluster.key).then(|| host.clone()),
+            from_sidecar: cluster.from_sidecar,
             asked: false,
             connect_timeout: cluster.pool.connect_timeout,
             keepalive: cluster.pool.tcp_keepalive,
@@ -164,7 +167,7 @@ impl Dialer {
             None => None,
         };
         let begun = Instant::now();
-        let mut socket = Socket::open(&self.address, self.keepalive).await?;
+        let mut socket = Socket::open(&self.address, self.from_sidecar, self.keepalive).await?;
         if let Some(version) = self.proxy_protocol {
             let header = proxy_header::encoded(version, dial.downstream);
             socket.write_all(&header).await.map_err(DialError::Io)?;
@@ -206,6 +209,11 @@ impl Dialer {
             EndpointAddr::Unix(path) => named(path),
         }
     }
+}
+
+/// Whether all that a cluster leads to is known by its host.
+fn is_one_host(key: &ClusterKey) -> bool {
+    !key.host.contains('*') && !key.is_passthrough() && !key.is_inbound()
 }
 
 fn named(host: &str) -> Result<ServerName<'static>, DialError> {

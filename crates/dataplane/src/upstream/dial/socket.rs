@@ -6,13 +6,19 @@ use model::TcpKeepalive;
 use rules::EndpointAddr;
 use socket2::SockRef;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsRawFd, RawFd};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, ReadBuf};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::{TcpSocket, TcpStream, UnixStream};
+
+/// Where connections of a sidecar to its workload come from: redirect rules let those through.
+///
+/// Source: Istio, `127.0.0.6` and `::6`.
+const SIDECAR_V4: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 6));
+const SIDECAR_V6: IpAddr = IpAddr::V6(Ipv6Addr::new(0, 0, 0, 0, 0, 0, 0, 6));
 
 /// The kernel's limits. What is beyond them would be refused, and no probe sent at all.
 const MOST_SECONDS: u64 = 32_767;
@@ -24,10 +30,11 @@ pub(super) type Socket = Either<TcpStream, UnixStream>;
 impl Socket {
     pub(super) async fn open(
         address: &EndpointAddr,
+        from_sidecar: bool,
         keepalive: Option<TcpKeepalive>,
     ) -> Result<Self, DialError> {
         let opened = match address {
-            EndpointAddr::Tcp(address) => TcpStream::connect(address).await.map(Self::Left),
+            EndpointAddr::Tcp(address) => connect(*address, from_sidecar).await.map(Self::Left),
             EndpointAddr::Unix(path) => UnixStream::connect(&**path).await.map(Self::Right),
         };
         let socket = opened.map_err(DialError::of_connect)?;
@@ -56,6 +63,17 @@ impl Socket {
             let _ = tcp.set_zero_linger();
         }
     }
+}
+
+async fn connect(address: SocketAddr, from_sidecar: bool) -> io::Result<TcpStream> {
+    let (socket, own) = match address {
+        SocketAddr::V4(_) => (TcpSocket::new_v4()?, SIDECAR_V4),
+        SocketAddr::V6(_) => (TcpSocket::new_v6()?, SIDECAR_V6),
+    };
+    if from_sidecar {
+        socket.bind(SocketAddr::new(own, 0))?;
+    }
+    socket.connect(address).await
 }
 
 /// Istio counts whole seconds; less than one is one.
@@ -105,7 +123,7 @@ mod tests {
     async fn kept(keepalive: Option<TcpKeepalive>) -> Option<(Duration, Duration, u32)> {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = EndpointAddr::Tcp(listener.local_addr().unwrap());
-        let socket = Socket::open(&address, keepalive).await.unwrap();
+        let socket = Socket::open(&address, false, keepalive).await.unwrap();
         let Socket::Left(tcp) = &socket else {
             panic!("not TCP");
         };

@@ -6,7 +6,8 @@ use super::build::Build;
 use super::service::{connection_route, forwarding};
 use crate::{
     ALLOW_ANY, Cluster, ClusterKey, ClusterTarget, EgressMode, ForbiddenNetworks, HostMap,
-    MissingCluster, OnDemand, Otherwise, RouteSet, TcpRoutes, UnknownPolicy, UpstreamProtocol, VirtualHost,
+    MissingCluster, OnDemand, Otherwise, RouteSet, TcpRoutes, UnknownPolicy, UpstreamProtocol,
+    VirtualHost,
 };
 use model::{Destination, HostPattern, Meta, Origin, OutboundMode, ResourceRef};
 use std::sync::Arc;

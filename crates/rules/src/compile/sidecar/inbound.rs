@@ -8,7 +8,7 @@ use super::{own_origin, tls};
 use crate::{
     Cluster, ClusterKey, ClusterTarget, ConnectionPool, Endpoint, EndpointAddr, Inbound,
     InboundPort, OnDemand, OutboundProtocol, RouteSet, ServicePort, TcpRoutes, TlsAction,
-    TlsServer, TlsTermination,    UpstreamProtocol, VirtualHost, VirtualHosts,
+    TlsServer, TlsTermination, UpstreamProtocol, VirtualHost, VirtualHosts,
 };
 use crate::{ForbiddenNetworks, Mesh};
 use ahash::HashMap;
@@ -119,7 +119,10 @@ impl InboundCompiler {
     fn build(&mut self, plan: &Plan, mesh: &Mesh) -> Inbound {
         self.clusters = Vec::new();
         self.endpoints = Vec::new();
-        let numbered = plan.ports.iter().filter_map(|port| Some((port.number?, port)));
+        let numbered = plan
+            .ports
+            .iter()
+            .filter_map(|port| Some((port.number?, port)));
         let numbered: Vec<_> = numbered.collect();
         let ports: HashMap<_, _> = numbered
             .into_iter()
@@ -129,6 +132,7 @@ impl InboundCompiler {
         Inbound {
             ports,
             otherwise: Arc::new(otherwise.unwrap_or_else(nothing)),
+            mtls: Arc::default(),
             server: Arc::new(tls::server(mesh, own_origin("capture.inbound"))),
         }
     }
@@ -169,7 +173,8 @@ impl InboundCompiler {
             Application::Instance(port) => cluster.on_demand = Some(Arc::new(instances(*port))),
             Application::At(address) => {
                 let endpoint = at(address);
-                self.endpoints.push((cluster.key.service(), Arc::new([endpoint])));
+                self.endpoints
+                    .push((cluster.key.service(), Arc::new([endpoint])));
             }
         }
         let cluster = Arc::new(cluster);

@@ -4,9 +4,7 @@ use super::super::diagnostics::{Help, warning};
 use super::super::{CompileOptions, SidecarOptions, pool, termination};
 use super::inbound::{Application, PortPlan, instance, loopback, spoken};
 use crate::{ConnectionPool, EndpointAddr};
-use model::{
-    CaptureMode, DefaultEndpoint, Diagnostic, IstioIngressListener, Sidecar,
-};
+use model::{CaptureMode, DefaultEndpoint, Diagnostic, IstioIngressListener, Sidecar};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 

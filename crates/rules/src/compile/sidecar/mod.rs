@@ -60,7 +60,9 @@ impl SidecarCompiler {
             ));
         }
         if let Some(address) = self.of.inbound {
-            let inbound = self.inbound.compile(options, &self.of, &limits, &mut around);
+            let inbound = self
+                .inbound
+                .compile(options, &self.of, &limits, &mut around);
             listeners.push(inbound_at(address, inbound));
         }
         let told = &mut self.diagnostics;
@@ -93,7 +95,8 @@ impl SidecarCompiler {
     /// What is to be said about it.
     pub(crate) fn diagnostics(&self) -> impl Iterator<Item = Diagnostic> {
         let own = self.diagnostics.iter().cloned();
-        own.chain(self.view.diagnostics()).chain(self.inbound.diagnostics())
+        own.chain(self.view.diagnostics())
+            .chain(self.inbound.diagnostics())
     }
 
     /// Adds the endpoints of its workload.

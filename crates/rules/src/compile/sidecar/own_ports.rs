@@ -128,7 +128,9 @@ fn of_entry(entry: &ServiceEntry) -> Vec<Site> {
         port: port.number,
         number: port.target_port.unwrap_or(port.number),
         protocol: port.protocol,
-        origin: entry.meta.origin(format!("spec.ports[{index}]"), At::default()),
+        origin: entry
+            .meta
+            .origin(format!("spec.ports[{index}]"), At::default()),
     };
     entry.ports.iter().enumerate().map(site).collect()
 }

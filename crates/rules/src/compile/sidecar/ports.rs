@@ -5,9 +5,7 @@ use super::super::outbound::Limits;
 use super::super::{CompileOptions, LocalPortOptions};
 use super::{outbound_at, own_origin};
 use crate::{Denial, Listener, Outbound, OutboundTo, Reached, Target};
-use model::{
-    Bind, CaptureMode, Diagnostic, HostPattern, IstioEgressListener, Severity, Sidecar,
-};
+use model::{Bind, CaptureMode, Diagnostic, HostPattern, IstioEgressListener, Severity, Sidecar};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
@@ -101,5 +99,7 @@ fn not_bound(sidecar: &Sidecar, index: usize, listener: &IstioEgressListener) ->
         listener.at,
         "a listener that is not redirected to needs a port and an IP address".to_owned(),
     );
-    told.help("set `port`, and for `bind` an address such as 127.0.0.1; Unix sockets are not listened to")
+    told.help(
+        "set `port`, and for `bind` an address such as 127.0.0.1; Unix sockets are not listened to",
+    )
 }

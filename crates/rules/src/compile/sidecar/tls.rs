@@ -28,7 +28,9 @@ pub(super) fn server(mesh: &Mesh, origin: Arc<Origin>) -> TlsServer {
         client: ClientVerification {
             mode: ClientCertificate::Required,
             authorities: Some(CredentialRef::WorkloadAuthorities),
-            subject_alt_names: domains.map(|domain| format!("spiffe://{domain}/*")).collect(),
+            subject_alt_names: domains
+                .map(|domain| format!("spiffe://{domain}/*"))
+                .collect(),
             ..ClientVerification::default()
         },
         min_version: TlsVersion::V1_2,

@@ -1,0 +1,103 @@
+//! Requests of a sidecar: where its workload's go, and what comes to its workload.
+
+use super::context::Head;
+use super::failure::Failure;
+use super::route::{FailureOf, Ways};
+use crate::{ConnectionInfo, Side};
+use http::HeaderValue;
+use http::header::HOST;
+use pingora_http::RequestHeader;
+use rules::{InboundPort, Listener, MtlsMode, OutboundListener, OutboundTo, Serves, Table, Target};
+use std::sync::Arc;
+
+/// The port of HTTP, which a `Host` need not name.
+const HTTP_PORT: u16 = 80;
+
+/// What a sidecar calls itself in answers to its workload.
+const OUTBOUND_SERVER: HeaderValue = HeaderValue::from_static("envoy");
+/// What it calls itself in answers of its workload.
+const INBOUND_SERVER: HeaderValue = HeaderValue::from_static("istio-envoy");
+
+/// The `server` header of answers on a connection; that of a gateway is `own`.
+///
+/// Source: Istio, `server` of sidecars.
+pub(super) fn server(side: Side, own: &HeaderValue) -> HeaderValue {
+    match side {
+        Side::Gateway => own.clone(),
+        Side::Outbound => OUTBOUND_SERVER,
+        Side::Inbound => INBOUND_SERVER,
+    }
+}
+
+/// Has a request that came to the address of a service be one for that service, whatever name its workload has for it.
+pub(super) fn name_service(table: &Table, request: &mut RequestHeader, head: &mut Head) {
+    if head.connection.side != Side::Outbound {
+        return;
+    }
+    let listener = outbound_of(table, &head.connection);
+    let Some(OutboundTo::Service(service)) = listener.map(|listener| &listener.to) else {
+        return;
+    };
+    let host = match service.port() {
+        HTTP_PORT => service.authority().to_owned(),
+        _ => service.to_string(),
+    };
+    // Well-formed, as all of the registry are.
+    if let Ok(host) = HeaderValue::try_from(host) {
+        let _ = request.insert_header(HOST, host.clone());
+        head.authority = host;
+    }
+}
+
+/// Where the routes of a workload's request are.
+pub(super) fn outbound<'t>(
+    table: &'t Table,
+    connection: &ConnectionInfo,
+    authority: &str,
+) -> Result<Ways<'t, 'static>, FailureOf> {
+    let listener = outbound_of(table, connection).ok_or((Failure::NoListener, None))?;
+    let port = listener.port(connection.local);
+    let named = match &listener.to {
+        OutboundTo::Service(service) => Some(service.clone()),
+        OutboundTo::OriginalDestination | OutboundTo::Port(_) => {
+            Target::new(rules::host_of(authority), port).ok()
+        }
+    };
+    // What has no name that there can be is in no registry: it is told by its address.
+    let named = named.ok_or_else(|| connection.target());
+    Ok(Ways::Workload(&listener.outbound, named))
+}
+
+/// Where the routes of a request to a workload are. What would not be let in any more is not served any more.
+pub(super) fn inbound<'t>(
+    table: &'t Table,
+    connection: &ConnectionInfo,
+) -> Result<&'t Arc<InboundPort>, FailureOf> {
+    let listener = listener_of(table, connection).ok_or((Failure::NoListener, None))?;
+    let Serves::Inbound(inbound) = &listener.serves else {
+        return Err((Failure::NoListener, None));
+    };
+    let number = connection.local.port();
+    let in_clear = connection.tls.is_none();
+    if in_clear && inbound.mtls.of(number) == MtlsMode::Strict {
+        return Err((Failure::ServerGone, None));
+    }
+    Ok(inbound.port(number))
+}
+
+fn outbound_of<'t>(
+    table: &'t Table,
+    connection: &ConnectionInfo,
+) -> Option<&'t Arc<OutboundListener>> {
+    match &listener_of(table, connection)?.serves {
+        Serves::Outbound(outbound) => Some(outbound),
+        _ => None,
+    }
+}
+
+/// Redirected connections have no address of the listener's.
+fn listener_of<'t>(table: &'t Table, connection: &ConnectionInfo) -> Option<&'t Listener> {
+    let bind = connection.listener.bind;
+    let local = bind.unwrap_or_else(|| connection.local.ip());
+    Some(table.listener(&connection.listener, local)?)
+}

@@ -1,0 +1,96 @@
+//! Connections to a workload's port for bytes, whose clients may come in the mesh's TLS or not.
+
+use super::connection::{Ending, TcpConnection};
+use super::failure::Failure;
+use super::tunnel::first_speaker;
+use crate::net::{Side, Transport};
+use crate::tls::{self, Handshakes, hello, is_hello};
+use bytes::Bytes;
+use rules::TlsServer;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::AsyncReadExt;
+
+/// The mesh's TLS that a client may begin with.
+pub(crate) struct MeshTls {
+    /// Where it ends.
+    pub(crate) server: Arc<TlsServer>,
+    /// Those that go on already.
+    pub(crate) handshakes: Arc<Handshakes>,
+    /// How long a handshake may take.
+    pub(crate) patience: Duration,
+}
+
+/// What is forwarded: what was read of the client already, and of the application.
+type First = (Transport, Bytes, Bytes);
+
+impl TcpConnection {
+    /// Lets the client begin with the mesh's TLS, or with its bytes, or wait for the application's.
+    pub(crate) fn may_begin_mesh_tls(&mut self, tls: MeshTls) {
+        self.mesh_tls = Some(Box::new(tls));
+    }
+
+    /// Forwards to the end. The application is reached first, since it may be the one that speaks first.
+    pub(super) async fn forward_either(
+        &mut self,
+        tls: MeshTls,
+        mut downstream: Transport,
+    ) -> Result<(), Failure> {
+        let (mut upstream, _held) = self.dial().await?;
+        let (sent, answered) = first_speaker(&mut downstream, &mut upstream).await;
+        let first = match is_hello(&sent) && answered.is_empty() {
+            true => self.begin_mesh_tls(tls, downstream, sent).await,
+            false => Some((downstream, sent, answered)),
+        };
+        let Some((mut downstream, sent, answered)) = first else {
+            return Ok(());
+        };
+        self.opened();
+        self.carry(&mut downstream, &mut upstream, sent, answered)
+            .await;
+        Ok(())
+    }
+
+    /// TLS of an application's own goes through. `None`: there is nothing more.
+    async fn begin_mesh_tls(
+        &mut self,
+        tls: MeshTls,
+        downstream: Transport,
+        sent: Bytes,
+    ) -> Option<First> {
+        let Transport::Left(mut socket) = downstream else {
+            return Some((downstream, sent, Bytes::new()));
+        };
+        let read = {
+            let mut ahead: &[u8] = &sent;
+            let mut stream = (&mut ahead).chain(&mut socket);
+            tokio::time::timeout(tls.patience, hello::read(&mut stream)).await
+        };
+        let hello = match read {
+            Err(_) => {
+                self.ending = Ending::SlowHello;
+                return None;
+            }
+            Ok(Err(none)) => return Some((Transport::Left(socket), none.raw, Bytes::new())),
+            Ok(Ok(hello)) => hello,
+        };
+        self.server_name = hello
+            .accepted
+            .client_hello()
+            .server_name()
+            .unwrap_or_default()
+            .into();
+        if !tls::speaks_mesh(&hello.accepted.client_hello()) {
+            return Some((Transport::Left(socket), hello.raw, Bytes::new()));
+        }
+        let shared = self.shared.clone();
+        let turn = tls.handshakes.turn(tls.patience);
+        let ended = tls::end(hello, socket, &tls.server, &self.info, &shared, turn).await;
+        let Some((stream, facts)) = ended else {
+            self.ending = Ending::Broken(Side::Downstream);
+            return None;
+        };
+        self.info.tls = Some(facts);
+        Some((Transport::Right(stream), Bytes::new(), Bytes::new()))
+    }
+}

@@ -1,0 +1,110 @@
+//! `[capture]`: how the connections of a sidecar's workload come to it.
+
+use rules::{LocalPortOptions, SidecarOptions, Target};
+use serde::{Deserialize, Deserializer};
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+
+/// How the connections of a workload come to its sidecar.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Capture {
+    /// Whether connections are redirected.
+    pub mode: InterceptionMode,
+    /// Where what the workload sends is redirected to. Default `0.0.0.0:15001`.
+    pub outbound: SocketAddr,
+    /// Where what the workload receives is redirected to. Default `0.0.0.0:15006`.
+    pub inbound: SocketAddr,
+    /// Whether the application gets what it receives on loopback, rather than on the address that was connected to.
+    pub inbound_on_loopback: bool,
+    /// Addresses at which the workload reaches a service each.
+    #[serde(deserialize_with = "services")]
+    pub services: BTreeMap<SocketAddr, Target>,
+}
+
+/// How connections are intercepted.
+///
+/// Source: Istio `interceptionMode`.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum InterceptionMode {
+    /// They are redirected by netfilter.
+    #[default]
+    Redirect,
+    /// They are not: the application connects on purpose.
+    None,
+}
+
+impl Default for Capture {
+    fn default() -> Self {
+        Self {
+            mode: InterceptionMode::default(),
+            outbound: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 15001)),
+            inbound: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 15006)),
+            inbound_on_loopback: false,
+            services: BTreeMap::new(),
+        }
+    }
+}
+
+impl Capture {
+    /// The same as rules want it.
+    pub fn options(&self) -> SidecarOptions {
+        let redirected = self.mode == InterceptionMode::Redirect;
+        let ports = self
+            .services
+            .iter()
+            .map(|(address, service)| LocalPortOptions {
+                address: *address,
+                service: service.clone(),
+            });
+        SidecarOptions {
+            outbound: redirected.then_some(self.outbound),
+            inbound: redirected.then_some(self.inbound),
+            inbound_on_loopback: self.inbound_on_loopback,
+            ports: ports.collect(),
+        }
+    }
+}
+
+fn services<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<BTreeMap<SocketAddr, Target>, D::Error> {
+    let written = BTreeMap::<SocketAddr, String>::deserialize(deserializer)?;
+    let services = written.into_iter().map(|(address, text)| {
+        let service = Target::parse(&text, None).map_err(|error| {
+            serde::de::Error::custom(format_args!(
+                "`{text}`: {error}; write a service and its port, as `reviews:9080`"
+            ))
+        })?;
+        Ok((address, service))
+    });
+    services.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(text: &str) -> SidecarOptions {
+        toml::from_str::<Capture>(text).unwrap().options()
+    }
+
+    #[test]
+    fn without_redirection_there_are_only_services() {
+        let of_all = options("");
+        assert_eq!(of_all.outbound.unwrap().to_string(), "0.0.0.0:15001");
+        assert_eq!(of_all.inbound.unwrap().to_string(), "0.0.0.0:15006");
+        let text = "mode = 'NONE'\nservices = { '127.0.0.1:1' = 'reviews:9080' }";
+        let none = options(text);
+        assert_eq!((none.outbound, none.inbound), (None, None));
+        assert_eq!(none.ports[0].service.to_string(), "reviews:9080");
+    }
+
+    #[test]
+    fn a_service_has_a_port() {
+        let text = "services = { '127.0.0.1:1' = 'reviews' }";
+        let refused = toml::from_str::<Capture>(text).unwrap_err().to_string();
+        assert!(refused.contains("as `reviews:9080`"), "{refused}");
+    }
+}

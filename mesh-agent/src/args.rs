@@ -1,0 +1,85 @@
+//! The command line.
+
+use clap::{ArgGroup, Args, Parser, Subcommand};
+use proxy::args::{CheckArgs, ExplainArgs, RunArgs};
+use proxy::{Client, Way};
+use std::time::Duration;
+
+/// A sidecar that obeys Istio's traffic API inside of pods, and beside any process, from files.
+#[derive(Debug, Parser)]
+#[command(name = "mesh-agent", version, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Serve as the sidecar of a workload
+    Run(RunArgs),
+    /// Wait until the sidecar is ready, so that the application can start
+    Wait(WaitArgs),
+    /// Parse, validate and compile resources, and print what is wrong with them
+    Check(CheckArgs),
+    /// Tell which virtual host, rule and destination a request meets, and why the others do not match
+    Explain(AgentExplainArgs),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct WaitArgs {
+    /// Where the sidecar tells whether it is ready
+    #[arg(
+        long,
+        value_name = "URL",
+        default_value = "http://127.0.0.1:15021/healthz/ready"
+    )]
+    pub(crate) url: String,
+    /// How long to wait, as `60s`; after that the exit code is 1
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = duration)]
+    pub(crate) timeout: Duration,
+    /// How often to ask, as `500ms`
+    #[arg(long, value_name = "DURATION", default_value = "500ms", value_parser = duration)]
+    pub(crate) period: Duration,
+}
+
+#[derive(Args, Debug)]
+#[command(group = ArgGroup::new("way").args(["outbound", "inbound", "forward_proxy"]))]
+pub(crate) struct AgentExplainArgs {
+    #[command(flatten)]
+    pub(crate) request: ExplainArgs,
+    /// What becomes of it as one that the workload sends; the default. The URL's host may be a service or an address
+    #[arg(long)]
+    outbound: bool,
+    /// What becomes of it as one that the workload receives, on the port of the URL
+    #[arg(long)]
+    inbound: bool,
+    /// What becomes of it through the forward proxy; the URL is the one asked for
+    #[arg(long)]
+    forward_proxy: bool,
+}
+
+impl AgentExplainArgs {
+    /// Which way the request comes.
+    pub(crate) fn way(&self) -> Way {
+        match (self.inbound, self.forward_proxy) {
+            (true, _) => Way::Inbound,
+            (_, true) => Way::ForwardProxy(Client::default()),
+            _ => Way::Outbound,
+        }
+    }
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    model::duration::parse(text).map_err(|error| format!("{error}; write `60s` or `500ms`"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

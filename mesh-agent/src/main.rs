@@ -1,0 +1,37 @@
+//! The sidecar: its commands, and its bootstrap file.
+
+mod args;
+mod bootstrap;
+mod downward;
+mod wait;
+
+use args::{Cli, Command};
+use clap::Parser;
+use proxy::Program;
+use std::process::ExitCode;
+
+/// As in the gateway, and for the same reasons.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// The sidecar as what both binaries share knows it.
+const PROGRAM: Program = Program {
+    name: "mesh-agent",
+    title: "Tidegate mesh-agent",
+    version: env!("CARGO_PKG_VERSION"),
+    default_config: "conf/mesh-agent.toml",
+    parse: bootstrap::parse,
+    start: |_, _| Ok(()),
+};
+
+fn main() -> ExitCode {
+    PROGRAM.exit(match Cli::parse().command {
+        Command::Run(args) => proxy::run(&PROGRAM, &args),
+        Command::Wait(args) => wait::run(&args),
+        Command::Check(args) => proxy::check(&PROGRAM, &args),
+        Command::Explain(args) => {
+            let way = args.way();
+            proxy::explain(&PROGRAM, args.request, way)
+        }
+    })
+}
