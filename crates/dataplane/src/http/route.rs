@@ -13,8 +13,10 @@ use pingora_http::RequestHeader;
 use pingora_proxy::Session;
 use rules::{
     Answer, ClusterTarget, Criterion, Denial, EgressMode, Forward, ForwardAction, Observer,
-    Outbound, Outcome, RequestHead, Route, Table, Target, TlsAction, VirtualHosts,
+    Outbound, OutboundListener, Outcome, RequestHead, Route, Table, Target, TlsAction,
+    VirtualHosts,
 };
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use telemetry::{Metrics, ResponseFlags};
@@ -42,7 +44,7 @@ pub(super) fn decide(session: &mut Session, ctx: &mut RequestCtx) -> (Step, Opti
     let misdirected = ctx.shared.settings.misdirected;
     let ways = match (&head.asked, head.connection.side) {
         (_, Side::Outbound) => {
-            sidecar::outbound(&snapshot.table, &head.connection, authority).map_err(No::from)
+            sidecar::outbound(&snapshot.table, &head.connection).map_err(No::from)
         }
         (_, Side::Inbound) => sidecar::inbound(&snapshot.table, &head.connection)
             .map(|port| Ways::Hosts(&port.virtual_hosts))
@@ -91,13 +93,9 @@ pub(super) fn decide(session: &mut Session, ctx: &mut RequestCtx) -> (Step, Opti
                 outbound.decide(target, &request_head, roll, &facts, &mut Nobody);
             (decision, denial.map(|denial| (denial, mode)))
         }
-        Ways::Workload(outbound, target) => {
-            let (decision, denial) = match &target {
-                Ok(target) => outbound.decide(target, &request_head, roll, &facts, &mut Nobody),
-                Err(address) => {
-                    outbound.decide_unknown(address, &request_head, roll, &facts, &mut Nobody)
-                }
-            };
+        Ways::Workload(listener, local) => {
+            let (decision, denial) =
+                listener.decide(local, &request_head, roll, &facts, &mut Nobody);
             (decision, denial.map(|denial| (denial, EgressMode::Enforce)))
         }
     };
@@ -122,9 +120,8 @@ pub(super) enum Ways<'t, 'h> {
     Hosts(&'t VirtualHosts),
     /// Those to what a client of a forward proxy may reach.
     Outbound(&'t Outbound, &'h Target, EgressMode),
-    /// Those to what a sidecar's workload may reach: the host that is named. `Err`: what is named is no host that there
-    /// can be.
-    Workload(&'t Outbound, Result<Target, Target>),
+    /// Those to what a sidecar's workload may reach, and where its connection was going.
+    Workload(&'t OutboundListener, SocketAddr),
 }
 
 /// Why there are none.

@@ -7,7 +7,7 @@ use crate::{ConnectionInfo, Side};
 use http::HeaderValue;
 use http::header::HOST;
 use pingora_http::RequestHeader;
-use rules::{InboundPort, Listener, MtlsMode, OutboundListener, OutboundTo, Serves, Table, Target};
+use rules::{InboundPort, Listener, MtlsMode, OutboundListener, OutboundTo, Serves, Table};
 use std::sync::Arc;
 
 /// The port of HTTP, which a `Host` need not name.
@@ -53,19 +53,10 @@ pub(super) fn name_service(table: &Table, request: &mut RequestHeader, head: &mu
 pub(super) fn outbound<'t>(
     table: &'t Table,
     connection: &ConnectionInfo,
-    authority: &str,
 ) -> Result<Ways<'t, 'static>, FailureOf> {
-    let listener = outbound_of(table, connection).ok_or((Failure::NoListener, None))?;
-    let port = listener.port(connection.local);
-    let named = match &listener.to {
-        OutboundTo::Service(service) => Some(service.clone()),
-        OutboundTo::OriginalDestination | OutboundTo::Port(_) => {
-            Target::new(rules::host_of(authority), port).ok()
-        }
-    };
-    // What has no name that there can be is in no registry: it is told by its address.
-    let named = named.ok_or_else(|| connection.target());
-    Ok(Ways::Workload(&listener.outbound, named))
+    let listener = outbound_of(table, connection);
+    let listener = listener.ok_or((Failure::NoListener, None))?;
+    Ok(Ways::Workload(listener, connection.local))
 }
 
 /// Where the routes of a request to a workload are. What would not be let in any more is not served any more.

@@ -2,7 +2,7 @@
 
 use super::connection::{of_routes, on_http_port};
 use super::{ExplainRequest, Explanation, Place, egress, of_request};
-use crate::{Endpoints, Inbound, OutboundListener, OutboundProtocol, OutboundTo};
+use crate::{Endpoints, Inbound, OutboundListener, OutboundProtocol};
 
 /// Explains what becomes of what the workload sends.
 pub(super) fn of_outbound(
@@ -10,11 +10,7 @@ pub(super) fn of_outbound(
     endpoints: &Endpoints,
     request: &ExplainRequest,
 ) -> Explanation {
-    let target = match &listener.to {
-        OutboundTo::Service(target) => Ok(target.clone()),
-        OutboundTo::OriginalDestination | OutboundTo::Port(_) => egress::target_of(request),
-    };
-    let target = match target {
+    let target = match egress::target_of(request) {
         Ok(target) => target,
         Err(explanation) => return *explanation,
     };

@@ -232,11 +232,14 @@ impl Outbound {
                 let decision = decide_at(host, head, dice, facts, observer);
                 (decision, Some(self.denial(target)))
             }
-            _ => {
-                let denial = self.denial(target);
-                (refused(target, denial), Some(denial))
-            }
+            _ => self.refuse(target),
         }
+    }
+
+    /// The answer to a request for what is not let through.
+    pub(crate) fn refuse<'t>(&self, target: &Target) -> (Decision<'t>, Option<Denial>) {
+        let denial = self.denial(target);
+        (refused(target, denial), Some(denial))
     }
 
     /// Why a host and port is not let through.

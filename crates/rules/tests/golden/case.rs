@@ -2,7 +2,8 @@
 
 use ipnet::IpNet;
 use rules::{
-    CallerOptions, ClientOptions, EgressMode, ForwardProxyOptions, NameAnswer, NameAnswers,
+    CallerOptions, ClientOptions, EgressMode, ForwardProxyOptions, LocalPortOptions, NameAnswer,
+    NameAnswers, SidecarOptions,
 };
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -71,6 +72,17 @@ pub(crate) struct ProxyCase {
     pub(crate) forward_proxy: Option<ForwardProxyCase>,
     /// `outboundTrafficPolicy: ALLOW_ANY`
     pub(crate) allow_any: bool,
+    /// Calls with `outbound` and `inbound` come to it.
+    pub(crate) sidecar: Option<SidecarCase>,
+}
+
+/// A sidecar.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct SidecarCase {
+    inbound_on_loopback: bool,
+    /// Ports of loopback, and the services there.
+    services: BTreeMap<u16, String>,
 }
 
 /// A forward proxy. Without clients, they are taken for the proxy itself.
@@ -95,6 +107,20 @@ struct ClientCase {
 }
 
 impl ProxyCase {
+    pub(crate) fn sidecar(&self) -> Option<SidecarOptions> {
+        let of = self.sidecar.as_ref()?;
+        let ports = of.services.iter().map(|(port, service)| LocalPortOptions {
+            address: ([127, 0, 0, 1], *port).into(),
+            service: rules::Target::parse(service, None).expect("a service"),
+        });
+        Some(SidecarOptions {
+            outbound: Some(([127, 0, 0, 1], OUTBOUND_PORT).into()),
+            inbound: Some(([127, 0, 0, 1], INBOUND_PORT).into()),
+            inbound_on_loopback: of.inbound_on_loopback,
+            ports: ports.collect(),
+        })
+    }
+
     pub(crate) fn forward_proxy(&self) -> Option<ForwardProxyOptions> {
         let of = self.forward_proxy.as_ref()?;
         let clients = of.clients.iter().map(|client| ClientOptions {
@@ -135,6 +161,7 @@ impl Default for ProxyCase {
             locality: String::new(),
             forward_proxy: None,
             allow_any: false,
+            sidecar: None,
         }
     }
 }
@@ -161,6 +188,14 @@ pub(crate) struct Call {
     /// Whether it goes through the forward proxy; `connect` asks for a tunnel there.
     #[serde(default)]
     pub(crate) egress: bool,
+    /// Whether a sidecar's workload sends it, to `local` or to the address that the URL has.
+    #[serde(default)]
+    pub(crate) outbound: bool,
+    /// Whether a sidecar's workload receives it.
+    #[serde(default)]
+    pub(crate) inbound: bool,
+    /// Whether a sidecar's workload sends it to this port of loopback.
+    pub(crate) loopback: Option<u16>,
     #[serde(default)]
     pub(crate) headers: BTreeMap<String, String>,
     /// Out of 10,000; one after the other, the last again and again. Default 0.
@@ -201,6 +236,9 @@ impl Draws {
 
 /// Where the forward proxy listens.
 pub(crate) const EGRESS_PORT: u16 = 15080;
+/// Where a sidecar does.
+pub(crate) const OUTBOUND_PORT: u16 = 15001;
+pub(crate) const INBOUND_PORT: u16 = 15006;
 
 /// What must become of a request.
 #[derive(Debug, Default, Deserialize)]

@@ -18,7 +18,7 @@ pub(crate) struct GoldenFile {
 struct Announced {
     code: String,
     path: Option<String>,
-    /// The lines of the document that it stands in.
+    /// The lines of the document that it stands in. What is about no object has no line, and may stand in any.
     lines: std::ops::Range<u32>,
 }
 
@@ -30,7 +30,7 @@ impl Announced {
             .map_or(0, |position| position.line);
         let path = self.path.as_ref();
         diagnostic.code == self.code
-            && self.lines.contains(&line)
+            && (line == 0 || self.lines.contains(&line))
             && path.is_none_or(|path| *path == diagnostic.path)
     }
 }
@@ -91,7 +91,7 @@ impl GoldenFile {
             .iter()
             .filter_map(|object| object.outcome.resource());
         let resources: Resources = accepted.cloned().collect();
-        let forward_proxy = proxy.forward_proxy();
+        let (forward_proxy, sidecar) = (proxy.forward_proxy(), proxy.sidecar());
         let mut mesh = Mesh::default();
         if proxy.allow_any {
             mesh.outbound_traffic_policy = OutboundMode::AllowAny;
@@ -106,6 +106,7 @@ impl GoldenFile {
             proxy,
             mesh,
             forward_proxy,
+            sidecar,
             ..CompileOptions::default()
         });
         let (table, of_rules) = compiler.compile(&resources);

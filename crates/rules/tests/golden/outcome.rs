@@ -1,15 +1,15 @@
 //! What became of a request, compared with what was wanted.
 
-use crate::case::{Call, EGRESS_PORT, Target, Want};
+use crate::case::{Call, EGRESS_PORT, INBOUND_PORT, OUTBOUND_PORT, Target, Want};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use model::Origin;
 use rules::{
     Answer, Caller, Cluster, ClusterKey, ClusterTarget, Decision, Endpoints, Forward, ForwardProxy,
-    HeadFacts, ListenerKey, Reached, RequestHead, Serves, Table, TcpRoutes, TlsAction, TlsServer,
-    TlsTermination, VirtualHosts,
+    HeadFacts, Inbound, ListenerKey, OutboundListener, Reached, RequestHead, Serves, Table,
+    TcpRoutes, TlsAction, TlsServer, TlsTermination, VirtualHosts,
 };
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 const PEER: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
@@ -61,15 +61,16 @@ impl Outcome {
             policy: BTreeMap::new(),
         };
         let target = call.target();
-        let key = match call.egress {
-            false => ListenerKey {
-                bind: None,
-                port: target.port,
-            },
-            true => ListenerKey {
-                bind: Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
-                port: EGRESS_PORT,
-            },
+        let own = [
+            (call.egress, EGRESS_PORT),
+            (call.outbound, OUTBOUND_PORT),
+            (call.inbound, INBOUND_PORT),
+        ];
+        let own = own.iter().find(|(is_asked, _)| *is_asked);
+        let own = own.map(|(_, port)| *port).or(call.loopback);
+        let key = ListenerKey {
+            bind: own.map(|_| IpAddr::V4(Ipv4Addr::LOCALHOST)),
+            port: own.unwrap_or(target.port),
         };
         let listener = table.listeners.get(&key);
         match listener.map(|listener| &listener.serves) {
@@ -79,7 +80,12 @@ impl Outcome {
             Some(Serves::ForwardProxy(proxy)) => {
                 outcome.record_egress(proxy, call, &target, endpoints);
             }
-            Some(Serves::Outbound(_) | Serves::Inbound(_)) => outcome.fails("sidecar"),
+            Some(Serves::Outbound(listener)) => {
+                outcome.record_outbound(listener, call, &target, endpoints);
+            }
+            Some(Serves::Inbound(inbound)) => {
+                outcome.record_inbound(inbound, call, &target, endpoints);
+            }
             Some(Serves::Tls(_)) => {
                 let server = listener.and_then(|one| one.tls_server(target.sni.as_deref()));
                 outcome.record_tls(server, call, &target, endpoints);
@@ -125,6 +131,58 @@ impl Outcome {
                     self.record_connection(&service.routes, call, endpoints);
                 }
             }
+        }
+    }
+
+    fn record_outbound(
+        &mut self,
+        listener: &OutboundListener,
+        call: &Call,
+        target: &Target,
+        endpoints: &Endpoints,
+    ) {
+        let host = rules::host_of(&target.authority);
+        let in_url = host.trim_matches(['[', ']']).parse().ok();
+        let local = SocketAddr::new(call.local.or(in_url).unwrap_or(LOCAL), target.port);
+        if !target.method.is_empty() {
+            let headers = headers_of(call);
+            let head = head_of(target, &headers);
+            let (dice, facts) = (&mut call.draw.dice(), HeadFacts(&head));
+            let (decision, _) = listener.decide(local, &head, dice, &facts, &mut Silent);
+            return self.record(&decision, &head, endpoints);
+        }
+        let reached = match &target.sni {
+            Some(sni) => listener.reach_by_name(local, sni),
+            None => listener.reach(local),
+        };
+        match reached {
+            Reached::Refused(denial) => self.fails(denial.code()),
+            Reached::Passed(routes, _) => self.record_connection(routes, call, endpoints),
+            Reached::Service(service) => {
+                self.got.insert("virtual_host", service.host.to_string());
+                self.got.insert("speaks", format!("{:?}", service.protocol));
+                if !service.routes.0.is_empty() {
+                    self.record_connection(&service.routes, call, endpoints);
+                }
+            }
+        }
+    }
+
+    fn record_inbound(
+        &mut self,
+        inbound: &Inbound,
+        call: &Call,
+        target: &Target,
+        endpoints: &Endpoints,
+    ) {
+        let port = inbound.port(target.port);
+        self.got.insert("speaks", format!("{:?}", port.protocol));
+        if let Some(tls) = port.tls.as_ref().and_then(|server| server.termination()) {
+            self.record_termination(tls);
+        }
+        match target.method.is_empty() {
+            true => self.record_connection(&port.routes, call, endpoints),
+            false => self.record_request(&port.virtual_hosts, call, target, endpoints),
         }
     }
 
@@ -489,7 +547,7 @@ fn short_of(target: &ClusterTarget) -> String {
 }
 
 fn short(key: &ClusterKey) -> String {
-    if key.is_passthrough() {
+    if key.is_passthrough() || key.is_inbound() {
         return key.to_string();
     }
     let view = key.view.as_deref();

@@ -1,9 +1,9 @@
 //! What a workload sends.
 
-use super::super::Transport;
 use super::super::listener::Serving;
 use super::super::manager::Application;
 use super::super::sniff::{Begun, detect};
+use super::super::{Limits, Transport};
 use super::{Way, original};
 use crate::Shared;
 use crate::connection::{ConnectionInfo, Side};
@@ -11,10 +11,7 @@ use crate::tcp::TcpConnection;
 use crate::tls::{HandshakeFailure, hello};
 use crate::upstream::Snapshot;
 use bytes::Bytes;
-use rules::{
-    Denial, OutboundListener, OutboundProtocol, OutboundService, OutboundTo, Reached, Serves,
-    Target, TcpRoutes,
-};
+use rules::{Denial, OutboundListener, OutboundProtocol, OutboundTo, Reached, Serves};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::AsyncReadExt;
@@ -41,30 +38,18 @@ pub(in crate::net) async fn outbound<A: Application>(
         drop(TcpConnection::denied(shared, info, "", Denial::Itself));
         return Way::Over;
     }
-    let asked = Asked {
-        port: listener.port(info.local),
-        target: listener.target(info.local),
-        listener,
-    };
-    let service = asked.service();
-    match service.as_ref().map(|service| service.protocol) {
+    let asked = Asked { listener, shared };
+    let protocol = asked.listener.service(info.local).map(|one| one.protocol);
+    match protocol {
         Some(OutboundProtocol::Http) => Way::Http {
             transport: Transport::plain(socket),
             sniffed: None,
         },
-        Some(OutboundProtocol::Tcp) => asked.send(service, socket, Bytes::new(), info, shared),
-        None if SERVER_FIRST.contains(&asked.port) => {
-            asked.send(None, socket, Bytes::new(), info, shared)
+        Some(OutboundProtocol::Tcp) => asked.send(socket, Bytes::new(), info),
+        None if SERVER_FIRST.contains(&asked.listener.port(info.local)) => {
+            asked.send(socket, Bytes::new(), info)
         }
-        protocol => {
-            // Whoever speaks TLS speaks first.
-            let patience = match protocol {
-                Some(OutboundProtocol::Tls) => serving.limits.handshake_timeout,
-                _ => serving.limits.protocol_detection_timeout,
-            };
-            let patience = (patience, serving.limits.handshake_timeout);
-            asked.look(service, socket, info, shared, patience).await
-        }
+        protocol => asked.look(protocol, socket, info, &serving.limits).await,
     }
 }
 
@@ -96,125 +81,75 @@ async fn read_hello(
     })
 }
 
-/// What a connection is for, before anything was read of it.
-struct Asked {
+/// A connection of which nothing was read.
+struct Asked<'s> {
     listener: Arc<OutboundListener>,
-    port: u16,
-    /// Absent: only its requests tell.
-    target: Option<Target>,
+    shared: &'s Arc<Shared>,
 }
 
-impl Asked {
-    fn service(&self) -> Option<Arc<OutboundService>> {
-        let target = self.target.as_ref()?;
-        self.listener.outbound.service(target).cloned()
-    }
-
-    /// Tells by what the client begins with.
+impl Asked<'_> {
+    /// Tells by what the client begins with. Whoever speaks TLS speaks first.
     async fn look(
         &self,
-        service: Option<Arc<OutboundService>>,
+        protocol: Option<OutboundProtocol>,
         mut socket: TcpStream,
         info: &ConnectionInfo,
-        shared: &Arc<Shared>,
-        (patience, for_hello): (Duration, Duration),
+        limits: &Limits,
     ) -> Way {
+        let is_tls_port = protocol == Some(OutboundProtocol::Tls);
+        let patience = match is_tls_port {
+            true => limits.handshake_timeout,
+            false => limits.protocol_detection_timeout,
+        };
         let (begun, prefix) = detect(&mut socket, Bytes::new(), patience).await;
-        let is_tls_port = service
-            .as_ref()
-            .is_some_and(|service| service.protocol == OutboundProtocol::Tls);
         match begun {
             Begun::Closed => Way::Over,
             Begun::Http(protocol) if !is_tls_port => Way::Http {
                 transport: Transport::plain(socket),
                 sniffed: Some((protocol, prefix)),
             },
-            Begun::Tls => match read_hello(&mut socket, prefix, for_hello).await {
-                Some((sni, raw)) => self.send_tls(service, socket, (&sni, raw), info, shared),
-                None => {
-                    HandshakeFailure::TooSlow.record(info, shared);
-                    Way::Over
-                }
-            },
-            _ => self.send(service, socket, prefix, info, shared),
+            Begun::Tls => self.send_tls(socket, prefix, info, limits).await,
+            _ => self.send(socket, prefix, info),
         }
     }
 
-    /// By the name in TLS, among those of the service that is at the address, or of the port's.
-    fn send_tls(
+    /// By the name in TLS.
+    async fn send_tls(
         &self,
-        service: Option<Arc<OutboundService>>,
-        socket: TcpStream,
-        (sni, raw): (&str, Bytes),
+        mut socket: TcpStream,
+        prefix: Bytes,
         info: &ConnectionInfo,
-        shared: &Arc<Shared>,
+        limits: &Limits,
     ) -> Way {
-        let named = Target::new(sni, self.port).ok();
-        let named = named.and_then(|named| self.listener.outbound.service(&named).cloned());
-        let named = named.filter(|named| {
-            let speaks_tls = matches!(
-                named.protocol,
-                OutboundProtocol::Tls | OutboundProtocol::Unspecified
-            );
-            let is_of = |service: &Arc<OutboundService>| service.origin == named.origin;
-            speaks_tls && service.as_ref().is_none_or(is_of)
-        });
-        let snapshot = shared.snapshot();
-        let connection = match named.or(service) {
-            Some(service) => TcpConnection::routed(shared, &snapshot, info, sni, &service.routes),
-            None => self.unknown(&snapshot, info, sni, shared),
+        let read = read_hello(&mut socket, prefix, limits.handshake_timeout).await;
+        let Some((sni, raw)) = read else {
+            HandshakeFailure::TooSlow.record(info, self.shared);
+            return Way::Over;
         };
+        let reached = self.listener.reach_by_name(info.local, &sni);
+        let connection = self.connection(reached, info, &sni);
         Way::bytes(connection, Transport::plain(socket), raw)
     }
 
     /// By the address alone.
-    fn send(
-        &self,
-        service: Option<Arc<OutboundService>>,
-        socket: TcpStream,
-        prefix: Bytes,
-        info: &ConnectionInfo,
-        shared: &Arc<Shared>,
-    ) -> Way {
-        let snapshot = shared.snapshot();
-        let connection = match service {
-            Some(service) => TcpConnection::routed(shared, &snapshot, info, "", &service.routes),
-            None => self.unknown(&snapshot, info, "", shared),
-        };
+    fn send(&self, socket: TcpStream, prefix: Bytes, info: &ConnectionInfo) -> Way {
+        let connection = self.connection(self.listener.reach(info.local), info, "");
         Way::bytes(connection, Transport::plain(socket), prefix)
     }
 
-    /// What is not in the registry goes where it was going, or nowhere.
-    fn unknown(
-        &self,
-        snapshot: &Snapshot,
-        info: &ConnectionInfo,
-        sni: &str,
-        shared: &Arc<Shared>,
-    ) -> TcpConnection {
-        let denied = |denial| TcpConnection::denied(shared, info, sni, denial);
-        let Some(target) = &self.target else {
-            return denied(Denial::NotInRegistry);
-        };
-        match self.listener.outbound.unknown(target) {
-            Reached::Refused(denial) => denied(denial),
-            Reached::Passed(routes, _) => self.passed(snapshot, info, sni, routes, shared),
+    fn connection(&self, reached: Reached<'_>, info: &ConnectionInfo, sni: &str) -> TcpConnection {
+        let shared = self.shared;
+        let snapshot = shared.snapshot();
+        match reached {
             Reached::Service(service) => {
-                TcpConnection::routed(shared, snapshot, info, sni, &service.routes)
+                TcpConnection::routed(shared, &snapshot, info, sni, &service.routes)
             }
+            Reached::Passed(routes, _) => {
+                let mut passed = TcpConnection::routed(shared, &snapshot, info, sni, routes);
+                passed.was_going_to(info.target());
+                passed
+            }
+            Reached::Refused(denial) => TcpConnection::denied(shared, info, sni, denial),
         }
-    }
-
-    fn passed(
-        &self,
-        snapshot: &Snapshot,
-        info: &ConnectionInfo,
-        sni: &str,
-        routes: &TcpRoutes,
-        shared: &Arc<Shared>,
-    ) -> TcpConnection {
-        let mut connection = TcpConnection::routed(shared, snapshot, info, sni, routes);
-        connection.was_going_to(Target::of_address(info.local.ip(), info.local.port()));
-        connection
     }
 }

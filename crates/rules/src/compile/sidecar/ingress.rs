@@ -65,7 +65,7 @@ fn application(listener: &IstioIngressListener, of: &SidecarOptions) -> Applicat
 fn not_bound(sidecar: &Sidecar, path: &str, listener: &IstioIngressListener) -> Diagnostic {
     let told = warning(
         &sidecar.meta,
-        "not_honoured",
+        "not_bound",
         path,
         listener.at,
         "an ingress listener with captureMode NONE is not listened to: what is received is redirected",

@@ -4,7 +4,7 @@ use super::super::diagnostics::{Help, warning};
 use super::super::outbound::Limits;
 use super::super::{CompileOptions, LocalPortOptions};
 use super::{outbound_at, own_origin};
-use crate::{Denial, Listener, Outbound, OutboundTo, Reached, Target};
+use crate::{Denial, Listener, Outbound, OutboundTo, Target};
 use model::{Bind, CaptureMode, Diagnostic, HostPattern, IstioEgressListener, Severity, Sidecar};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -20,7 +20,8 @@ pub(super) fn of_options(
     for port in ports {
         let path = format!("capture.services.\"{}\"", port.address);
         let service = whole(&port.service, options);
-        if let Reached::Refused(denial) = outbound.reach(&service) {
+        if outbound.service(&service).is_none() {
+            let denial = outbound.denial(&service);
             diagnostics.push(not_reached(&path, &service, denial));
         }
         let to = OutboundTo::Service(service);
