@@ -1,9 +1,10 @@
-//! A client at a fixed rate: `open-loop PORT RATE SECONDS` prints percentiles of the latency in
+//! A client at a fixed rate: `open-loop [HOST:]PORT RATE SECONDS` prints percentiles of the latency in
 //! milliseconds, counted from when a request was due, not from when it could be sent.
 
 mod latencies;
 
 use e2e::{Connection, Request};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::process::exit;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -12,22 +13,21 @@ use std::time::{Duration, Instant};
 const CONNECTIONS: u32 = 64;
 
 fn main() {
-    let arguments: Vec<u32> = std::env::args()
-        .skip(1)
-        .filter_map(|argument| argument.parse().ok())
-        .collect();
-    let [port, rate, seconds] = arguments[..] else {
-        eprintln!("usage: open-loop PORT RATE SECONDS");
+    let mut arguments = std::env::args().skip(1);
+    let address = arguments.next().and_then(|text| address(&text));
+    let numbers: Vec<u32> = arguments.filter_map(|text| text.parse().ok()).collect();
+    let (Some(address), [rate, seconds]) = (address, &numbers[..]) else {
+        eprintln!("usage: open-loop [HOST:]PORT RATE SECONDS");
         exit(2);
     };
-    let port = u16::try_from(port).unwrap_or_else(|_| exit(2));
+    let (rate, seconds) = (*rate, *seconds);
     let interval = Duration::from_secs(1) / rate;
     let start = Instant::now() + Duration::from_millis(100);
     let end = start + Duration::from_secs(seconds.into());
     let workers: Vec<_> = (0..CONNECTIONS)
         .map(|number| {
             let first = start + interval * number;
-            thread::spawn(move || drive(port, first, interval * CONNECTIONS, end))
+            thread::spawn(move || drive(address, first, interval * CONNECTIONS, end))
         })
         .collect();
     let latencies = workers
@@ -36,10 +36,20 @@ fn main() {
     latencies::print(latencies.collect());
 }
 
+/// A port alone is one of loopback.
+fn address(text: &str) -> Option<SocketAddr> {
+    let port = text.parse().ok();
+    let of_port = port.map(|port: u16| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+    of_port.or_else(|| text.parse().ok())
+}
+
 /// One connection's share. A wrong answer ends the process.
-fn drive(port: u16, first: Instant, interval: Duration, end: Instant) -> Vec<Duration> {
+fn drive(address: SocketAddr, first: Instant, interval: Duration, end: Instant) -> Vec<Duration> {
     let request = Request::get("bench.example.com", "/api/item").header("x-tenant", "gold");
-    let mut connection = Connection::open(port);
+    let mut connection = Connection::open_at(address).unwrap_or_else(|error| {
+        eprintln!("connecting to {address}: {error}");
+        exit(1);
+    });
     let mut latencies = Vec::new();
     let mut due = first;
     while due < end {
