@@ -4,11 +4,13 @@ mod at;
 mod export_to;
 mod gateway_ref;
 mod host;
+mod path_template;
 mod percent;
 mod protocol;
 mod re2;
 mod string_match;
 mod timestamp;
+mod value_match;
 
 pub mod duration;
 
@@ -16,11 +18,13 @@ pub use at::*;
 pub use export_to::*;
 pub use gateway_ref::*;
 pub use host::*;
+pub use path_template::*;
 pub use percent::*;
 pub use protocol::*;
 pub use re2::with_plain_literals;
 pub use string_match::*;
 pub use timestamp::*;
+pub use value_match::*;
 
 use std::collections::BTreeMap;
 
