@@ -1,7 +1,7 @@
 //! What stands around an object's spec: kind, version, identity.
 
 use super::{
-    Context, Cursor, destination_rule, gateway, kubernetes, service_entry, sidecar,
+    Context, Cursor, destination_rule, gateway, kubernetes, security, service_entry, sidecar,
     virtual_service, workload,
 };
 use crate::yaml::{Node, Value};
@@ -28,6 +28,7 @@ enum Decode {
 }
 
 const ISTIO: (&str, &[&str]) = ("networking.istio.io", &["v1", "v1beta1", "v1alpha3"]);
+const SECURITY: (&str, &[&str]) = ("security.istio.io", &["v1", "v1beta1"]);
 const CORE: (&str, &[&str]) = ("", &["v1"]);
 const DISCOVERY: (&str, &[&str]) = ("discovery.k8s.io", &["v1"]);
 
@@ -74,6 +75,16 @@ const KINDS: &[Kind] = &[
         "Sidecar",
         ISTIO,
         Decode::Istio(|spec, meta| sidecar::sidecar(spec, meta).map(Into::into)),
+    ),
+    kind(
+        "PeerAuthentication",
+        SECURITY,
+        Decode::Istio(|spec, meta| security::peer_authentication(spec, meta).map(Into::into)),
+    ),
+    kind(
+        "AuthorizationPolicy",
+        SECURITY,
+        Decode::Istio(|spec, meta| security::authorization_policy(spec, meta).map(Into::into)),
     ),
     kind(
         "Service",

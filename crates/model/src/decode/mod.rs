@@ -12,6 +12,7 @@ mod gateway;
 mod kubernetes;
 mod load_balancer;
 mod locality;
+mod security;
 mod service_entry;
 mod sidecar;
 mod tls;

@@ -1,8 +1,8 @@
 //! Any resource, and the set of all of them.
 
 use super::{
-    DestinationRule, EndpointSlice, Gateway, Meta, Namespace, Node, Pod, Secret, Service,
-    ServiceEntry, Sidecar, VirtualService, WorkloadEntry,
+    AuthorizationPolicy, DestinationRule, EndpointSlice, Gateway, Meta, Namespace, Node,
+    PeerAuthentication, Pod, Secret, Service, ServiceEntry, Sidecar, VirtualService, WorkloadEntry,
 };
 use crate::ResourceRef;
 use std::collections::BTreeMap;
@@ -108,6 +108,8 @@ resources! {
     ServiceEntry => service_entries, "Istio ServiceEntry.";
     WorkloadEntry => workload_entries, "Istio WorkloadEntry.";
     Sidecar => sidecars, "Istio Sidecar.";
+    PeerAuthentication => peer_authentications, "Istio PeerAuthentication.";
+    AuthorizationPolicy => authorization_policies, "Istio AuthorizationPolicy.";
     Service => services, "Kubernetes Service.";
     Pod => pods, "Kubernetes Pod.";
     Secret => secrets, "Kubernetes Secret.";

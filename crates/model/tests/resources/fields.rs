@@ -541,3 +541,221 @@ fn an_origin_points_into_the_file() {
         "VirtualService shop/everything (test.yaml:2:1)"
     );
 }
+
+#[test]
+fn of_a_peer_authentication() {
+    let policy = everything!("peer_authentication", PeerAuthentication);
+    assert_eq!(policy.selector["app"], "reviews");
+    let mtls = policy.mtls.unwrap();
+    assert_eq!((at(mtls.at), mtls.mode), ((7, 3), PeerTlsMode::Strict));
+    let ports: Vec<_> = policy
+        .port_level_mtls
+        .iter()
+        .map(|(port, tls)| (*port, tls.at.line, tls.mode))
+        .collect();
+    assert_eq!(
+        ports,
+        [
+            (8080, 9, PeerTlsMode::Disable),
+            (8081, 10, PeerTlsMode::Permissive),
+            (9090, 11, PeerTlsMode::Unset),
+            (9091, 12, PeerTlsMode::Unset),
+        ]
+    );
+}
+
+/// `a, b; not c`
+fn written<T: ToString>(values: &Values<T>) -> String {
+    let list = |values: &[T]| text(values.iter().map(T::to_string)).join(", ");
+    match values.not_values.is_empty() {
+        true => list(&values.values),
+        false => format!("{}; not {}", list(&values.values), list(&values.not_values)),
+    }
+}
+
+#[test]
+fn of_an_authorization_policy() {
+    let policy = everything!("authorization_policy", AuthorizationPolicy);
+    assert_eq!(policy.selector["app"], "reviews");
+    assert_eq!(policy.target_refs, []);
+    assert_eq!(policy.action.value, AuthorizationAction::Custom);
+    assert_eq!(at(policy.action.at), (10, 11));
+    assert_eq!(policy.provider.as_deref(), Some("authorizer"));
+    assert!(policy.dry_run);
+    let [rule, empty] = &policy.rules[..] else {
+        panic!("{:?}", policy.rules)
+    };
+    assert_eq!((at(rule.at), at(empty.at)), ((13, 5), (57, 5)));
+    assert_eq!(
+        (empty.from.len(), empty.to.len(), empty.when.len()),
+        (0, 0, 0)
+    );
+    assert_eq!(
+        (rule.from.len(), rule.to.len(), rule.when.len()),
+        (2, 1, 16)
+    );
+}
+
+#[test]
+fn of_a_source() {
+    let policy = everything!("authorization_policy", AuthorizationPolicy);
+    let source = &policy.rules[0].from[0];
+    assert_eq!(at(source.at), (14, 7));
+    assert_eq!(
+        written(&source.principals),
+        "cluster.local/ns/shop/sa/web, cluster.local/ns/shop/*, */sa/web, *; not cluster.local/ns/shop/sa/bad"
+    );
+    assert_eq!(
+        written(&source.request_principals),
+        "issuer/subject; not issuer/*"
+    );
+    assert_eq!(
+        written(&source.namespaces),
+        "shop, shop-*, *-shop, a-*-b; not bad"
+    );
+    assert_eq!(written(&source.trust_domains), "cluster.local; not old-*");
+    assert_eq!(
+        written(&source.ip_blocks),
+        "10.1.2.3/32, 10.0.0.0/8; not 2001:db8::/32"
+    );
+    assert_eq!(
+        written(&source.remote_ip_blocks),
+        "192.0.2.0/24; not 192.0.2.9/32"
+    );
+    assert!(source.service_accounts.is_empty());
+    let second = &policy.rules[0].from[1];
+    assert_eq!(
+        written(&second.service_accounts),
+        "web/front, shop/front; not bad/front"
+    );
+}
+
+#[test]
+fn of_an_operation() {
+    let policy = everything!("authorization_policy", AuthorizationPolicy);
+    let operation = &policy.rules[0].to[0];
+    assert_eq!(at(operation.at), (31, 7));
+    assert_eq!(
+        written(&operation.hosts),
+        "shop.example.com, shop.example.com:*, *.shop.test; not bad.test"
+    );
+    assert_eq!(written(&operation.ports), "8080; not 9090, 0");
+    assert_eq!(written(&operation.methods), "GET, P*; not DELETE");
+    assert_eq!(
+        written(&operation.paths),
+        "/a, /b/*, *.html, *, /c/{*}/d, /e/{**}; not /admin"
+    );
+    let is_template: Vec<_> = operation
+        .paths
+        .values
+        .iter()
+        .map(|path| matches!(path, PathValue::Template(_)))
+        .collect();
+    assert_eq!(is_template, [false, false, false, false, true, true]);
+}
+
+#[test]
+fn of_conditions() {
+    let policy = everything!("authorization_policy", AuthorizationPolicy);
+    let told = |condition: &Condition| match &condition.attribute {
+        Attribute::RequestHeader { name, values } => format!("header {name}: {}", written(values)),
+        Attribute::SourceIp(values) => format!("source ip: {}", written(values)),
+        Attribute::RemoteIp(values) => format!("remote ip: {}", written(values)),
+        Attribute::SourceNamespace(values) => format!("namespace: {}", written(values)),
+        Attribute::SourcePrincipal(values) => format!("principal: {}", written(values)),
+        Attribute::SourceServiceAccount(values) => format!("account: {}", written(values)),
+        Attribute::SourceTrustDomain(values) => format!("domain: {}", written(values)),
+        Attribute::RequestPrincipal(values) => format!("request: {}", written(values)),
+        Attribute::RequestAudiences(values) => format!("audiences: {}", written(values)),
+        Attribute::RequestPresenter(values) => format!("presenter: {}", written(values)),
+        Attribute::RequestClaim { path, values } => {
+            format!("claim {}: {}", path.join("/"), written(values))
+        }
+        Attribute::DestinationIp(values) => format!("destination: {}", written(values)),
+        Attribute::DestinationPort(values) => format!("port: {}", written(values)),
+        Attribute::Sni(values) => format!("sni: {}", written(values)),
+        Attribute::EnvoyFilter {
+            filter,
+            key,
+            values,
+        } => format!("filter {filter} {key}: {}", written(values)),
+    };
+    let conditions = &policy.rules[0].when;
+    assert_eq!(
+        text(conditions.iter().map(told)),
+        [
+            "header X-User: jason, j*; not bob",
+            "source ip: 10.0.0.1/32",
+            "remote ip: ; not 10.0.0.0/8",
+            "namespace: shop",
+            "principal: *",
+            "account: shop/web",
+            "domain: cluster.local",
+            "request: *",
+            "audiences: a",
+            "presenter: b",
+            "claim iss: c",
+            "claim a/b.c: ; not d",
+            "destination: 10.0.0.0/8",
+            "port: 80; not 81",
+            "sni: *.shop.test",
+            "filter envoy.filters.network.mysql_proxy shop.users: [select]",
+        ]
+    );
+    assert_eq!(conditions[1].key, "source.ip");
+    assert_eq!(at(conditions[1].at), (42, 7));
+}
+
+#[test]
+fn of_targets() {
+    let policy = silently(&istio(
+        "AuthorizationPolicy",
+        "targetRefs: [{kind: Service, group: core, name: a}, {kind: Gateway, group: gateway.networking.k8s.io, name: b, namespace: ''}]",
+    ));
+    let Resource::AuthorizationPolicy(policy) = policy else {
+        panic!()
+    };
+    let targets: Vec<_> = policy
+        .target_refs
+        .iter()
+        .map(|one| (one.group.as_str(), one.kind.as_str(), one.name.as_str()))
+        .collect();
+    assert_eq!(
+        targets,
+        [
+            ("", "Service", "a"),
+            ("gateway.networking.k8s.io", "Gateway", "b")
+        ]
+    );
+    let policy = silently(&istio(
+        "AuthorizationPolicy",
+        "targetRef: {kind: Service, name: a}",
+    ));
+    assert!(
+        matches!(policy, Resource::AuthorizationPolicy(policy) if policy.target_refs.len() == 1)
+    );
+}
+
+#[test]
+fn of_the_dry_run_annotation() {
+    for (value, dry_run, is_told) in [
+        ("true", true, false),
+        ("1", true, false),
+        ("False", false, false),
+        ("yes", false, true),
+        ("", false, true),
+    ] {
+        let text = format!(
+            "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {{name: a, annotations: {{istio.io/dry-run: '{value}'}}}}\nspec: {{}}\n"
+        );
+        let Resource::AuthorizationPolicy(policy) = accepted(&text) else {
+            panic!()
+        };
+        assert_eq!(policy.dry_run, dry_run, "{value}");
+        let told: Vec<_> = parse(&text).all_diagnostics().map(line).collect();
+        let want = format!(
+            "warning invalid_value 1:1 metadata.annotations[\"istio.io/dry-run\"]: {value:?} is neither true nor false: the policy is in force"
+        );
+        assert_eq!(told, if is_told { vec![want] } else { vec![] });
+    }
+}

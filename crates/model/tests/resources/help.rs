@@ -72,3 +72,49 @@ fn quotes_and_units_are_asked_for() {
         "3s or 100ms",
     );
 }
+
+#[test]
+fn keys_of_conditions_are_corrected() {
+    for (key, help) in [
+        ("source.ips", "did you mean \"source.ip\"?"),
+        ("request.header[x]", "did you mean \"request.headers\"?"),
+        ("source.user", "write source.principal"),
+        ("destination.labels[app]", "select workloads"),
+        ("something", "one of request.headers"),
+        ("request.headers", "write request.headers[x-user]"),
+    ] {
+        let code = match key {
+            "request.headers" => "invalid_value",
+            _ => "invalid_enum",
+        };
+        let spec = format!("rules: [{{when: [{{key: '{key}', values: [a]}}]}}]");
+        check("AuthorizationPolicy", &spec, code, help);
+    }
+}
+
+#[test]
+fn fields_of_policies_are_corrected() {
+    for (wrong, meant) in [
+        ("from: [{source: {principal: [a]}}]", "principals"),
+        ("from: [{source: {remoteIPBlocks: [a]}}]", "remoteIpBlocks"),
+        ("to: [{operation: {path: [/]}}]", "paths"),
+        ("form: [{source: {namespaces: [a]}}]", "from"),
+    ] {
+        let spec = format!("rules: [{{{wrong}}}]");
+        let help = format!("did you mean {meant:?}?");
+        check("AuthorizationPolicy", &spec, "unknown_field", &help);
+    }
+    let spec = "selector: {matchLabels: {a: b}}\nportLevelMTLS: {80: {mode: STRICT}}";
+    check(
+        "PeerAuthentication",
+        spec,
+        "unknown_field",
+        "did you mean \"portLevelMtls\"?",
+    );
+    check(
+        "PeerAuthentication",
+        "mtls: {mode: strict}",
+        "invalid_enum",
+        "one of UNSET, DISABLE, PERMISSIVE, STRICT",
+    );
+}

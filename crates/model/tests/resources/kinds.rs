@@ -18,6 +18,26 @@ fn all_three_versions_are_one() {
 }
 
 #[test]
+fn policies_have_two_versions() {
+    for kind in ["PeerAuthentication", "AuthorizationPolicy"] {
+        for version in ["v1", "v1beta1"] {
+            let text = format!(
+                "apiVersion: security.istio.io/{version}\nkind: {kind}\nmetadata: {{name: a}}\nspec: {{}}\n"
+            );
+            assert_eq!(told(&text), Vec::<String>::new());
+        }
+    }
+    let message = "apiVersion security.istio.io/v1alpha1 of PeerAuthentication is not known";
+    let want = format!(
+        "error unsupported_version 1:13 apiVersion: {message}; accepted: security.istio.io/v1, security.istio.io/v1beta1"
+    );
+    check_told(
+        "apiVersion: security.istio.io/v1alpha1\nkind: PeerAuthentication\nmetadata: {name: a}\nspec: {}\n",
+        &[&want],
+    );
+}
+
+#[test]
 fn another_version_is_refused_with_those_that_are_known() {
     for (version, message) in [
         (
@@ -77,8 +97,8 @@ fn other_kinds_are_skipped_with_a_word() {
         ),
         (
             "security.istio.io/v1",
-            "AuthorizationPolicy",
-            "AuthorizationPolicy of security.istio.io",
+            "RequestAuthentication",
+            "RequestAuthentication of security.istio.io",
         ),
     ] {
         let text = object(version, kind);

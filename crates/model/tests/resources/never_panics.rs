@@ -9,6 +9,8 @@ const TEXTS: &[&str] = &[
     include_str!("everything/destination_rule.yaml"),
     include_str!("everything/service_entry.yaml"),
     include_str!("everything/sidecar.yaml"),
+    include_str!("everything/peer_authentication.yaml"),
+    include_str!("everything/authorization_policy.yaml"),
     include_str!("everything/kubernetes.yaml"),
 ];
 

@@ -55,3 +55,19 @@ fn of_workload_entries() {
 fn of_sidecars() {
     check("Sidecar", include_str!("problems/sidecar.txt"));
 }
+
+#[test]
+fn of_peer_authentications() {
+    check(
+        "PeerAuthentication",
+        include_str!("problems/peer_authentication.txt"),
+    );
+}
+
+#[test]
+fn of_authorization_policies() {
+    check(
+        "AuthorizationPolicy",
+        include_str!("problems/authorization_policy.txt"),
+    );
+}

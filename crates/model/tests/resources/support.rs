@@ -50,7 +50,11 @@ pub(crate) fn accepted(text: &str) -> Resource {
 /// An object of one of Istio's kinds. The spec begins on line 5, indented by two.
 pub(crate) fn istio(kind: &str, spec: &str) -> String {
     let spec: String = spec.lines().map(|line| format!("  {line}\n")).collect();
+    let group = match kind {
+        "AuthorizationPolicy" | "PeerAuthentication" => "security",
+        _ => "networking",
+    };
     format!(
-        "apiVersion: networking.istio.io/v1\nkind: {kind}\nmetadata: {{name: it, namespace: shop}}\nspec:\n{spec}"
+        "apiVersion: {group}.istio.io/v1\nkind: {kind}\nmetadata: {{name: it, namespace: shop}}\nspec:\n{spec}"
     )
 }
