@@ -43,7 +43,7 @@ mod virtual_hosts;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use diagnostics::{Help, warning};
+pub(crate) use diagnostics::{Help, error, warning};
 pub use mesh::{
     CallerOptions, ClientOptions, CompileOptions, ForwardProxyOptions, LocalPortOptions, Mesh,
     Proxy, SidecarOptions,
@@ -51,6 +51,7 @@ pub use mesh::{
 pub(crate) use services::{Registry, ServiceView, Source};
 
 use crate::endpoints::EndpointCompiler;
+use crate::inbound::unenforced;
 use crate::{Endpoints, Listener, ListenerKey, NameAnswers, Table};
 use ahash::{HashMap, HashMapExt};
 use clusters::Clusters;
@@ -175,6 +176,7 @@ impl Compiler {
         } = run;
         diagnostics.extend(self.forward_proxy(resources, &mut parts, &mut listeners));
         diagnostics.extend(self.sidecar(resources, &mut parts, &mut listeners));
+        diagnostics.extend(unenforced(&self.options, resources));
 
         let clients = self.forward_proxy.iter();
         let registries = clients.flat_map(|proxy| proxy.registries());

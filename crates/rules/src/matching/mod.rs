@@ -14,6 +14,7 @@ pub use header::{HeaderKey, HeaderMatch, InvalidHeaderKey, Sense};
 pub use path::PathMatch;
 pub(crate) use pattern::refusal;
 pub use pattern::{InvalidPattern, MAX_PATTERN_BYTES, Pattern};
+pub(crate) use predicate::shortened;
 pub use predicate::{Criterion, Predicate};
 pub use query::QueryMatch;
 pub(crate) use query::first_value;

@@ -160,7 +160,8 @@ fn printable(bytes: Cow<'_, [u8]>) -> Cow<'_, str> {
     }
 }
 
-fn shortened(text: &str) -> Cow<'_, str> {
+/// The beginning of a text that may be long.
+pub(crate) fn shortened(text: &str) -> Cow<'_, str> {
     match text.char_indices().nth(MAX_SHOWN) {
         Some((end, _)) => Cow::Owned(format!("{}…", &text[..end])),
         None => Cow::Borrowed(text),
