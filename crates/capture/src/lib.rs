@@ -1,0 +1,17 @@
+//! The redirect rules of a pod: made, printed, installed and removed.
+//!
+//! [`IptablesArgs`] are the flags of `mesh-agent iptables`, Istio's and ours, and [`IptablesArgs::run`] does what they
+//! ask for. [`CaptureOptions`] say what is captured; they come from those flags and the environment, or from a pod's
+//! annotations. A [`Ruleset`] is what the options mean for one family of addresses: pure data, written as text for
+//! `iptables-restore` or `nft`. Installing compares it with what is there, and changes what differs in one transaction
+//! a table.
+//!
+//! This crate opens no socket, knows no other crate, and needs no runtime: it ends before the agent begins. It does
+//! not do TPROXY, because the data plane accepts redirected connections only.
+
+mod options;
+mod values;
+
+
+pub use options::{CaptureOptions, DnsCapture, Interception, Ipv6, Layout, OwnerGroups, Selection};
+pub use values::{Interface, InvalidValue, Owner};
