@@ -9,9 +9,13 @@
 //! This crate opens no socket, knows no other crate, and needs no runtime: it ends before the agent begins. It does
 //! not do TPROXY, because the data plane accepts redirected connections only.
 
+mod nft;
 mod options;
+mod restore;
+mod ruleset;
 mod values;
 
 
 pub use options::{CaptureOptions, DnsCapture, Interception, Ipv6, Layout, OwnerGroups, Selection};
+pub use ruleset::{Family, Ruleset};
 pub use values::{Interface, InvalidValue, Owner};
