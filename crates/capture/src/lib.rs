@@ -9,6 +9,7 @@
 //! This crate opens no socket, knows no other crate, and needs no runtime: it ends before the agent begins. It does
 //! not do TPROXY, because the data plane accepts redirected connections only.
 
+mod annotations;
 mod nft;
 mod options;
 mod restore;
@@ -16,6 +17,7 @@ mod ruleset;
 mod values;
 
 
+pub use annotations::{InvalidAnnotation, unknown_annotations};
 pub use options::{CaptureOptions, DnsCapture, Interception, Ipv6, Layout, OwnerGroups, Selection};
 pub use ruleset::{Family, Ruleset};
 pub use values::{Interface, InvalidValue, Owner};
