@@ -10,14 +10,19 @@
 //! not do TPROXY, because the data plane accepts redirected connections only.
 
 mod annotations;
+mod hint;
 mod nft;
 mod options;
+mod process;
 mod restore;
 mod ruleset;
 mod values;
 
+#[cfg(test)]
+mod test_tools;
 
 pub use annotations::{InvalidAnnotation, unknown_annotations};
 pub use options::{CaptureOptions, DnsCapture, Interception, Ipv6, Layout, OwnerGroups, Selection};
+pub use process::{ToolError, ToolFailure};
 pub use ruleset::{Family, Ruleset};
 pub use values::{Interface, InvalidValue, Owner};
