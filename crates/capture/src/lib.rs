@@ -13,11 +13,15 @@ mod annotations;
 mod hint;
 mod nft;
 mod options;
+mod plan;
 mod process;
 mod restore;
 mod ruleset;
+mod saved;
 mod values;
 
+#[cfg(test)]
+mod test_options;
 #[cfg(test)]
 mod test_tools;
 
