@@ -10,7 +10,15 @@
 //! not do TPROXY, because the data plane accepts redirected connections only.
 
 mod annotations;
+mod args;
+mod backend;
+mod environment;
+mod error;
 mod hint;
+mod install;
+mod iptables;
+mod lock;
+mod machine;
 mod nft;
 mod options;
 mod plan;
@@ -26,6 +34,8 @@ mod test_options;
 mod test_tools;
 
 pub use annotations::{InvalidAnnotation, unknown_annotations};
+pub use args::IptablesArgs;
+pub use error::{Error, InvalidOption};
 pub use options::{CaptureOptions, DnsCapture, Interception, Ipv6, Layout, OwnerGroups, Selection};
 pub use process::{ToolError, ToolFailure};
 pub use ruleset::{Family, Ruleset};

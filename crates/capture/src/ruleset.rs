@@ -4,6 +4,8 @@ mod dns;
 mod inbound;
 mod outbound;
 
+#[cfg(test)]
+mod tests;
 
 use crate::options::{CaptureOptions, DnsCapture, Interception, Layout};
 use crate::values::{Interface, Owner};
