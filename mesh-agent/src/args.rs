@@ -1,8 +1,10 @@
 //! The command line.
 
+use capture::IptablesArgs;
 use clap::{ArgGroup, Args, Parser, Subcommand};
 use proxy::args::{CheckArgs, ExplainArgs, RunArgs};
 use proxy::{Client, Way};
+use std::net::IpAddr;
 use std::time::Duration;
 
 /// A sidecar that obeys Istio's traffic API inside of pods, and beside any process, from files.
@@ -17,6 +19,8 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Serve as the sidecar of a workload
     Run(RunArgs),
+    /// Install, print or remove the rules that redirect a pod's connections to the sidecar
+    Iptables(Box<IptablesArgs>),
     /// Wait until the sidecar is ready, so that the application can start
     Wait(WaitArgs),
     /// Parse, validate and compile resources, and print what is wrong with them
@@ -56,13 +60,22 @@ pub(crate) struct AgentExplainArgs {
     /// What becomes of it through the forward proxy; the URL is the one asked for
     #[arg(long)]
     forward_proxy: bool,
+    /// The address of the client that the workload receives it from
+    #[arg(long, value_name = "ADDRESS", requires = "inbound")]
+    client: Option<IpAddr>,
+    /// The identity in that client's certificate, such as `spiffe://cluster.local/ns/shop/sa/web` [default: it shows none]
+    #[arg(long, value_name = "NAME", requires = "inbound")]
+    client_name: Option<String>,
 }
 
 impl AgentExplainArgs {
     /// Which way the request comes.
     pub(crate) fn way(&self) -> Way {
         match (self.inbound, self.forward_proxy) {
-            (true, _) => Way::Inbound,
+            (true, _) => Way::Inbound(Client {
+                address: self.client,
+                names: self.client_name.iter().cloned().collect(),
+            }),
             (_, true) => Way::ForwardProxy(Client::default()),
             _ => Way::Outbound,
         }

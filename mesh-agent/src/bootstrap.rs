@@ -79,10 +79,10 @@ impl From<File> for Bootstrap {
             health_checks: file.health_checks,
             admin: file.admin,
             // Kubelets and scrapers come from outside of the pod.
-            status: file.status.unwrap_or(Status {
+            status: file.status.unwrap_or_else(|| Status {
                 address: everywhere(15021),
             }),
-            metrics: file.metrics.unwrap_or(MetricsServer {
+            metrics: file.metrics.unwrap_or_else(|| MetricsServer {
                 address: everywhere(15020),
             }),
             access_log: file.access_log,

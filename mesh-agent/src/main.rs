@@ -3,6 +3,7 @@
 mod args;
 mod bootstrap;
 mod downward;
+mod iptables;
 mod wait;
 
 use args::{Cli, Command};
@@ -27,6 +28,7 @@ const PROGRAM: Program = Program {
 fn main() -> ExitCode {
     PROGRAM.exit(match Cli::parse().command {
         Command::Run(args) => proxy::run(&PROGRAM, &args),
+        Command::Iptables(args) => iptables::run(&args),
         Command::Wait(args) => wait::run(&args),
         Command::Check(args) => proxy::check(&PROGRAM, &args),
         Command::Explain(args) => {

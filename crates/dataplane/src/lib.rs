@@ -4,6 +4,7 @@
 //! keeps what outlives one: the state of clusters and endpoints. This crate reads no file and no
 //! resource; a compiled table and the endpoints beside it are handed to [`Shared::publish`].
 
+mod authorization;
 mod challenges;
 mod connection;
 mod forward_proxy;

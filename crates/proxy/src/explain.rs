@@ -87,13 +87,13 @@ pub enum Way {
     /// From a sidecar's workload.
     Outbound,
     /// To a sidecar's workload.
-    Inbound,
+    Inbound(Client),
 }
 
-/// A client of a forward proxy.
+/// Who asks a forward proxy, or a sidecar's workload.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Client {
-    /// Its address. Absent: one of those that are not told apart.
+    /// Its address. Absent: one that nobody tells apart.
     pub address: Option<IpAddr>,
     /// The names in its certificate.
     pub names: Vec<String>,
@@ -157,7 +157,7 @@ impl Asked {
         let host = self.headers.remove(http::header::HOST);
         let host = host.map(|host| String::from_utf8_lossy(host.as_bytes()).into_owned());
         let client = match &self.way {
-            Way::ForwardProxy(client) => client.clone(),
+            Way::ForwardProxy(client) | Way::Inbound(client) => client.clone(),
             _ => Client::default(),
         };
         let normalization = loaded.bootstrap.mesh.path_normalization;
@@ -168,7 +168,7 @@ impl Asked {
                 Way::Gateway(port) => self.port(*port, &scheme, loaded),
                 Way::ForwardProxy(_) => forward_proxy_port(loaded)?,
                 Way::Outbound => capture(loaded)?.outbound.port(),
-                Way::Inbound => capture(loaded)?.inbound.port(),
+                Way::Inbound(_) => capture(loaded)?.inbound.port(),
             },
             sni: self.sni(&scheme),
             method: self.method,

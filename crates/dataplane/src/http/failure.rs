@@ -20,6 +20,8 @@ pub(super) enum Failure {
     ServerGone,
     /// The TLS server of the connection does not serve this host (promise 13).
     Misdirected,
+    /// A policy denies it.
+    Forbidden(rules::Refusal),
     /// The route's destination is no known cluster.
     NoCluster(ClusterKey, Arc<str>),
     /// There is no endpoint for what the client asks for.
@@ -151,6 +153,7 @@ fn report_as_of_request(failure: &tcp::Failure) -> Report {
                 denial.code(),
             );
         }
+        tcp::Failure::Forbidden(refusal) => Failure::Forbidden(refusal.clone()),
         tcp::Failure::NoCluster(key, why) => Failure::NoCluster(key.clone(), why.clone()),
         tcp::Failure::NotFound(why) => Failure::NotFound(why.clone()),
         tcp::Failure::NoEndpoint => Failure::NoEndpoint,
@@ -170,6 +173,16 @@ impl Failure {
             Self::NoListener => plain(404, "", ResponseFlags::NR, "route_not_found", "no_listener"),
             Self::ServerGone => misdirected("tls_server_gone"),
             Self::Misdirected => misdirected("misdirected"),
+            Self::Forbidden(refusal) => Report {
+                details: Cow::Owned(refusal.details().to_string()),
+                ..plain(
+                    403,
+                    rules::ACCESS_DENIED,
+                    ResponseFlags::empty(),
+                    "",
+                    refusal.code(),
+                )
+            },
             Self::NoCluster(key, why) => Report {
                 transport_failure: Cow::Owned(format!("{key}: {why}")),
                 ..plain(

@@ -7,13 +7,13 @@ use super::failure::Failure;
 use super::forwarding::UPSTREAM_TIMEOUT;
 use super::{asked, chance, sidecar};
 use crate::forward_proxy::{Permission, Proxied, Refused, permission};
-use crate::{ConnectionInfo, Misdirected, Side};
+use crate::{ConnectionInfo, Misdirected, Side, authorization};
 use model::Origin;
 use pingora_http::RequestHeader;
 use pingora_proxy::Session;
 use rules::{
-    Answer, ClusterTarget, Criterion, Denial, EgressMode, Forward, ForwardAction, Observer,
-    Outbound, OutboundListener, Outcome, RequestHead, Route, Table, Target, TlsAction,
+    Answer, ClusterTarget, Criterion, Denial, EgressMode, Forward, ForwardAction, Inbound,
+    Observer, Outbound, OutboundListener, Outcome, RequestHead, Route, Table, Target, TlsAction,
     VirtualHosts,
 };
 use std::net::SocketAddr;
@@ -46,9 +46,7 @@ pub(super) fn decide(session: &mut Session, ctx: &mut RequestCtx) -> (Step, Opti
         (_, Side::Outbound) => {
             sidecar::outbound(&snapshot.table, &head.connection).map_err(No::from)
         }
-        (_, Side::Inbound) => sidecar::inbound(&snapshot.table, &head.connection)
-            .map(|port| Ways::Hosts(&port.virtual_hosts))
-            .map_err(No::from),
+        (_, Side::Inbound) => sidecar::inbound(&snapshot.table, &head.connection).map_err(No::from),
         (None, Side::Gateway) => {
             virtual_hosts(&snapshot.table, &head.connection, authority, misdirected)
                 .map(Ways::Hosts)
@@ -80,6 +78,22 @@ pub(super) fn decide(session: &mut Session, ctx: &mut RequestCtx) -> (Step, Opti
         query: request.uri.query(),
         headers: &request.headers,
     };
+    let ways = match ways {
+        Ways::ToWorkload(inbound) => {
+            let verdict = sidecar::authorize(inbound, head, &request_head, &ctx.shared.metrics);
+            if let Some((reason, origin)) = authorization::noted(&verdict) {
+                ctx.outcome.reason = reason;
+                ctx.origin = Some(origin.clone());
+            }
+            if let Some(refusal) = verdict.denied {
+                ctx.origin = refusal.rule().map(|rule| rule.origin.clone());
+                return (Step::Fail(Failure::Forbidden(refusal)), None);
+            }
+            let port = inbound.port(head.connection.local.port());
+            Ways::Hosts(&port.virtual_hosts)
+        }
+        ways => ways,
+    };
     let facts = RequestFacts {
         ctx,
         request,
@@ -87,6 +101,7 @@ pub(super) fn decide(session: &mut Session, ctx: &mut RequestCtx) -> (Step, Opti
     };
     let roll = &mut chance::roll;
     let (decision, denial) = match ways {
+        Ways::ToWorkload(_) => return (Step::Fail(Failure::Internal), None),
         Ways::Hosts(hosts) => (hosts.decide_with(&request_head, roll, &facts), None),
         Ways::Outbound(outbound, target, mode) => {
             let (decision, denial) =
@@ -122,6 +137,8 @@ pub(super) enum Ways<'t, 'h> {
     Outbound(&'t Outbound, &'h Target, EgressMode),
     /// Those to what a sidecar's workload may reach, and where its connection was going.
     Workload(&'t OutboundListener, SocketAddr),
+    /// Those of a sidecar's workload itself, for whom policies let in.
+    ToWorkload(&'t Inbound),
 }
 
 /// Why there are none.

@@ -3,12 +3,15 @@
 use super::context::Head;
 use super::failure::Failure;
 use super::route::{FailureOf, Ways};
-use crate::{ConnectionInfo, Side};
+use crate::{ConnectionInfo, Side, authorization};
 use http::HeaderValue;
 use http::header::HOST;
 use pingora_http::RequestHeader;
-use rules::{InboundPort, Listener, MtlsMode, OutboundListener, OutboundTo, Serves, Table};
+use rules::{
+    Inbound, Listener, MtlsMode, OutboundListener, OutboundTo, RequestHead, Serves, Table, Verdict,
+};
 use std::sync::Arc;
+use telemetry::Metrics;
 
 /// The port of HTTP, which a `Host` need not name.
 const HTTP_PORT: u16 = 80;
@@ -59,21 +62,34 @@ pub(super) fn outbound<'t>(
     Ok(Ways::Workload(listener, connection.local))
 }
 
-/// Where the routes of a request to a workload are. What would not be let in any more is not served any more.
+/// The inbound side that a request to a workload came by. What would not be let in any more is not served any more.
 pub(super) fn inbound<'t>(
     table: &'t Table,
     connection: &ConnectionInfo,
-) -> Result<&'t Arc<InboundPort>, FailureOf> {
-    let listener = listener_of(table, connection).ok_or((Failure::NoListener, None))?;
-    let Serves::Inbound(inbound) = &listener.serves else {
-        return Err((Failure::NoListener, None));
-    };
-    let number = connection.local.port();
-    let in_clear = connection.tls.is_none();
-    if in_clear && inbound.mtls.of(number) == MtlsMode::Strict {
-        return Err((Failure::ServerGone, None));
+) -> Result<Ways<'t, 'static>, FailureOf> {
+    let inbound = authorization::inbound_of(table, connection);
+    let inbound = inbound.ok_or((Failure::NoListener, None))?;
+    let setting = inbound.mtls.setting(connection.local.port());
+    if connection.tls.is_none() && setting.mode == MtlsMode::Strict {
+        return Err((Failure::ServerGone, setting.origin.clone()));
     }
-    Ok(inbound.port(number))
+    Ok(Ways::ToWorkload(inbound))
+}
+
+/// What policies say of a request to a workload, counted. The object that denies it, if one does.
+pub(super) fn authorize(
+    inbound: &Inbound,
+    head: &Head,
+    request: &RequestHead<'_>,
+    metrics: &Metrics,
+) -> Verdict {
+    if inbound.authorization.is_empty() {
+        return Verdict::default();
+    }
+    let peer = authorization::peer_of(&head.connection, head.client);
+    let verdict = inbound.authorization.decide_request(&peer, request);
+    authorization::count(&verdict, metrics);
+    verdict
 }
 
 fn outbound_of<'t>(

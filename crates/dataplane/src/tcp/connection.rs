@@ -5,10 +5,11 @@ use super::mesh_tls::MeshTls;
 use super::tunnel::Asking;
 use crate::forward_proxy::{Proxied, Refused};
 use crate::http::roll;
-use crate::net::{BothWays, End, Side, Silence, Transport};
+use crate::net;
+use crate::net::{BothWays, End, Silence, Transport};
 use crate::tls::Routed;
 use crate::upstream::{Cluster, Snapshot, UpstreamIo};
-use crate::{ConnectionInfo, Shared};
+use crate::{ConnectionInfo, Shared, Side, authorization};
 use bytes::Bytes;
 use model::Origin;
 use rules::{ClusterTarget, Denial, EgressMode, Target, TcpRoutes, TlsAction};
@@ -33,6 +34,8 @@ pub(crate) struct TcpConnection {
     pub(super) asking: Option<Box<Asking>>,
     /// Why it would be refused if that were enforced.
     pub(super) noted: Option<Refused>,
+    /// What else the log is told if there is no reason. Empty: nothing.
+    pub(super) told: &'static str,
     /// The client has begun TLS, as far as somebody looked.
     pub(super) speaks_tls: bool,
     /// What sent it where it goes.
@@ -64,7 +67,7 @@ pub(super) enum Ending {
     /// It lasted as long as it may.
     Expired,
     /// One side's connection broke.
-    Broken(Side),
+    Broken(net::Side),
     /// What the client began with is not what may be in its tunnel.
     Refused(Refused),
     /// The client took too long to begin.
@@ -130,6 +133,7 @@ impl TcpConnection {
             start_time: SystemTime::now(),
             asking: None,
             noted: None,
+            told: "",
             speaks_tls: false,
             origin: None,
             cluster: None,
@@ -234,11 +238,29 @@ impl TcpConnection {
         if let Some(failure) = self.failure.take() {
             return Err(failure);
         }
+        self.authorize()?;
         let (mut upstream, _held) = self.dial().await?;
         self.opened();
         self.carry(downstream, &mut upstream, prefix, Bytes::new())
             .await;
         Ok(())
+    }
+
+    /// Whether policies let the client in, where it connects to a sidecar's workload.
+    pub(super) fn authorize(&mut self) -> Result<(), Failure> {
+        if self.info.side != Side::Inbound {
+            return Ok(());
+        }
+        let verdict = authorization::of_connection(&self.shared, &self.info);
+        if let Some((reason, origin)) = authorization::noted(&verdict) {
+            self.told = reason;
+            self.origin = Some(origin.clone());
+        }
+        let Some(refusal) = verdict.denied else {
+            return Ok(());
+        };
+        self.origin = refusal.rule().map(|rule| rule.origin.clone());
+        Err(Failure::Forbidden(refusal))
     }
 
     /// Moves bytes both ways to the end, first what was read already: from downstream, and from upstream.
@@ -259,8 +281,12 @@ impl TcpConnection {
         };
         // Who did not get everything must not take what came for the whole.
         match self.ending {
-            Ending::Broken(Side::Upstream) if !ways.is_whole(Side::Downstream) => reset(downstream),
-            Ending::Broken(Side::Downstream) if !ways.is_whole(Side::Upstream) => upstream.reset(),
+            Ending::Broken(net::Side::Upstream) if !ways.is_whole(net::Side::Downstream) => {
+                reset(downstream)
+            }
+            Ending::Broken(net::Side::Downstream) if !ways.is_whole(net::Side::Upstream) => {
+                upstream.reset()
+            }
             _ => {}
         }
     }

@@ -1,7 +1,7 @@
 //! Why a connection is closed without having been forwarded, and what the log is told.
 
 use crate::upstream::{DialError, NotFound, Overflow};
-use rules::{ClusterKey, Denial};
+use rules::{ClusterKey, Denial, Refusal};
 use std::borrow::Cow;
 use std::sync::Arc;
 use telemetry::ResponseFlags;
@@ -13,6 +13,8 @@ pub(crate) enum Failure {
     NoRoute,
     /// It may not go where it is going.
     Denied(Denial),
+    /// A policy denies it.
+    Forbidden(Refusal),
     /// The route's destination is no known cluster.
     NoCluster(ClusterKey, Arc<str>),
     /// There is no endpoint for what the client asks for.
@@ -28,7 +30,7 @@ pub(crate) enum Failure {
 /// What the log is told.
 pub(super) struct Report {
     pub(super) flags: ResponseFlags,
-    pub(super) details: &'static str,
+    pub(super) details: Cow<'static, str>,
     pub(super) transport_failure: Cow<'static, str>,
     pub(super) reason: &'static str,
 }
@@ -51,9 +53,9 @@ impl Failure {
 
     /// In the words that requests have for the same.
     pub(super) fn report(&self) -> Report {
-        let report = |flags, details, reason| Report {
+        let report = |flags, details: &'static str, reason| Report {
             flags,
-            details,
+            details: Cow::Borrowed(details),
             transport_failure: Cow::Borrowed(""),
             reason,
         };
@@ -61,6 +63,10 @@ impl Failure {
             Self::NoRoute => report(ResponseFlags::NR, "route_not_found", "no_route"),
             // As with Envoy's BlackHoleCluster, which is a cluster without endpoints.
             Self::Denied(denial) => report(ResponseFlags::UH, "", denial.code()),
+            Self::Forbidden(refusal) => Report {
+                details: Cow::Owned(refusal.details().to_string()),
+                ..report(ResponseFlags::empty(), "", refusal.code())
+            },
             Self::NoCluster(key, why) => Report {
                 transport_failure: Cow::Owned(format!("{key}: {why}")),
                 ..report(ResponseFlags::NC, "cluster_not_found", "cluster_not_found")

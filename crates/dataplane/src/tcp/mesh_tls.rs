@@ -5,7 +5,7 @@ use super::failure::Failure;
 use super::tunnel::first_speaker;
 use crate::net::{Side, Transport};
 use crate::tls::{self, Handshakes, hello, is_hello};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use rules::TlsServer;
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,6 +36,11 @@ impl TcpConnection {
         tls: MeshTls,
         mut downstream: Transport,
     ) -> Result<(), Failure> {
+        // Who is not let in as anybody may be let in with a certificate, and hears nothing before.
+        let in_clear = self.authorize();
+        if in_clear.is_err() {
+            return self.forward_mutual(tls, downstream, in_clear).await;
+        }
         let (mut upstream, _held) = self.dial().await?;
         let (sent, answered) = first_speaker(&mut downstream, &mut upstream).await;
         let first = match is_hello(&sent) && answered.is_empty() {
@@ -45,6 +50,37 @@ impl TcpConnection {
         let Some((mut downstream, sent, answered)) = first else {
             return Ok(());
         };
+        if self.info.tls.is_some() {
+            self.authorize()?;
+        }
+        self.opened();
+        self.carry(&mut downstream, &mut upstream, sent, answered)
+            .await;
+        Ok(())
+    }
+
+    /// Forwards a client that comes in the mesh's TLS; `otherwise` says why no other is.
+    async fn forward_mutual(
+        &mut self,
+        tls: MeshTls,
+        mut downstream: Transport,
+        otherwise: Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        let mut sent = BytesMut::new();
+        let read = tokio::time::timeout(tls.patience, downstream.read_buf(&mut sent)).await;
+        // Who goes, or says nothing, is not let in either.
+        if !matches!(read, Ok(Ok(1..))) || !is_hello(&sent) {
+            return otherwise;
+        }
+        let begun = self.begin_mesh_tls(tls, downstream, sent.freeze()).await;
+        let Some((mut downstream, sent, answered)) = begun else {
+            return Ok(());
+        };
+        if self.info.tls.is_none() {
+            return otherwise;
+        }
+        self.authorize()?;
+        let (mut upstream, _held) = self.dial().await?;
         self.opened();
         self.carry(&mut downstream, &mut upstream, sent, answered)
             .await;

@@ -150,7 +150,7 @@ impl Drop for TcpConnection {
             record.reason = told.reason;
         } else if let Some(report) = &report {
             record.flags = report.flags;
-            record.response_code_details = report.details;
+            record.response_code_details = &report.details;
             record.upstream_transport_failure_reason = &report.transport_failure;
             record.reason = report.reason;
         } else {
@@ -160,6 +160,9 @@ impl Drop for TcpConnection {
             }
             if let (Some(noted), "") = (self.noted, record.reason) {
                 record.reason = noted.would_be_code();
+            }
+            if record.reason.is_empty() {
+                record.reason = self.told;
             }
         }
         self.closed(record.flags);

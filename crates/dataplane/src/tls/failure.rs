@@ -1,6 +1,7 @@
 //! Why a connection did not get through its handshake.
 
 use crate::{ConnectionInfo, Shared};
+use model::Origin;
 use rules::TlsServer;
 use std::fmt;
 use std::sync::Arc;
@@ -28,8 +29,8 @@ pub(crate) enum HandshakeFailure {
     UnknownServer(Option<String>),
     /// A name that spells a cluster, asked for by a client that is no proxy of the mesh.
     NotOfTheMesh(Option<String>),
-    /// No mutual TLS, where nothing else is let in.
-    NotMutual,
+    /// No mutual TLS, where nothing else is let in. Who says so, if an object does.
+    NotMutual(Option<Arc<Origin>>),
     /// TLS that is not the mesh's, on a port for requests.
     ForeignTls,
     /// The server of this name has no certificate, or no authorities, to work with.
@@ -84,7 +85,7 @@ impl HandshakeFailure {
             Self::TooMany => "too_many_handshakes",
             Self::UnknownServer(_) => "unknown_server",
             Self::NotOfTheMesh(_) => "not_of_the_mesh",
-            Self::NotMutual => "mutual_tls_required",
+            Self::NotMutual(_) => "mutual_tls_required",
             Self::ForeignTls => "not_mesh_tls",
             Self::NotReady { .. } => "no_certificate",
             Self::Rejected { error, .. } => rejected(error),
@@ -124,7 +125,12 @@ impl HandshakeFailure {
                 record.response_code_details = "filter_chain_not_found";
                 record.requested_server_name = name.as_deref().unwrap_or_default();
             }
-            Self::NotMutual | Self::ForeignTls => {
+            Self::NotMutual(origin) => {
+                record.flags = ResponseFlags::NR;
+                record.response_code_details = "filter_chain_not_found";
+                record.origin = origin.as_ref().map(|origin| &**origin as _);
+            }
+            Self::ForeignTls => {
                 record.flags = ResponseFlags::NR;
                 record.response_code_details = "filter_chain_not_found";
             }
@@ -182,7 +188,7 @@ impl fmt::Display for HandshakeFailure {
             Self::NotOfTheMesh(_) => {
                 f.write_str("the client offers no protocol of the mesh (ALPN)")
             }
-            Self::NotMutual => f.write_str("nobody is let in without mutual TLS"),
+            Self::NotMutual(_) => f.write_str("nobody is let in without mutual TLS"),
             Self::ForeignTls => {
                 f.write_str("TLS that is not the mesh's, on a port for requests in clear")
             }

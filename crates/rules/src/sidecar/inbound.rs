@@ -1,6 +1,6 @@
 //! The listener for what a workload receives.
 
-use crate::{OutboundProtocol, TcpRoutes, TlsServer, VirtualHosts};
+use crate::{Authorization, OutboundProtocol, PeerMtls, TcpRoutes, TlsServer, VirtualHosts};
 use ahash::HashMap;
 use model::Origin;
 use std::sync::Arc;
@@ -14,26 +14,10 @@ pub struct Inbound {
     pub otherwise: Arc<InboundPort>,
     /// Whether clients have to come in the mesh's TLS.
     pub mtls: Arc<PeerMtls>,
+    /// Who may do what.
+    pub authorization: Arc<Authorization>,
     /// How the mesh's TLS ends.
     pub server: Arc<TlsServer>,
-}
-
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Default)]
-pub enum MtlsMode {
-    Disable,
-    #[default]
-    Permissive,
-    Strict,
-}
-#[derive(Debug, Default)]
-pub struct PeerMtls {
-    pub default: MtlsMode,
-    pub ports: HashMap<u16, MtlsMode>,
-}
-impl PeerMtls {
-    pub fn of(&self, port: u16) -> MtlsMode {
-        self.ports.get(&port).copied().unwrap_or(self.default)
-    }
 }
 
 /// A port of the workload.

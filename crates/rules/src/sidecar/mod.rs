@@ -3,5 +3,5 @@
 mod inbound;
 mod outbound;
 
-pub use inbound::*;
+pub use inbound::{Inbound, InboundPort};
 pub use outbound::{OutboundListener, OutboundTo};

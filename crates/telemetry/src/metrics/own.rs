@@ -22,6 +22,7 @@ pub struct Own {
     requests_refused: IntCounterVec,
     tls_failures: IntCounterVec,
     egress_refusals: IntCounterVec,
+    authorization: IntCounterVec,
     mirrors: IntCounterVec,
     acme_orders: IntCounterVec,
     health_checks: IntCounterVec,
@@ -158,6 +159,11 @@ impl Own {
                 "What clients of a forward proxy were refused, or would be if that were enforced.",
                 &["reason", "mode"],
             ),
+            authorization: new.counters(
+                "tidegate_authorization_total",
+                "Requests and connections to a workload of which AuthorizationPolicies said something.",
+                &["result"],
+            ),
             mirrors: new.counters(
                 "tidegate_mirror_total",
                 "Mirrored requests, by what became of them.",
@@ -249,6 +255,11 @@ impl Own {
     /// Both are fixed words: `not_in_registry`, `sni_mismatch`; `enforce`, `shadow`, `learn`.
     pub fn egress_refusals(&self, reason: &'static str, mode: &'static str) -> IntCounter {
         self.egress_refusals.with_label_values(&[reason, mode])
+    }
+
+    /// `tidegate_authorization_total`: what policies said, by a fixed word: `denied_by_policy`, `audited_by_policy`.
+    pub fn authorization(&self, result: &'static str) -> IntCounter {
+        self.authorization.with_label_values(&[result])
     }
 
     /// `tidegate_mirror_total`: mirrored requests, by a fixed word: `sent`, `failed`, `dropped`.

@@ -52,11 +52,16 @@ pub(in crate::net) async fn inbound<A: Application>(
         turn: serving.handshakes.turn(serving.limits.handshake_timeout),
         shared,
     };
-    match (inbound.mtls.of(number), arrived.port.tls.clone()) {
+    let setting = inbound.mtls.setting(number);
+    match (setting.mode, arrived.port.tls.clone()) {
         (MtlsMode::Disable, Some(server)) => arrived.own_tls(socket, info, &server).await,
         (MtlsMode::Disable, None) => arrived.in_clear(socket, Bytes::new(), info).await,
         (MtlsMode::Permissive, _) => arrived.either(socket, info).await,
-        (MtlsMode::Strict, _) => arrived.mutual(socket, info).await,
+        (MtlsMode::Strict, _) => {
+            let otherwise = HandshakeFailure::NotMutual(setting.origin.clone());
+            let server = arrived.server.clone();
+            arrived.only_tls(socket, info, &server, otherwise).await
+        }
     }
 }
 
@@ -153,13 +158,6 @@ impl Arrived<'_> {
         }
     }
 
-    /// It has to come in the mesh's TLS.
-    async fn mutual(&self, socket: TcpStream, info: &mut ConnectionInfo) -> Way {
-        let server = self.server.clone();
-        self.only_tls(socket, info, &server, HandshakeFailure::NotMutual)
-            .await
-    }
-
     /// It has to come in the TLS of the Sidecar's listener.
     async fn own_tls(
         &self,
@@ -171,6 +169,7 @@ impl Arrived<'_> {
             .await
     }
 
+    /// It has to come in TLS that ends at this server.
     async fn only_tls(
         &self,
         mut socket: TcpStream,

@@ -5,12 +5,12 @@ use super::super::{CompileOptions, SidecarOptions, pool};
 use super::ingress;
 use super::own_ports::{self, OwnPort};
 use super::{own_origin, tls};
+use crate::{AuthorizationCompiler, ForbiddenNetworks, PeerMtlsCompiler};
 use crate::{
     Cluster, ClusterKey, ClusterTarget, ConnectionPool, Endpoint, EndpointAddr, Inbound,
     InboundPort, OnDemand, OutboundProtocol, RouteSet, ServicePort, TcpRoutes, TlsAction,
     TlsServer, TlsTermination, UpstreamProtocol, VirtualHost, VirtualHosts,
 };
-use crate::{ForbiddenNetworks, Mesh};
 use ahash::HashMap;
 use model::{Diagnostic, Origin};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -23,6 +23,8 @@ const DEFAULT: &str = "default";
 #[derive(Debug, Default)]
 pub(super) struct InboundCompiler {
     planned: Plan,
+    mtls: PeerMtlsCompiler,
+    authorization: AuthorizationCompiler,
     last: Option<Arc<Inbound>>,
     clusters: Vec<Arc<Cluster>>,
     endpoints: Vec<(ServicePort, Arc<[Endpoint]>)>,
@@ -71,14 +73,25 @@ impl InboundCompiler {
     ) -> Arc<Inbound> {
         self.diagnostics = Vec::new();
         let plan = self.plan(options, of, limits, around);
-        match &self.last {
-            Some(last) if self.planned == plan => last.clone(),
-            _ => {
-                let inbound = Arc::new(self.build(&plan, &options.mesh));
-                self.planned = plan;
-                self.last.insert(inbound).clone()
-            }
+        let mtls = self.mtls.compile(options, around.resources);
+        let authorization = self.authorization.compile(options, around.resources);
+        if let Some(last) = &self.last
+            && self.planned == plan
+            && Arc::ptr_eq(&last.mtls, &mtls)
+            && Arc::ptr_eq(&last.authorization, &authorization)
+        {
+            return last.clone();
         }
+        let (ports, otherwise) = self.ports(&plan);
+        let inbound = Arc::new(Inbound {
+            ports,
+            otherwise,
+            mtls,
+            authorization,
+            server: Arc::new(tls::server(&options.mesh, own_origin("capture.inbound"))),
+        });
+        self.planned = plan;
+        self.last.insert(inbound).clone()
     }
 
     fn plan(
@@ -116,25 +129,18 @@ impl InboundCompiler {
         }
     }
 
-    fn build(&mut self, plan: &Plan, mesh: &Mesh) -> Inbound {
+    /// The ports that something has, and all others.
+    fn ports(&mut self, plan: &Plan) -> (HashMap<u16, Arc<InboundPort>>, Arc<InboundPort>) {
         self.clusters = Vec::new();
         self.endpoints = Vec::new();
-        let numbered = plan
-            .ports
-            .iter()
-            .filter_map(|port| Some((port.number?, port)));
-        let numbered: Vec<_> = numbered.collect();
-        let ports: HashMap<_, _> = numbered
-            .into_iter()
-            .map(|(number, port)| (number, Arc::new(self.port(port))))
-            .collect();
-        let otherwise = plan.otherwise.as_ref().map(|port| self.port(port));
-        Inbound {
-            ports,
-            otherwise: Arc::new(otherwise.unwrap_or_else(nothing)),
-            mtls: Arc::default(),
-            server: Arc::new(tls::server(mesh, own_origin("capture.inbound"))),
+        let mut ports = HashMap::default();
+        for port in &plan.ports {
+            if let Some(number) = port.number {
+                ports.insert(number, Arc::new(self.port(port)));
+            }
         }
+        let otherwise = plan.otherwise.as_ref().map(|port| self.port(port));
+        (ports, Arc::new(otherwise.unwrap_or_else(nothing)))
     }
 
     fn port(&mut self, plan: &PortPlan) -> InboundPort {
@@ -194,7 +200,12 @@ impl InboundCompiler {
 
     /// What is to be said about it.
     pub(super) fn diagnostics(&self) -> impl Iterator<Item = Diagnostic> {
-        self.diagnostics.iter().cloned()
+        let own = self.diagnostics.iter().cloned();
+        let of_policies = self
+            .mtls
+            .diagnostics()
+            .chain(self.authorization.diagnostics());
+        own.chain(of_policies)
     }
 }
 

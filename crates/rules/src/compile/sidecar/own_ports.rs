@@ -44,9 +44,9 @@ pub(super) fn of_workload(
 ) -> Vec<OwnPort> {
     let mut known: HashMap<u16, OwnPort> = HashMap::default();
     for site in sites(options, around.resources, diagnostics) {
-        if !known.contains_key(&site.number) {
-            known.insert(site.number, own(site, options, around));
-        }
+        known
+            .entry(site.number)
+            .or_insert_with(|| own(site, options, around));
     }
     known.into_values().collect()
 }
