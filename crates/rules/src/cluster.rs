@@ -5,7 +5,7 @@ use ahash::HashMap;
 use model::{Hostname, Origin, OutlierDetection, ProxyProtocolVersion, TunnelSettings, Warmup};
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 /// The identity of a cluster: service host, subset and service port. Stable across generations.
@@ -198,7 +198,15 @@ pub struct Endpoints {
     pub services: HashMap<ServicePort, Arc<[Endpoint]>>,
     /// Names among the endpoints of a service port of which no address is known.
     pub unresolved: HashMap<ServicePort, Arc<[Hostname]>>,
+    /// Those of headless Services that have names of their own.
+    pub members: HashMap<ServicePort, Arc<Members>>,
 }
+
+/// The addresses of the endpoints of a headless Service that have a name of their own, by that name: its first label,
+/// as in `db-0.db.shop.svc.cluster.local`. All of them, whatever their kind.
+///
+/// Source: Kubernetes `Endpoint.hostname`.
+pub type Members = HashMap<Box<str>, Vec<IpAddr>>;
 
 /// A port of a service.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]

@@ -50,6 +50,7 @@ pub(super) fn compile(
             number: port.number,
             endpoints: of_target.map_or_else(|| Arc::from([]), |port| port.endpoints.clone()),
             unresolved: of_target.map_or_else(|| Arc::from([]), |port| port.unresolved.clone()),
+            members: None,
         });
     }
     compiled

@@ -2,9 +2,9 @@
 
 use super::Standing;
 use crate::compile::Source;
-use crate::{Endpoint, EndpointAddr};
+use crate::{Endpoint, EndpointAddr, Members};
 use ahash::HashSet;
-use model::{Diagnostic, Hostname};
+use model::{Diagnostic, Hostname, SliceEndpoint};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -26,6 +26,8 @@ pub(super) struct CompiledPort {
     pub(super) endpoints: Arc<[Endpoint]>,
     /// Names among these of which no address is known.
     pub(super) unresolved: Arc<[Hostname]>,
+    /// Those with names of their own. Absent: there are none.
+    pub(super) members: Option<Arc<Members>>,
 }
 
 impl Compiled {
@@ -50,6 +52,7 @@ impl Compiled {
             number,
             endpoints: distinct(found).into(),
             unresolved: finding.unresolved.into(),
+            members: (!finding.members.is_empty()).then(|| Arc::new(finding.members)),
         });
     }
 
@@ -77,6 +80,7 @@ pub(super) struct Finding {
     pub(super) leaving: Vec<Endpoint>,
     pub(super) names: BTreeSet<Hostname>,
     pub(super) unresolved: Vec<Hostname>,
+    pub(super) members: Members,
     pub(super) diagnostics: Vec<Diagnostic>,
 }
 
@@ -87,6 +91,16 @@ impl Finding {
             Some(Standing::Leaving) => self.leaving.extend(endpoint),
             None => {}
         }
+    }
+
+    /// Notes the addresses of an endpoint that has a name of its own.
+    pub(super) fn add_member(&mut self, endpoint: &SliceEndpoint) {
+        let (Some(name), Some(address)) = (&endpoint.hostname, endpoint.addresses.first()) else {
+            return;
+        };
+        // Names are asked for in lower case.
+        let name = name.to_ascii_lowercase();
+        self.members.entry(name.into()).or_default().push(*address);
     }
 }
 

@@ -92,6 +92,9 @@ impl<'r> Workloads<'r> {
                 let Some(standing) = standing else {
                     continue;
                 };
+                if service.headless {
+                    finding.add_member(endpoint);
+                }
                 if is_of_first_family(&mut families, endpoint, slice.address_type) {
                     self.of_slice_endpoint(slice, index, number, standing, finding);
                 }

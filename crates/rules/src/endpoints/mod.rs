@@ -122,6 +122,9 @@ impl EndpointCompiler {
                 if !port.unresolved.is_empty() {
                     all.unresolved.insert(key.clone(), port.unresolved.clone());
                 }
+                if let Some(members) = &port.members {
+                    all.members.insert(key.clone(), members.clone());
+                }
                 all.services.insert(key, port.endpoints.clone());
             }
         }

@@ -1,10 +1,12 @@
 mod changes;
 mod conditions;
 mod localities;
+mod members;
 
 use super::*;
 use crate::{CompileOptions, Compiler};
 use model::Defaults;
+use std::net::IpAddr;
 
 fn resources(text: &str) -> Resources {
     let parsed = model::parse(&"test.yaml".into(), text, &Defaults::default());

@@ -128,6 +128,7 @@ impl ForwardProxyCompiler {
             };
             to.services.extend(endpoints.services);
             to.unresolved.extend(endpoints.unresolved);
+            to.members.extend(endpoints.members);
             told.extend(diagnostics);
         }
         told
