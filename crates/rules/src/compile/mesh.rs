@@ -1,6 +1,9 @@
 //! Who the table is for, and what holds for the whole mesh.
 
-use crate::{EgressMode, ForbiddenNetworks, Locality, PathNormalization, Target, TlsTermination};
+use crate::{
+    AutoAllocate, EgressMode, ForbiddenNetworks, Locality, PathNormalization, Target,
+    TlsTermination,
+};
 use ipnet::IpNet;
 use model::{Labels, OutboundMode};
 use std::net::SocketAddr;
@@ -73,6 +76,8 @@ pub struct CompileOptions {
     /// What it does as the sidecar of a workload, which is then the proxy's own namespace and labels. Absent: it is
     /// none.
     pub sidecar: Option<SidecarOptions>,
+    /// What the workload may ask for by name. Absent: nobody asks, so there are no names and no virtual addresses.
+    pub names: Option<NameOptions>,
 }
 
 /// A sidecar that is to be compiled.
@@ -96,6 +101,14 @@ pub struct LocalPortOptions {
     pub address: SocketAddr,
     /// The service. A short name is one of the workload's namespace.
     pub service: Target,
+}
+
+/// What a workload may ask for by name, where its DNS is answered here.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct NameOptions {
+    /// Which virtual addresses are given to ServiceEntries without addresses, and to Services of files that do not
+    /// say theirs. Default none. Kinds that the workload has no route for do it no good.
+    pub auto_allocate: AutoAllocate,
 }
 
 /// A forward proxy that is to be compiled.

@@ -46,7 +46,7 @@ mod tests;
 pub(crate) use diagnostics::{Help, error, warning};
 pub use mesh::{
     CallerOptions, ClientOptions, CompileOptions, ForwardProxyOptions, LocalPortOptions, Mesh,
-    Proxy, SidecarOptions,
+    NameOptions, Proxy, SidecarOptions,
 };
 pub(crate) use services::{Registry, ServiceView, Source};
 

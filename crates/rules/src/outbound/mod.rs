@@ -15,8 +15,8 @@ pub use target::{InvalidTarget, Target};
 
 use crate::decide::decide_at;
 use crate::{
-    Answer, Decision, Dice, Facts, HostMap, Observer, Outcome, Reason, RequestHead, TcpRoutes,
-    VirtualHost, VirtualHosts,
+    Answer, Decision, Dice, Facts, HostMap, NameTable, Observer, Outcome, Reason, RequestHead,
+    TcpRoutes, VirtualHost, VirtualHosts,
 };
 use ahash::HashMap;
 use bytes::Bytes;
@@ -36,6 +36,8 @@ pub struct Outbound {
     /// What is known on any port, to tell why it is not on the one that was asked for. Empty where there are few
     /// ports.
     pub anywhere: Known,
+    /// What the names of the registry stand for. Empty unless the client may ask for them.
+    pub names: Arc<NameTable>,
 }
 
 /// The name of the routes that let clients through who ask for what is not in the registry.
@@ -166,6 +168,7 @@ impl Outbound {
             ports,
             hidden,
             otherwise,
+            names: Arc::default(),
         }
     }
 

@@ -8,11 +8,12 @@ use super::super::services::ServiceView;
 use super::super::virtual_hosts::{CompiledHost, HostPlan, Indexes};
 use super::super::{CompileOptions, Scope};
 use super::mesh_rules::{MeshRules, RuledHost};
+use super::names::virtual_addresses;
 use super::service::{Plain, aliases, networks, origin_of, spelled};
 use super::sidecar::Limits;
 use crate::{
     Cluster, HostMap, OutboundPort, OutboundProtocol, OutboundService, TcpRoute, TcpRoutes,
-    VirtualHost,
+    VirtualAddresses, VirtualHost,
 };
 use ahash::{HashMap, HashSet};
 use model::{Diagnostic, GatewayRef, HostPattern, Origin, ResourceRef, Resources, VirtualService};
@@ -67,6 +68,7 @@ pub(super) struct Build<'b> {
     ports: BTreeMap<u16, OutboundPort>,
     /// Hosts of rules that some service has.
     attached: HashSet<Arc<str>>,
+    pub(super) virtual_addresses: VirtualAddresses,
     pub(super) diagnostics: Vec<Diagnostic>,
 }
 
@@ -97,6 +99,7 @@ impl<'b> Build<'b> {
             indexes: Indexes::default(),
             ports: BTreeMap::new(),
             attached: HashSet::default(),
+            virtual_addresses: VirtualAddresses::default(),
             diagnostics: Vec::new(),
         }
     }
@@ -104,6 +107,8 @@ impl<'b> Build<'b> {
     /// Adds all services that are seen. Returns who provides those that are not.
     pub(super) fn services(&mut self) -> HostMap<ResourceRef> {
         let registry = self.of.resolver.services();
+        self.virtual_addresses =
+            virtual_addresses(registry, self.of.options, &mut self.diagnostics);
         let mut hidden = HostMap::default();
         for (host, provider) in registry.all_hidden() {
             hidden.add(&spelled(host), Arc::new(provider.clone()));
@@ -188,7 +193,8 @@ impl<'b> Build<'b> {
     fn aliases(&mut self, service: &ServiceView, added: Vec<Added>) {
         let namespace = &self.of.options.proxy.namespace;
         let names = aliases(service, namespace);
-        let networks = networks(service);
+        let mut networks = networks(service);
+        networks.extend(self.virtual_addresses.networks(&service.host));
         for one in added {
             let port = self.ports.entry(one.port).or_default();
             for name in &names {

@@ -3,6 +3,7 @@
 mod build;
 mod listener;
 mod mesh_rules;
+mod names;
 mod service;
 mod sidecar;
 mod unknown;

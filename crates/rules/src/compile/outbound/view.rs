@@ -162,13 +162,16 @@ impl View {
         let hidden = build.services();
         build.literal_hosts();
         let otherwise = build.unknown(self.mode, self.redirected, &mut self.unknown);
+        let names = build.names();
         let (ports, kept, diagnostics) = build.finish();
         (self.kept, self.diagnostics) = (kept, diagnostics);
         if let Some(foreign) = &mut self.foreign {
             foreign.parts = own_parts;
             foreign.resolver.forget_unused();
         }
-        self.outbound = Arc::new(Outbound::new(ports, hidden, otherwise));
+        let mut outbound = Outbound::new(ports, hidden, otherwise);
+        outbound.names = Arc::new(names);
+        self.outbound = Arc::new(outbound);
     }
 
     /// Parts that are in use still are so.

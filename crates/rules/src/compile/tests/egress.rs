@@ -2,8 +2,9 @@
 
 use super::parsed;
 use crate::{
-    CallerOptions, ClientOptions, CompileOptions, Compiler, EgressMode, ForwardProxyOptions,
-    Listener, Mesh, NameAnswers, Outbound, Proxy, Serves, Table, Target,
+    AutoAllocate, CallerOptions, ClientOptions, CompileOptions, Compiler, EgressMode, Endpoints,
+    ForwardProxyOptions, Listener, Mesh, NameAnswers, NameOptions, Outbound, Proxy, Serves, Table,
+    Target,
 };
 use model::{OutboundMode, Resources};
 use std::sync::Arc;
@@ -184,4 +185,40 @@ fn a_service_tells_which_of_the_hosts_of_its_object_it_is() {
         let service = outbound(&table).service(&target).unwrap();
         assert_eq!(service.origin.path, path);
     }
+}
+
+#[test]
+fn nobody_asks_a_forward_proxy_for_names() {
+    let mut compiler = compiler(&[], OutboundMode::RegistryOnly);
+    let (table, _) = compiler.compile(&resources(&entry("one", "DNS")));
+    assert!(outbound(&table).names.is_empty());
+    assert!(outbound(&table).ports[&80].addresses.is_empty());
+}
+
+#[test]
+fn a_host_without_any_address_left_is_told() {
+    let mut all = resources(&entry("one", "DNS"));
+    for third in 0..=255 {
+        let taken = (0..=255).map(|fourth| format!("240.240.{third}.{fourth}"));
+        let taken: Vec<_> = taken.collect();
+        let entry = entry(&format!("taken-{third}"), "DNS");
+        for resource in parsed(&format!("{entry}  addresses: [{}]\n", taken.join(", "))) {
+            all.insert(resource);
+        }
+    }
+    let mut options = compiler(&[], OutboundMode::RegistryOnly).options().clone();
+    options.names = Some(NameOptions {
+        auto_allocate: AutoAllocate::V4,
+    });
+    let mut compiler = Compiler::new(options);
+    let (table, told) = compiler.compile(&all);
+    let codes: Vec<_> = told
+        .iter()
+        .map(|one| (one.code, one.path.as_str()))
+        .collect();
+    assert_eq!(codes, [("no_address_left", "spec.hosts[0]")]);
+    let found = outbound(&table)
+        .names
+        .find("one.test", &Endpoints::default());
+    assert_eq!(found, None, "others may know it");
 }
