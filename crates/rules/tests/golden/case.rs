@@ -2,8 +2,8 @@
 
 use ipnet::IpNet;
 use rules::{
-    CallerOptions, ClientOptions, EgressMode, ForwardProxyOptions, LocalPortOptions, NameAnswer,
-    NameAnswers, SidecarOptions,
+    AutoAllocate, CallerOptions, ClientOptions, EgressMode, ForwardProxyOptions, LocalPortOptions,
+    NameAnswer, NameAnswers, NameOptions, SidecarOptions,
 };
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -74,6 +74,9 @@ pub(crate) struct ProxyCase {
     pub(crate) allow_any: bool,
     /// Calls with `outbound` and `inbound` come to it.
     pub(crate) sidecar: Option<SidecarCase>,
+    /// Calls with `resolve` ask for names of it: the kinds of virtual addresses that are given, `off`, `v4`, `v6` or
+    /// `both`.
+    names: Option<String>,
 }
 
 /// A sidecar.
@@ -150,6 +153,17 @@ impl ProxyCase {
             },
         })
     }
+
+    pub(crate) fn names(&self) -> Option<NameOptions> {
+        let auto_allocate = match self.names.as_deref()? {
+            "off" => AutoAllocate::Off,
+            "v4" => AutoAllocate::V4,
+            "v6" => AutoAllocate::V6,
+            "both" => AutoAllocate::Both,
+            other => panic!("{other:?} are no kinds of addresses"),
+        };
+        Some(NameOptions { auto_allocate })
+    }
 }
 
 impl Default for ProxyCase {
@@ -162,6 +176,7 @@ impl Default for ProxyCase {
             forward_proxy: None,
             allow_any: false,
             sidecar: None,
+            names: None,
         }
     }
 }
@@ -177,6 +192,9 @@ pub(crate) struct Call {
     request: Option<String>,
     /// For connections that are none of HTTP: `tls://SNI:443`, `tls://:443` without a name, `tcp://:3306`.
     connect: Option<String>,
+    /// No request: the name, or the address, that the sidecar's workload or a client of the forward proxy asks for in
+    /// DNS.
+    pub(crate) resolve: Option<String>,
     /// The name asked for in TLS when it is not the URL's.
     sni: Option<String>,
     /// Where the client is. Default `192.0.2.1`.
@@ -299,6 +317,12 @@ pub(crate) struct Want {
     pub(crate) versions: Option<String>,
     pub(crate) cipher_suites: Option<Vec<String>>,
     pub(crate) alpn: Option<Vec<String>>,
+    /// What a name stands for.
+    pub(crate) addresses: Option<Vec<String>>,
+    /// The other name that a name stands for.
+    pub(crate) alias: Option<String>,
+    /// The name of an address.
+    pub(crate) name: Option<String>,
 }
 
 /// A URL in its parts.

@@ -92,6 +92,7 @@ impl GoldenFile {
             .filter_map(|object| object.outcome.resource());
         let resources: Resources = accepted.cloned().collect();
         let (forward_proxy, sidecar) = (proxy.forward_proxy(), proxy.sidecar());
+        let names = proxy.names();
         let mut mesh = Mesh::default();
         if proxy.allow_any {
             mesh.outbound_traffic_policy = OutboundMode::AllowAny;
@@ -107,6 +108,7 @@ impl GoldenFile {
             mesh,
             forward_proxy,
             sidecar,
+            names,
             ..CompileOptions::default()
         });
         let (table, of_rules) = compiler.compile(&resources);

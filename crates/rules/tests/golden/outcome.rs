@@ -5,8 +5,8 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use model::Origin;
 use rules::{
     Answer, Caller, Cluster, ClusterKey, ClusterTarget, Decision, Endpoints, Forward, ForwardProxy,
-    HeadFacts, Inbound, ListenerKey, OutboundListener, Reached, RequestHead, Serves, Table,
-    TcpRoutes, TlsAction, TlsServer, TlsTermination, VirtualHosts,
+    FoundName, HeadFacts, Inbound, ListenerKey, NameTable, OutboundListener, Reached, RequestHead,
+    Serves, Table, TcpRoutes, TlsAction, TlsServer, TlsTermination, VirtualHosts,
 };
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -60,6 +60,10 @@ impl Outcome {
             response_headers: BTreeMap::new(),
             policy: BTreeMap::new(),
         };
+        if let Some(asked) = &call.resolve {
+            outcome.record_name(asked, names_of(table, call), endpoints);
+            return outcome;
+        }
         let target = call.target();
         let own = [
             (call.egress, EGRESS_PORT),
@@ -131,6 +135,23 @@ impl Outcome {
                     self.record_connection(&service.routes, call, endpoints);
                 }
             }
+        }
+    }
+
+    fn record_name(&mut self, asked: &str, names: &NameTable, endpoints: &Endpoints) {
+        if let Ok(address) = asked.parse() {
+            return match names.name_of(address) {
+                Some(name) => drop(self.got.insert("name", name.to_string())),
+                None => self.fails("unknown"),
+            };
+        }
+        match names.find(asked, endpoints) {
+            Some(FoundName::Addresses(found)) => {
+                let found: Vec<_> = found.iter().map(ToString::to_string).collect();
+                self.got.insert("addresses", format!("{found:?}"));
+            }
+            Some(FoundName::Alias(name)) => drop(self.got.insert("alias", name.to_string())),
+            None => self.fails("unknown"),
         }
     }
 
@@ -472,6 +493,9 @@ impl Outcome {
             ("versions", want.versions.clone()),
             ("cipher_suites", list(&want.cipher_suites)),
             ("alpn", list(&want.alpn)),
+            ("addresses", list(&want.addresses)),
+            ("alias", want.alias.clone()),
+            ("name", want.name.clone()),
         ];
         let mut differences = Vec::new();
         for (name, wanted) in wanted
@@ -514,6 +538,24 @@ impl Outcome {
         ));
         differences.into_iter()
     }
+}
+
+/// The names that may be asked for: those of the sidecar's workload, or of the forward proxy's client.
+fn names_of<'t>(table: &'t Table, call: &Call) -> &'t NameTable {
+    let peer = call.peer.unwrap_or(PEER);
+    let outbounds = table
+        .listeners
+        .values()
+        .filter_map(|one| match &one.serves {
+            Serves::Outbound(listener) => Some(&listener.outbound),
+            Serves::ForwardProxy(proxy) => {
+                let caller = proxy.caller(peer, std::iter::empty())?;
+                Some(&caller.outbound)
+            }
+            _ => None,
+        });
+    let mut names = outbounds.map(|outbound| &*outbound.names);
+    names.next().expect("somebody may ask for names")
 }
 
 fn differing<'d>(
