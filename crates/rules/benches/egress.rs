@@ -13,8 +13,8 @@ use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use http::HeaderMap;
 use model::{Defaults, Resources};
 use rules::{
-    CallerOptions, CompileOptions, Compiler, EgressMode, ForwardProxyOptions, HeadFacts, Outbound,
-    Reached, RequestHead, Serves, Table, Target,
+    CallerOptions, CompileOptions, Compiler, EgressMode, Endpoints, ForwardProxyOptions, HeadFacts,
+    NameOptions, Outbound, Reached, RequestHead, Serves, Table, Target,
 };
 use std::hint::black_box;
 use std::sync::Arc;
@@ -195,6 +195,26 @@ fn look_ups(criterion: &mut Criterion) {
     }
 }
 
+/// What names stand for, for a client that may ask for them.
+fn names(criterion: &mut Criterion) {
+    for size in SIZES {
+        let mut options = fresh(Client::Own).options().clone();
+        options.names = Some(NameOptions::default());
+        let (table, _) = Compiler::new(options).compile(&registry(Kind::Networks, size));
+        let (outbound, endpoints) = (outbound(&table), Endpoints::default());
+        let (exact, wild) = (size - 2, size - 1);
+        for (name, asked) in [
+            ("exact", format!("app-{exact}.shop.test")),
+            ("wildcard", format!("a.b.team-{wild}.shop.test")),
+            ("unknown", "a.b.c.other.test".to_owned()),
+        ] {
+            criterion.bench_function(&format!("name/{name}/{size}"), |bencher| {
+                bencher.iter(|| outbound.names.find(black_box(&asked), &endpoints));
+            });
+        }
+    }
+}
+
 /// All for the first time, and again after one of them is another.
 fn compilations(criterion: &mut Criterion) {
     for size in SIZES {
@@ -260,5 +280,5 @@ fn memory(_: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, memory, look_ups, compilations);
+criterion_group!(benches, memory, look_ups, names, compilations);
 criterion_main!(benches);
