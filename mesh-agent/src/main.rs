@@ -2,6 +2,7 @@
 
 mod args;
 mod bootstrap;
+mod dns;
 mod downward;
 mod iptables;
 mod wait;
@@ -22,7 +23,7 @@ const PROGRAM: Program = Program {
     version: env!("CARGO_PKG_VERSION"),
     default_config: "conf/mesh-agent.toml",
     parse: bootstrap::parse,
-    start: |_, _| Ok(()),
+    start: dns::start,
 };
 
 fn main() -> ExitCode {

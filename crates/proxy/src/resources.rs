@@ -108,7 +108,7 @@ pub fn settings(bootstrap: &Bootstrap, last_good: Option<PathBuf>) -> Settings {
             forbidden: bootstrap.dns.forbidden_networks.clone(),
             forward_proxy: bootstrap.forward_proxy(),
             sidecar: bootstrap.capture.as_ref().map(Capture::options),
-            names: None,
+            names: bootstrap.capture.as_ref().and_then(Capture::names),
         },
         last_good,
         credentials: credentials(bootstrap),

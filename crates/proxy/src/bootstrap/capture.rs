@@ -1,6 +1,6 @@
 //! `[capture]`: how the connections of a sidecar's workload come to it.
 
-use rules::{LocalPortOptions, SidecarOptions, Target};
+use rules::{LocalPortOptions, NameOptions, SidecarOptions, Target};
 use serde::{Deserialize, Deserializer};
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -15,6 +15,10 @@ pub struct Capture {
     pub outbound: SocketAddr,
     /// Where what the workload receives is redirected to. Default `0.0.0.0:15006`.
     pub inbound: SocketAddr,
+    /// Where DNS of the workload is redirected to. Default `127.0.0.1:15053`, and none where nothing is redirected.
+    pub dns: Vec<SocketAddr>,
+    /// Which virtual addresses are given to services that have none, for who asks for them by name.
+    pub auto_allocate: AutoAllocate,
     /// Whether the application gets what it receives on loopback, rather than on the address that was connected to.
     pub inbound_on_loopback: bool,
     /// Addresses at which the workload reaches a service each.
@@ -41,13 +45,56 @@ impl Default for Capture {
             mode: InterceptionMode::default(),
             outbound: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 15001)),
             inbound: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 15006)),
+            dns: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 15053))],
+            auto_allocate: AutoAllocate::default(),
             inbound_on_loopback: false,
             services: BTreeMap::new(),
         }
     }
 }
 
+/// Kinds of virtual addresses.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "kebab-case")]
+pub enum AutoAllocate {
+    /// None are given.
+    Off,
+    /// Of IPv4, from `240.240.0.0/16`.
+    #[default]
+    V4,
+    /// Of IPv6, from `2001:2::/48`.
+    V6,
+    /// Of both.
+    Both,
+}
+
+impl From<AutoAllocate> for rules::AutoAllocate {
+    fn from(written: AutoAllocate) -> Self {
+        match written {
+            AutoAllocate::Off => Self::Off,
+            AutoAllocate::V4 => Self::V4,
+            AutoAllocate::V6 => Self::V6,
+            AutoAllocate::Both => Self::Both,
+        }
+    }
+}
+
 impl Capture {
+    /// Where DNS is answered. Empty: nowhere.
+    pub fn dns_addresses(&self) -> Vec<SocketAddr> {
+        match self.mode {
+            InterceptionMode::Redirect => self.dns.clone(),
+            InterceptionMode::None => Vec::new(),
+        }
+    }
+
+    /// What the workload may ask for by name. Absent: it asks nobody here.
+    pub fn names(&self) -> Option<NameOptions> {
+        (!self.dns_addresses().is_empty()).then(|| NameOptions {
+            auto_allocate: self.auto_allocate.into(),
+        })
+    }
+
     /// The same as rules want it.
     pub fn options(&self) -> SidecarOptions {
         let redirected = self.mode == InterceptionMode::Redirect;

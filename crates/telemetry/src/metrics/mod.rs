@@ -17,7 +17,7 @@ pub use exposition::CONTENT_TYPE;
 pub use labels::{
     Destination, Reporter, RequestLabels, RequestOutcome, RequestProtocol, SecurityPolicy, Workload,
 };
-pub use own::{ListenerMetrics, NameTotals, Own, UpstreamMetrics};
+pub use own::{DnsProxyTotals, ListenerMetrics, NameTotals, Own, UpstreamMetrics};
 pub(crate) use process::Memory;
 pub use series::{RequestSample, RequestSeries};
 pub use tcp::TcpSeries;

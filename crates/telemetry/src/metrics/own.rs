@@ -29,6 +29,7 @@ pub struct Own {
     unhealthy_endpoints: IntGaugeVec,
     upstream: UpstreamMetrics,
     names: NameMetrics,
+    dns_proxy: IntCounterVec,
     clusters: ClusterVectors,
     access_log_dropped: IntCounter,
 }
@@ -59,6 +60,21 @@ pub struct NameTotals {
     pub evictions: u64,
     /// Names that are remembered now.
     pub names: u64,
+}
+
+/// What the DNS proxy of a sidecar has counted since the start.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct DnsProxyTotals {
+    /// Queries for names of the registry.
+    pub answered: u64,
+    /// Queries that were asked on.
+    pub forwarded: u64,
+    /// Those of them that no nameserver answered.
+    pub failed: u64,
+    /// Queries that were refused, as there were too many, or names were not known yet.
+    pub refused: u64,
+    /// What was no query, or of a kind that is not answered.
+    pub malformed: u64,
 }
 
 struct NameMetrics {
@@ -186,6 +202,11 @@ impl Own {
             ),
             upstream: UpstreamMetrics::register(&new),
             names: NameMetrics::register(&new),
+            dns_proxy: new.counters(
+                "tidegate_dns_proxy_queries_total",
+                "Queries of a sidecar's workload, by what became of them; what failed was forwarded.",
+                &["result"],
+            ),
             clusters: ClusterVectors::register(&new),
             access_log_dropped: new.counter(
                 "tidegate_access_log_dropped_total",
@@ -300,6 +321,22 @@ impl Own {
     /// To be called by one alone, with totals that never fall.
     pub fn names(&self, totals: &NameTotals) {
         self.names.advance(totals);
+    }
+
+    /// `tidegate_dns_proxy_queries_total`: queries of a sidecar's workload, by a fixed word: `answered`, `forwarded`.
+    ///
+    /// To be called by one alone, with totals that never fall.
+    pub fn dns_proxy(&self, totals: &DnsProxyTotals) {
+        for (result, total) in [
+            ("answered", totals.answered),
+            ("forwarded", totals.forwarded),
+            ("failed", totals.failed),
+            ("refused", totals.refused),
+            ("malformed", totals.malformed),
+        ] {
+            let counter = self.dns_proxy.with_label_values(&[result]);
+            counter.inc_by(total.saturating_sub(counter.get()));
+        }
     }
 
     /// The metrics of a cluster, by its name: `outbound|80||shop.default.svc.cluster.local`.
