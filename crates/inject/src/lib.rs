@@ -1,0 +1,3 @@
+//! Kubernetes workloads in YAML or JSON, with the sidecar added: what `mesh-agent inject` does.
+
+mod yaml;
