@@ -8,6 +8,7 @@
 //! neither the ConfigMaps nor the Secrets that its pods mount.
 
 mod annotations;
+mod args;
 mod catalogue;
 mod change;
 mod checks;
@@ -22,6 +23,7 @@ mod pod;
 mod probes;
 mod proxy_config;
 mod redirect;
+mod run;
 mod settings;
 mod template;
 mod user_volumes;
@@ -29,9 +31,11 @@ mod values;
 mod workload;
 mod yaml;
 
+pub use args::InjectArgs;
 pub use decide::Skipped;
 pub use finding::Finding;
 pub use identity::Identity;
 pub use inject::{Injected, Workload, inject};
 pub use options::{InjectOptions, Quantities};
+pub use run::InjectFailure;
 pub use values::{ConfigMapFile, InvalidValue, LogLevel, NativeSidecar, PullPolicy, Quantity};
