@@ -2,6 +2,7 @@
 
 use capture::IptablesArgs;
 use clap::{ArgGroup, Args, Parser, Subcommand};
+use inject::InjectArgs;
 use proxy::args::{CheckArgs, ExplainArgs, RunArgs};
 use proxy::{Client, Way};
 use std::net::IpAddr;
@@ -21,6 +22,8 @@ pub(crate) enum Command {
     Run(RunArgs),
     /// Install, print or remove the rules that redirect a pod's connections to the sidecar
     Iptables(Box<IptablesArgs>),
+    /// Read Kubernetes YAML, and write it with the sidecar added
+    Inject(Box<InjectArgs>),
     /// Wait until the sidecar is ready, so that the application can start
     Wait(WaitArgs),
     /// Parse, validate and compile resources, and print what is wrong with them

@@ -9,7 +9,9 @@ mod wait;
 
 use args::{Cli, Command};
 use clap::Parser;
+use inject::InjectArgs;
 use proxy::Program;
+use std::io;
 use std::process::ExitCode;
 
 /// As in the gateway, and for the same reasons.
@@ -26,10 +28,18 @@ const PROGRAM: Program = Program {
     start: dns::start,
 };
 
+/// Everything of a file is written, or nothing.
+fn inject(args: &InjectArgs) -> anyhow::Result<ExitCode> {
+    let (mut stdin, mut stdout, mut stderr) = (io::stdin(), io::stdout(), io::stderr());
+    args.run(&mut stdin, &mut stdout, &mut stderr)?;
+    Ok(ExitCode::SUCCESS)
+}
+
 fn main() -> ExitCode {
     PROGRAM.exit(match Cli::parse().command {
         Command::Run(args) => proxy::run(&PROGRAM, &args),
         Command::Iptables(args) => iptables::run(&args),
+        Command::Inject(args) => inject(&args),
         Command::Wait(args) => wait::run(&args),
         Command::Check(args) => proxy::check(&PROGRAM, &args),
         Command::Explain(args) => {
