@@ -459,11 +459,14 @@ fn say_that_it_is_the_older(error: &mut Diagnostic) {
     });
 }
 
+/// The objects that an error holds back.
 fn errors(diagnostics: &[Diagnostic]) -> impl Iterator<Item = &ResourceRef> {
     let errors = diagnostics
         .iter()
         .filter(|one| one.severity == Severity::Error);
-    errors.filter_map(|error| error.resource.as_ref())
+    let objects = errors.filter_map(|error| error.resource.as_ref());
+    // Without such a policy what it guards would be open: the compiler denies what it cannot decide by it.
+    objects.filter(|object| &*object.kind != "AuthorizationPolicy")
 }
 
 fn is_about(diagnostic: &Diagnostic, objects: &BTreeSet<ResourceRef>) -> bool {
@@ -495,6 +498,21 @@ mod tests {
             namespace: "default".into(),
             name: name.into(),
         }
+    }
+
+    #[test]
+    fn a_policy_that_cannot_be_obeyed_is_not_held_back() {
+        let of = |kind: &str| ResourceRef {
+            kind: kind.into(),
+            ..reference("guard")
+        };
+        let error = |kind| Diagnostic {
+            resource: Some(of(kind)),
+            ..told(Severity::Error, "guard")
+        };
+        let told = [error("AuthorizationPolicy"), error("VirtualService")];
+        let held_back: Vec<_> = errors(&told).collect();
+        assert_eq!(held_back, [&of("VirtualService")]);
     }
 
     /// Promise 5.

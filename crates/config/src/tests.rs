@@ -2,7 +2,7 @@ use crate::{
     Change, ChangeKind, Configuration, Content, CredentialSettings, Followers, Message, Published,
     Settings, Store, start,
 };
-use model::{Defaults, Diagnostic, ResourceRef, Severity};
+use model::{AuthorizationAction, Defaults, Diagnostic, PeerTlsMode, ResourceRef, Severity};
 use rules::{CompileOptions, VirtualHosts};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -251,6 +251,55 @@ fn an_object_that_moved_out_of_a_broken_file_counts_where_it_is() {
             .iter()
             .all(|one| one.code != "duplicate_object")
     );
+}
+
+/// A PeerAuthentication and an AuthorizationPolicy.
+fn policies(mode: &str, action: &str) -> String {
+    format!(
+        "---\napiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {{name: mtls}}\n\
+         spec: {{mtls: {{mode: {mode}}}}}\n\
+         ---\napiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {{name: access}}\n\
+         spec: {{action: {action}, rules: [{{}}]}}\n"
+    )
+}
+
+/// The mode and the action in force.
+fn in_force(published: &Published) -> (PeerTlsMode, AuthorizationAction) {
+    let resources = &published.resources;
+    let mtls = resources.peer_authentications.values().next().unwrap();
+    let access = resources.authorization_policies.values().next().unwrap();
+    (mtls.mtls.unwrap().mode, access.action.value)
+}
+
+#[test]
+fn policies_are_loaded_and_changed_like_other_objects() {
+    let mut configuration = Configuration::new(settings(None));
+    let good = text("a", &policies("STRICT", "DENY"));
+    let published = compiled(&mut configuration, vec![good]).unwrap();
+    assert_eq!(published.receipt.changes.len(), 2);
+    let guarded = (PeerTlsMode::Strict, AuthorizationAction::Deny);
+    assert_eq!(in_force(&published), guarded);
+
+    let misspelt = text("a", &policies("strict", "deny"));
+    let published = compiled(&mut configuration, vec![misspelt]).unwrap();
+    assert_eq!(errors(&published.diagnostics).len(), 2);
+    assert_eq!(in_force(&published), guarded);
+
+    let other = text("a", &policies("PERMISSIVE", "ALLOW"));
+    let published = compiled(&mut configuration, vec![other]).unwrap();
+    assert_eq!(
+        in_force(&published),
+        (PeerTlsMode::Permissive, AuthorizationAction::Allow)
+    );
+}
+
+#[test]
+fn policies_survive_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    start_over(folder.path(), vec![text("a", &policies("STRICT", "DENY"))]);
+    let published = start_over(folder.path(), vec![text("a", &policies("x", "y"))]);
+    let guarded = (PeerTlsMode::Strict, AuthorizationAction::Deny);
+    assert_eq!(in_force(&published), guarded);
 }
 
 fn settings(last_good: Option<&Path>) -> Settings {
