@@ -1,12 +1,12 @@
 //! A decision to forward allocates nothing, however much is configured.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
-use model::{Origin, ResourceRef};
+use model::{Defaults, Origin, ResourceRef};
 use rules::{
-    Action, ClusterKey, ClusterTarget, ForwardAction, HeaderKey, HeaderMatch, HostMap,
-    MissingCluster, Outcome, PathMatch, Pattern, Predicate, QueryMatch, RequestHead, Route,
-    RouteSet, TcpDestination, TcpRoute, TcpRoutes, TextMatch, TlsAction, TlsServer, VirtualHost,
-    VirtualHosts, WeightedDestination,
+    Action, AuthorizationCompiler, ClusterKey, ClusterTarget, CompileOptions, ForwardAction,
+    HeaderKey, HeaderMatch, HostMap, MissingCluster, Outcome, PathMatch, Pattern, Peer, Predicate,
+    QueryMatch, RequestHead, Route, RouteSet, TcpDestination, TcpRoute, TcpRoutes, TextMatch,
+    TlsAction, TlsServer, VirtualHost, VirtualHosts, WeightedDestination,
 };
 use std::sync::Arc;
 
@@ -160,6 +160,67 @@ fn choosing_a_tls_server_and_the_route_of_a_connection_allocates_nothing() {
         let address = [127, 0, 0, 1].into();
         let route = routes.route(address, address).expect("it takes everything");
         route.draw(&mut |_: u32| 1);
+    });
+    assert_eq!(counted.count_total, 0);
+}
+
+/// Rules that look at everything, and match in their last condition or not at all.
+const POLICIES: &str = "
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: deny, namespace: istio-system}
+spec:
+  action: DENY
+  rules:
+  - from: [{source: {principals: [x, '*y'], notNamespaces: ['a*b']}}, {source: {serviceAccounts: [shop/bad]}}]
+  - from: [{source: {trustDomains: ['x*']}}, {source: {ipBlocks: [10.1.0.0/16], remoteIpBlocks: ['::1']}}]
+  - to: [{operation: {hosts: ['*.bad.test'], ports: ['80']}}, {operation: {methods: [PUT], paths: ['/{*}/x'], ports: ['80']}}]
+  - when: [{key: 'request.headers[x-user]', values: ['j*']}, {key: connection.sni, values: [a]}, {key: destination.ip, values: [10.0.0.1]}]
+---
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: allow, namespace: istio-system}
+spec:
+  rules:
+  - to: [{operation: {paths: ['/a/{**}/c', /b*]}}]
+    when: [{key: source.namespace, values: [shop]}]
+";
+
+#[test]
+fn policies_decide_without_allocating() {
+    let parsed = model::parse(&"a.yaml".into(), POLICIES, &Defaults::default());
+    let objects = parsed.objects.iter();
+    let resources = objects
+        .filter_map(|object| object.outcome.resource().cloned())
+        .collect();
+    let options = CompileOptions::default();
+    let authorization = AuthorizationCompiler::default().compile(&options, &resources);
+    let mut headers = HeaderMap::new();
+    headers.insert("x-user", HeaderValue::from_static("jason"));
+    let peer = Peer {
+        source: [10, 0, 0, 1].into(),
+        remote: [192, 0, 2, 1].into(),
+        principal: Some("spiffe://cluster.local/ns/shop/sa/web"),
+        destination: ([10, 0, 0, 2], 80).into(),
+        sni: Some("a"),
+    };
+    for (path, allowed) in [("/a/b/c", true), ("/b", true), ("/c", false)] {
+        let head = RequestHead {
+            method: "GET",
+            scheme: "http",
+            authority: "shop.test:80",
+            path,
+            query: None,
+            headers: &headers,
+        };
+        let counted = allocation_counter::measure(|| {
+            let verdict = authorization.decide_request(&peer, &head);
+            assert_eq!(verdict.is_allowed(), allowed, "{path}");
+        });
+        assert_eq!(counted.count_total, 0, "{path}");
+    }
+    let counted = allocation_counter::measure(|| {
+        assert!(!authorization.decide_connection(&peer).is_allowed());
     });
     assert_eq!(counted.count_total, 0);
 }
