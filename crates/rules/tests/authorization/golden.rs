@@ -12,9 +12,12 @@ use rules::{
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::fs;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::sync::Arc;
+
+/// Where calls come from that do not say it.
+const SOURCE: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -242,7 +245,7 @@ impl Call {
             }
             _ => who.clone(),
         });
-        let source = self.from.unwrap_or(IpAddr::from([10, 0, 0, 1]));
+        let source = self.from.unwrap_or(SOURCE);
         let mut peer = Peer {
             source,
             remote: self.remote.unwrap_or(source),

@@ -54,4 +54,8 @@ impl<'a> Asked<'a> {
             head: None,
         }
     }
+    /// Whether the client shows an identity, of which this holds.
+    pub(super) fn is(&self, test: impl Fn(Identity<'_>) -> bool) -> bool {
+        self.identity.is_some_and(test)
+    }
 }

@@ -1,7 +1,6 @@
 //! One condition of a rule.
 
 use super::asked::Asked;
-use super::identity::Identity;
 use crate::matching::shortened;
 use crate::{HeaderKey, RequestHead};
 use ipnet::IpNet;
@@ -66,17 +65,18 @@ impl Condition {
     }
 
     fn check(&self, asked: &Asked<'_>) -> Result<(), Unmet> {
-        let is = |test: &dyn Fn(Identity<'_>) -> bool| asked.identity.is_some_and(test);
         match &self.test {
-            Test::Principal(values) => compare(values, |want| is(&|identity| identity.is(want))),
+            Test::Principal(values) => {
+                compare(values, |want| asked.is(|identity| identity.is(want)))
+            }
             Test::Namespace(values) => compare(values, |want| {
-                is(&|identity| identity.is_of_namespace(want))
+                asked.is(|identity| identity.is_of_namespace(want))
             }),
             Test::ServiceAccount(values) => compare(values, |want| {
-                is(&|identity| identity.is_service_account(want))
+                asked.is(|identity| identity.is_service_account(want))
             }),
             Test::TrustDomain(values) => compare(values, |want| {
-                is(&|identity| identity.is_of_trust_domain(want))
+                asked.is(|identity| identity.is_of_trust_domain(want))
             }),
             Test::SourceIp(values) => compare(values, |net| net.contains(&asked.source)),
             Test::RemoteIp(values) => compare(values, |net| net.contains(&asked.remote)),
