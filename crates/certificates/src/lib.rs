@@ -6,7 +6,9 @@
 mod authorities;
 mod credential;
 mod credentials;
+mod spiffe_id;
 
 pub use authorities::{Authorities, InvalidAuthorities, LapsedRevocations};
 pub use credential::{Credential, InvalidCredential};
 pub use credentials::Credentials;
+pub use spiffe_id::{InvalidSpiffeId, SpiffeId, TrustDomain};
