@@ -1,10 +1,13 @@
 //! Authorities of certificates, and their revocations.
 
+use crate::TrustDomain;
 use crate::credential::{certificates, of_pem, time};
+use crate::der::{NOT_DER, split};
 use rustls::RootCertStore;
 use rustls::server::WebPkiClientVerifier;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, CertificateRevocationListDer};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::SystemTime;
 use x509_parser::prelude::{ASN1Time, CertificateRevocationList, FromDer, X509Certificate};
@@ -29,16 +32,23 @@ pub struct Authorities {
     /// When the first of the lists was to be followed by a newer one. That it was not keeps none from counting:
     /// what was revoked stays so. Absent: there is no list, or none says when.
     pub next_update: Option<SystemTime>,
+    /// The authorities of other trust domains. Each counts for identities of its own domain, and never for any
+    /// other: they are not among these. Empty: no other domain is trusted.
+    pub federated: BTreeMap<TrustDomain, Arc<Self>>,
 }
 
 /// Authorities that were read anew and say the same are the same: all else is made of these.
 impl PartialEq for Authorities {
     fn eq(&self, other: &Self) -> bool {
-        self.certificates == other.certificates && self.revocations == other.revocations
+        self.certificates == other.certificates
+            && self.revocations == other.revocations
+            && self.federated == other.federated
     }
 }
 
 impl Eq for Authorities {}
+
+type Revocations = Vec<CertificateRevocationListDer<'static>>;
 
 /// A list of revocations was to be followed by a newer one by now.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -48,10 +58,10 @@ pub struct LapsedRevocations(String);
 /// Why something is no set of authorities.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum InvalidAuthorities {
-    /// No PEM.
+    /// Neither PEM nor DER.
     #[error("the authorities cannot be read: {0}")]
-    Pem(&'static str),
-    /// PEM without a certificate in it.
+    Encoding(&'static str),
+    /// There is no certificate in it.
     #[error("there is no certificate in it")]
     NoCertificate,
     /// More than are taken.
@@ -65,7 +75,7 @@ pub enum InvalidAuthorities {
         /// Why.
         reason: String,
     },
-    /// The revocations are no PEM, or none are in it.
+    /// The revocations are neither PEM nor DER, or none are in it.
     #[error("the revocations cannot be read: {0}")]
     Revocations(String),
     /// Every list is of somebody else: since all clients would lack a list then, all would be refused.
@@ -83,8 +93,31 @@ impl Authorities {
         authorities: &[u8],
         revocations: Option<&[u8]>,
     ) -> Result<Self, InvalidAuthorities> {
-        let certificates =
-            certificates(authorities).map_err(|error| InvalidAuthorities::Pem(of_pem(&error)))?;
+        let certificates = certificates(authorities)
+            .map_err(|error| InvalidAuthorities::Encoding(of_pem(&error)))?;
+        Self::new(certificates, || revocations.map(lists).transpose())
+    }
+
+    /// The same in DER: certificates one after the other, and lists likewise.
+    ///
+    /// # Errors
+    ///
+    /// Likewise.
+    pub fn from_der(
+        authorities: &[u8],
+        revocations: Option<&[u8]>,
+    ) -> Result<Self, InvalidAuthorities> {
+        let certificates = split(authorities).ok_or(InvalidAuthorities::Encoding(NOT_DER))?;
+        let certificates = certificates.into_iter().map(|one| one.to_vec().into());
+        Self::new(certificates.collect(), || {
+            revocations.map(lists_of_der).transpose()
+        })
+    }
+
+    fn new(
+        certificates: Vec<CertificateDer<'static>>,
+        revocations: impl FnOnce() -> Result<Option<Revocations>, InvalidAuthorities>,
+    ) -> Result<Self, InvalidAuthorities> {
         match certificates.len() {
             0 => return Err(InvalidAuthorities::NoCertificate),
             1..=MAX_AUTHORITIES => {}
@@ -108,7 +141,7 @@ impl Authorities {
             expiries.push(time(parsed.validity().not_after.timestamp()));
         }
         let roots = Arc::new(roots);
-        let revocations = revocations.map(lists).transpose()?.unwrap_or_default();
+        let revocations = revocations()?.unwrap_or_default();
         check_revocations(&roots, &revocations)?;
         let next_update = next_update(&subjects, &revocations)?;
         Ok(Self {
@@ -118,6 +151,7 @@ impl Authorities {
             names,
             not_after: expiries.into_iter().min().unwrap_or(SystemTime::UNIX_EPOCH),
             next_update,
+            federated: BTreeMap::new(),
         })
     }
 
@@ -134,14 +168,22 @@ impl Authorities {
     }
 }
 
-fn lists(pem: &[u8]) -> Result<Vec<CertificateRevocationListDer<'static>>, InvalidAuthorities> {
-    let lists: Result<Vec<_>, _> = CertificateRevocationListDer::pem_slice_iter(pem).collect();
-    match lists {
-        Ok(lists) if lists.is_empty() => Err(InvalidAuthorities::Revocations(
+fn lists(pem: &[u8]) -> Result<Revocations, InvalidAuthorities> {
+    let lists: Result<Revocations, _> = CertificateRevocationListDer::pem_slice_iter(pem).collect();
+    filled(lists.map_err(|error| InvalidAuthorities::Revocations(of_pem(&error).to_owned()))?)
+}
+
+fn lists_of_der(der: &[u8]) -> Result<Revocations, InvalidAuthorities> {
+    let lists = split(der).ok_or_else(|| InvalidAuthorities::Revocations(NOT_DER.to_owned()))?;
+    filled(lists.into_iter().map(|one| one.to_vec().into()).collect())
+}
+
+fn filled(lists: Revocations) -> Result<Revocations, InvalidAuthorities> {
+    match lists.is_empty() {
+        true => Err(InvalidAuthorities::Revocations(
             "there is none in it".into(),
         )),
-        Ok(lists) => Ok(lists),
-        Err(error) => Err(InvalidAuthorities::Revocations(of_pem(&error).to_owned())),
+        false => Ok(lists),
     }
 }
 

@@ -1,10 +1,12 @@
 //! A certificate chain with its key.
 
+use crate::der::{NOT_DER, split};
+use crate::{InvalidIdentity, SpiffeId, identity};
 use rustls::crypto::ring::sign::any_supported_type;
 use rustls::sign::CertifiedKey;
 use rustls::{Error, InconsistentKeys};
 use rustls_pki_types::pem::{self, PemObject};
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -18,6 +20,8 @@ pub struct Credential {
     pub certified_key: Arc<CertifiedKey>,
     /// The DNS names and addresses of the leaf.
     pub names: Vec<String>,
+    /// Whose the leaf is in a mesh, or why it is nobody's.
+    pub identity: Result<SpiffeId, InvalidIdentity>,
     /// From when on the leaf is valid.
     pub not_before: SystemTime,
     /// Until when it is.
@@ -30,10 +34,10 @@ const MAX_CHAIN: usize = 32;
 /// Why a chain and a key are no credential. Never says what is in the key.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum InvalidCredential {
-    /// The chain is no PEM.
+    /// The chain is neither PEM nor DER.
     #[error("the certificate cannot be read: {0}")]
-    CertificatePem(&'static str),
-    /// PEM without a certificate in it.
+    Chain(&'static str),
+    /// There is no certificate in it.
     #[error("there is no certificate in it")]
     NoCertificate,
     /// More than a chain.
@@ -74,12 +78,14 @@ impl fmt::Debug for Credential {
         let Self {
             certified_key,
             names,
+            identity,
             not_before,
             not_after,
         } = self;
         f.debug_struct("Credential")
             .field("certificates", &certified_key.cert.len())
             .field("names", names)
+            .field("identity", identity)
             .field("not_before", not_before)
             .field("not_after", not_after)
             .finish_non_exhaustive()
@@ -94,8 +100,27 @@ impl Credential {
     /// When one of them cannot be read, or they do not belong together. Its time is not looked at, see
     /// [`Self::check_time`].
     pub fn from_pem(chain: &[u8], key: &[u8]) -> Result<Self, InvalidCredential> {
-        let chain = certificates(chain)
-            .map_err(|error| InvalidCredential::CertificatePem(of_pem(&error)))?;
+        let chain =
+            certificates(chain).map_err(|error| InvalidCredential::Chain(of_pem(&error)))?;
+        // What is wrong with the chain is told before what is wrong with the key.
+        Self::new(chain, || private_key(key))
+    }
+
+    /// The same in DER: certificates one after the other, the leaf first, and the leaf's key in PKCS #8.
+    ///
+    /// # Errors
+    ///
+    /// Likewise.
+    pub fn from_der(chain: &[u8], key: &[u8]) -> Result<Self, InvalidCredential> {
+        let chain = split(chain).ok_or(InvalidCredential::Chain(NOT_DER))?;
+        let chain = chain.into_iter().map(|one| one.to_vec().into()).collect();
+        Self::new(chain, || Ok(PrivatePkcs8KeyDer::from(key.to_vec()).into()))
+    }
+
+    fn new(
+        chain: Vec<CertificateDer<'static>>,
+        key: impl FnOnce() -> Result<PrivateKeyDer<'static>, InvalidCredential>,
+    ) -> Result<Self, InvalidCredential> {
         let leaf = chain.first().ok_or(InvalidCredential::NoCertificate)?;
         if chain.len() > MAX_CHAIN {
             return Err(InvalidCredential::TooLong);
@@ -103,12 +128,14 @@ impl Credential {
         let (_, parsed) = X509Certificate::from_der(leaf)
             .map_err(|error| InvalidCredential::Leaf(error.to_string()))?;
         let (names, validity) = (names(&parsed), parsed.validity().clone());
-        let key = any_supported_type(&private_key(key)?).map_err(|_| InvalidCredential::KeyKind)?;
+        let identity = identity::of(&parsed);
+        let key = any_supported_type(&key()?).map_err(|_| InvalidCredential::KeyKind)?;
         let certified_key = CertifiedKey::new(chain, key);
         check_match(&certified_key)?;
         Ok(Self {
             certified_key: Arc::new(certified_key),
             names,
+            identity,
             not_before: time(validity.not_before.timestamp()),
             not_after: time(validity.not_after.timestamp()),
         })

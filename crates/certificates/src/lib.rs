@@ -1,4 +1,4 @@
-//! Certificates with their keys, authorities and revocations: PEM in, checked material out.
+//! Certificates with their keys, authorities and revocations: PEM or DER in, checked material out.
 //!
 //! This crate reads no file and knows no clock: bytes and the time are handed in. It makes no TLS
 //! connection; the data plane does.
@@ -6,9 +6,12 @@
 mod authorities;
 mod credential;
 mod credentials;
+mod der;
+mod identity;
 mod spiffe_id;
 
 pub use authorities::{Authorities, InvalidAuthorities, LapsedRevocations};
 pub use credential::{Credential, InvalidCredential};
 pub use credentials::Credentials;
+pub use identity::InvalidIdentity;
 pub use spiffe_id::{InvalidSpiffeId, SpiffeId, TrustDomain};

@@ -34,6 +34,56 @@ fn authority(name: &str) -> (String, String) {
     (certificate.pem(), list)
 }
 
+/// The values of a PEM text, one after the other.
+fn der(pem: &str) -> Vec<u8> {
+    let certificates = CertificateDer::pem_slice_iter(pem.as_bytes());
+    let lists = CertificateRevocationListDer::pem_slice_iter(pem.as_bytes());
+    let certificates = certificates.map(|one| one.unwrap().to_vec());
+    let values = certificates.chain(lists.map(|one| one.unwrap().to_vec()));
+    values.collect::<Vec<_>>().concat()
+}
+
+#[test]
+fn der_is_read_as_pem_is() {
+    let (one, list) = authority("one");
+    let (two, other_list) = authority("two");
+    let (authorities, lists) = (one + &two, list + &other_list);
+    let of_pem = Authorities::from_pem(authorities.as_bytes(), Some(lists.as_bytes()));
+    let (authorities, lists) = (der(&authorities), der(&lists));
+    let of_der = Authorities::from_der(&authorities, Some(&lists));
+    assert_eq!(of_der, of_pem);
+    let cut = &authorities[..authorities.len() - 1];
+    let not_der = "it is not DER";
+    for (authorities, lists, want) in [
+        (&b""[..], None, InvalidAuthorities::NoCertificate),
+        (cut, None, InvalidAuthorities::Encoding(not_der)),
+        (
+            &authorities,
+            Some(&b"junk"[..]),
+            InvalidAuthorities::Revocations(not_der.to_owned()),
+        ),
+        (
+            &authorities,
+            Some(b""),
+            InvalidAuthorities::Revocations("there is none in it".to_owned()),
+        ),
+    ] {
+        assert_eq!(Authorities::from_der(authorities, lists), Err(want));
+    }
+}
+
+#[test]
+fn others_are_trusted_with_other_federated_domains() {
+    let (own, other) = (authority("own").0, authority("other").0);
+    let read = |pem: &str| Authorities::from_pem(pem.as_bytes(), None).unwrap();
+    let mut federated = read(&own);
+    let domain = "other.test".parse().unwrap();
+    federated.federated.insert(domain, Arc::new(read(&other)));
+    assert_ne!(federated, read(&own));
+    assert_eq!(federated.roots.len(), 1, "they are kept apart");
+    assert_eq!(federated, federated.clone());
+}
+
 #[test]
 fn several_authorities_and_their_revocations_are_read() {
     let (one, list) = authority("one");

@@ -70,6 +70,28 @@ fn a_chain_stays_in_its_order_and_other_sections_are_skipped() {
 }
 
 #[test]
+fn der_is_read_as_pem_is() {
+    let key = KeyPair::generate().unwrap();
+    let (leaf, _) = made(&["leaf.test"], &key);
+    let chain = certificates(&[&leaf[..], RSA].concat()).unwrap();
+    let chain: Vec<u8> = chain.iter().flat_map(|one| one.to_vec()).collect();
+    let credential = Credential::from_der(&chain, &key.serialize_der()).unwrap();
+    assert_eq!(credential.names, ["leaf.test"]);
+    assert_eq!(credential.certified_key.cert.len(), 2);
+    let other = KeyPair::generate().unwrap().serialize_der();
+    for (chain, key, want) in [
+        (&b""[..], &other[..], InvalidCredential::NoCertificate),
+        (b"junk", &other, InvalidCredential::Chain("it is not DER")),
+        (&leaf, &other, InvalidCredential::Chain("it is not DER")),
+        (&chain, &other, InvalidCredential::Mismatch),
+        (&chain, b"junk", InvalidCredential::KeyKind),
+        (&chain, b"", InvalidCredential::KeyKind),
+    ] {
+        assert_eq!(Credential::from_der(chain, key).unwrap_err(), want);
+    }
+}
+
+#[test]
 fn a_key_of_another_certificate_is_refused() {
     let (leaf, key) = made(&["leaf.test"], &KeyPair::generate().unwrap());
     check_refused(&leaf, RSA_PKCS8, &InvalidCredential::Mismatch);
@@ -87,11 +109,11 @@ fn what_is_no_certificate_is_refused_and_says_why() {
         (RSA_PKCS8, InvalidCredential::NoCertificate),
         (
             &RSA[..RSA.len() / 2],
-            InvalidCredential::CertificatePem("it is cut off"),
+            InvalidCredential::Chain("it is cut off"),
         ),
         (
             b"-----BEGIN CERTIFICATE-----\n?\n-----END CERTIFICATE-----\n",
-            InvalidCredential::CertificatePem("it is not valid Base64"),
+            InvalidCredential::Chain("it is not valid Base64"),
         ),
         (&RSA.repeat(MAX_CHAIN + 1), InvalidCredential::TooLong),
     ] {
@@ -195,6 +217,7 @@ proptest! {
         let _ = Credential::from_pem(&chain, &key);
         let _ = Credential::from_pem(&chain, RSA_PKCS8);
         let _ = Credential::from_pem(RSA, &key);
+        let _ = Credential::from_der(&chain, &key);
     }
 
     #[test]
