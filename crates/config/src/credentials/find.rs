@@ -1,6 +1,7 @@
 //! Finding what a reference stands for, among Secrets and files.
 
 use super::file::Files;
+use super::layout::{CREDENTIALS, IDENTITY, Layout, Names};
 use super::problem::Problem;
 use super::{CredentialSettings, FileContent};
 use model::{ObjectKey, Objects, Secret};
@@ -8,20 +9,8 @@ use rules::CredentialRef;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Names of a certificate, its key and an OCSP staple, in Secrets and in folders, in Istio's order.
-const PAIRS: [(&str, &str, Option<&str>); 2] = [
-    ("cert", "key", None),
-    ("tls.crt", "tls.key", Some("tls.ocsp-staple")),
-];
-
-/// Names of authorities and of their revocations, likewise.
-const AUTHORITIES: [Names; 2] = [("cacert", "crl"), ("ca.crt", "ca.crl")];
-
 /// What a name is followed by where its authorities are apart. These come first, as Istio has it.
 const AUTHORITIES_SUFFIX: &str = "-cacert";
-
-/// Of the identity in the mesh.
-const IDENTITY: (&str, &str, &str) = ("cert-chain.pem", "key.pem", "root-cert.pem");
 
 /// Where things can be found.
 pub(super) struct Finder<'a> {
@@ -57,9 +46,6 @@ pub(super) struct Material<'a> {
 /// What is in a file, or in an entry of a Secret. Absent: it is not there.
 type Part<'a> = Result<Option<&'a [u8]>, Problem>;
 
-/// Of authorities and of their revocations.
-type Names = (&'static str, &'static str);
-
 type Found<'a> = Result<Option<Material<'a>>, Problem>;
 
 /// The paths to be read for a reference.
@@ -73,17 +59,14 @@ pub(super) fn paths_of(settings: &CredentialSettings, reference: &CredentialRef)
     let identity = || settings.identity.clone().into_iter().collect::<Vec<_>>();
     match reference {
         CredentialRef::Named(name) => {
-            let names = PAIRS
-                .iter()
-                .flat_map(|(chain, key, staple)| [Some(*chain), Some(*key), *staple]);
-            let names: Vec<&str> = names.flatten().collect();
+            let names = CREDENTIALS.names_of_pairs();
             below(settings.folders_of(name).collect(), &names)
         }
         CredentialRef::AuthoritiesNamed(name) => {
-            let names = AUTHORITIES.map(|(authorities, revocations)| [authorities, revocations]);
+            let names = CREDENTIALS.names_of_authorities();
             let apart = format!("{name}{AUTHORITIES_SUFFIX}");
             let folders = settings.folders_of(&apart).chain(settings.folders_of(name));
-            below(folders.collect(), names.as_flattened())
+            below(folders.collect(), &names)
         }
         CredentialRef::Files { certificate, key } => {
             vec![settings.path(certificate), settings.path(key)]
@@ -96,8 +79,8 @@ pub(super) fn paths_of(settings: &CredentialSettings, reference: &CredentialRef)
             .flatten()
             .map(|path| settings.path(path))
             .collect(),
-        CredentialRef::Workload => below(identity(), &[IDENTITY.0, IDENTITY.1]),
-        CredentialRef::WorkloadAuthorities => below(identity(), &[IDENTITY.2]),
+        CredentialRef::Workload => below(identity(), &IDENTITY.names_of_pairs()),
+        CredentialRef::WorkloadAuthorities => below(identity(), &IDENTITY.names_of_authorities()),
     }
 }
 
@@ -118,11 +101,14 @@ impl<'a> Finder<'a> {
                 revocations.as_ref().map(|path| self.settings.path(path)),
             ),
             CredentialRef::Workload => {
-                let identity = self.identity()?;
-                self.pair_of_files(&identity.join(IDENTITY.0), &identity.join(IDENTITY.1))
+                let folder = self.identity()?;
+                let found = self.pair_in_folder(folder, &IDENTITY)?;
+                found.ok_or_else(|| missing_in(folder, IDENTITY.pairs.map(|(chain, ..)| chain)))
             }
             CredentialRef::WorkloadAuthorities => {
-                self.authority_files(&self.identity()?.join(IDENTITY.2), None)
+                let folder = self.identity()?;
+                let found = self.authorities_in_folder(folder, &IDENTITY)?;
+                found.ok_or_else(|| missing_in(folder, IDENTITY.authorities.map(|(all, _)| all)))
             }
         }
     }
@@ -165,7 +151,7 @@ impl<'a> Finder<'a> {
             });
         }
         for folder in self.settings.folders_of(name) {
-            if let Some(found) = self.pair_in_folder(&folder)? {
+            if let Some(found) = self.pair_in_folder(&folder, &CREDENTIALS)? {
                 return Ok(found);
             }
         }
@@ -201,27 +187,28 @@ impl<'a> Finder<'a> {
             return authorities_in_secret(secret);
         }
         for folder in self.settings.folders_of(name) {
-            if let Some(found) = self.authorities_in_folder(&folder)? {
+            if let Some(found) = self.authorities_in_folder(&folder, &CREDENTIALS)? {
                 return Ok(Some(found));
             }
         }
         Ok(None)
     }
 
-    fn pair_in_folder(&self, folder: &Path) -> Found<'a> {
-        for (chain, key, staple) in PAIRS {
+    fn pair_in_folder(&self, folder: &Path, layout: &Layout) -> Found<'a> {
+        for (chain, key, staple) in layout.pairs {
             let (chain, key) = (folder.join(chain), folder.join(key));
             if let (Ok(Some(_)), Ok(Some(_))) = (self.bytes(&chain), self.bytes(&key)) {
                 let staple = staple.map(|staple| folder.join(staple));
                 return self.whole_pair(&chain, &key, staple.as_deref()).map(Some);
             }
         }
-        check_not_partly(&shown(folder), |name| self.bytes(&folder.join(name)))?;
+        let part = |name: &str| self.bytes(&folder.join(name));
+        check_not_partly(layout, &shown(folder), part)?;
         Ok(None)
     }
 
-    fn authorities_in_folder(&self, folder: &Path) -> Found<'a> {
-        let found = authorities_among(|name| self.bytes(&folder.join(name)))?;
+    fn authorities_in_folder(&self, folder: &Path, layout: &Layout) -> Found<'a> {
+        let found = authorities_among(layout, |name| self.bytes(&folder.join(name)))?;
         Ok(found.map(|(names, bytes)| Material {
             source: shown(&folder.join(names.0)),
             list: bytes.has_list().then(|| shown(&folder.join(names.1))),
@@ -320,16 +307,19 @@ impl Bytes<'_> {
 
 fn pair_in_secret(secret: &Secret) -> Found<'_> {
     let good = |name| value(secret, name).ok().flatten();
-    let whole = PAIRS.into_iter().find_map(|(chain, key, staple)| {
-        Some(Bytes::Certificate {
-            chain: good(chain)?,
-            key: good(key)?,
-            staple: staple.and_then(good),
-        })
-    });
+    let whole = CREDENTIALS
+        .pairs
+        .into_iter()
+        .find_map(|(chain, key, staple)| {
+            Some(Bytes::Certificate {
+                chain: good(chain)?,
+                key: good(key)?,
+                staple: staple.and_then(good),
+            })
+        });
     let source = secret.meta.reference.to_string();
     let Some(bytes) = whole else {
-        check_not_partly(&source, |name| value(secret, name))?;
+        check_not_partly(&CREDENTIALS, &source, |name| value(secret, name))?;
         return Ok(None);
     };
     Ok(Some(Material {
@@ -340,12 +330,16 @@ fn pair_in_secret(secret: &Secret) -> Found<'_> {
 }
 
 /// Where no pair is whole, what is wrong with those that are there in part. It is told of the usual names first.
-fn check_not_partly<'a>(place: &str, part: impl Fn(&str) -> Part<'a>) -> Result<(), Problem> {
+fn check_not_partly<'a>(
+    layout: &Layout,
+    place: &str,
+    part: impl Fn(&str) -> Part<'a>,
+) -> Result<(), Problem> {
     let lacking = |lacks| Problem::Incomplete {
         place: place.to_owned(),
         lacks,
     };
-    for (chain, key, _) in PAIRS.into_iter().rev() {
+    for (chain, key, _) in layout.pairs.into_iter().rev() {
         match (part(chain)?, part(key)?) {
             (None, None) => {}
             (None, _) => return Err(lacking(chain)),
@@ -356,7 +350,7 @@ fn check_not_partly<'a>(place: &str, part: impl Fn(&str) -> Part<'a>) -> Result<
 }
 
 fn authorities_in_secret(secret: &Secret) -> Found<'_> {
-    let found = authorities_among(|name| value(secret, name))?;
+    let found = authorities_among(&CREDENTIALS, |name| value(secret, name))?;
     Ok(found.map(|(names, bytes)| Material {
         source: secret.meta.reference.to_string(),
         list: bytes.has_list().then(|| entry_of(secret, names.1)),
@@ -367,10 +361,11 @@ fn authorities_in_secret(secret: &Secret) -> Found<'_> {
 /// The first authorities that are there, with the names of both entries. Empty ones are told where there are no
 /// others; of the revocations that go with them they are told in any case.
 fn authorities_among<'a>(
+    layout: &Layout,
     part: impl Fn(&str) -> Part<'a>,
 ) -> Result<Option<(Names, Bytes<'a>)>, Problem> {
     let mut empty = None;
-    for names in AUTHORITIES {
+    for names in layout.authorities {
         let authorities = match part(names.0) {
             Ok(Some(authorities)) => authorities,
             Ok(None) => continue,
@@ -411,6 +406,14 @@ fn filled(bytes: &[u8], entry: impl FnOnce() -> String) -> Part<'_> {
 fn missing(path: &Path) -> Problem {
     Problem::Missing {
         places: vec![shown(path)],
+        is_ordered: false,
+    }
+}
+
+/// None of these is there.
+fn missing_in<const N: usize>(folder: &Path, names: [&str; N]) -> Problem {
+    Problem::Missing {
+        places: names.map(|name| shown(&folder.join(name))).into(),
         is_ordered: false,
     }
 }

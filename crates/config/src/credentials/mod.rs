@@ -8,6 +8,7 @@ mod entry;
 mod file;
 mod find;
 mod keeper;
+mod layout;
 mod place;
 mod problem;
 mod references;

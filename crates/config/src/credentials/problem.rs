@@ -182,7 +182,9 @@ impl Problem {
             } => "it is ordered, and comes by itself unless the log says otherwise".to_owned(),
             Self::Missing { .. } => "put it there; it is taken up at once".to_owned(),
             Self::NoIdentity => {
-                "name the folder that holds cert-chain.pem, key.pem and root-cert.pem".to_owned()
+                "name the folder that holds cert-chain.pem, key.pem and root-cert.pem, or tls.crt, \
+                 tls.key and ca.crt"
+                    .to_owned()
             }
             Self::Incomplete { lacks, .. } => format!("add {lacks}"),
             Self::Empty { .. } => "put its content there".to_owned(),

@@ -10,7 +10,8 @@ pub struct CredentialSettings {
     pub certificates: Option<PathBuf>,
     /// Credentials that are ordered. Their folders come after those above.
     pub ordered: Option<OrderedCredentials>,
-    /// The folder of the proxy's identity in the mesh: `cert-chain.pem`, `key.pem`, `root-cert.pem`.
+    /// The folder of the proxy's identity in the mesh: `cert-chain.pem`, `key.pem` and `root-cert.pem`, as Istio's
+    /// agent writes them, or `tls.crt`, `tls.key` and `ca.crt`, as volumes of Kubernetes have them.
     pub identity: Option<PathBuf>,
     /// What paths that a Gateway or a DestinationRule names are relative to.
     pub relative_to: PathBuf,

@@ -141,6 +141,32 @@ fn a_pair_that_is_replaced_file_by_file_is_never_served_or_told_half() {
     assert!(next.diagnostics.is_empty());
 }
 
+/// Promise 8: whichever of its files is renamed into place first.
+#[test]
+fn an_identity_that_is_replaced_file_by_file_is_never_served_half() {
+    let of = |pair: &Pair| {
+        vec![
+            file("identity/key.pem", &pair.key, OWNERS_ALONE),
+            file("identity/cert-chain.pem", &pair.certificate, ANYBODYS),
+            file("identity/root-cert.pem", &pair.certificate, ANYBODYS),
+        ]
+    };
+    let own = |published: &Published| credential(published, &CredentialRef::Workload).unwrap();
+    for first in [0, 1] {
+        let servers = [server(443, "mode: ISTIO_MUTUAL")];
+        let (mut watched, old) = Watched::new(&servers, of(&pair("old.test")));
+        let mut new = of(&pair("new.test"));
+        let half = new.remove(first);
+        assert!(watched.write(vec![half], later(1)).is_none());
+        let told = watched.write(Vec::new(), later(2)).unwrap();
+        assert!(Arc::ptr_eq(&own(&told), &own(&old)));
+        assert!(only(&told).message.contains("not that of the certificate"));
+        let whole = watched.write(new, later(3)).unwrap();
+        assert_eq!(own(&whole).names, ["new.test"]);
+        assert!(whole.diagnostics.is_empty());
+    }
+}
+
 /// Promise 9.
 #[test]
 fn a_missing_certificate_is_a_warning_at_its_field_and_hurts_no_other() {

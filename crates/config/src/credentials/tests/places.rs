@@ -209,6 +209,67 @@ fn the_mesh_identity_has_a_folder_of_its_own() {
     assert_eq!(told(&without), [missing, missing]);
 }
 
+/// Istio's names come first, and what is of Kubernetes' names counts where it alone is whole.
+#[test]
+fn the_identity_s_files_have_istio_s_names_or_kubernetes() {
+    let (istio, kubernetes) = (pair("istio.test"), pair("kubernetes.test"));
+    let of_istio = [
+        file("identity/cert-chain.pem", &istio.certificate, ANYBODYS),
+        file("identity/key.pem", &istio.key, OWNERS_ALONE),
+        file("identity/root-cert.pem", &istio.certificate, ANYBODYS),
+    ];
+    let mut of_kubernetes = in_folder("identity", &kubernetes);
+    of_kubernetes.push(file("identity/ca.crt", &kubernetes.certificate, ANYBODYS));
+    let all = [&of_istio[..], &of_kubernetes].concat();
+    for (files, want) in [
+        (of_istio.to_vec(), "istio.test"),
+        (all[1..].to_vec(), "kubernetes.test"),
+        (all, "istio.test"),
+        (of_kubernetes, "kubernetes.test"),
+    ] {
+        let (_, published) = Watched::new(&[server(443, "mode: ISTIO_MUTUAL")], files);
+        let own = credential(&published, &CredentialRef::Workload).unwrap();
+        assert_eq!(own.names, [want]);
+        let authorities = &published.credentials.authorities;
+        assert!(authorities.contains_key(&CredentialRef::WorkloadAuthorities));
+        assert!(published.diagnostics.is_empty());
+    }
+}
+
+#[test]
+fn what_is_missing_of_an_identity_names_the_files_that_are_looked_for() {
+    let own = pair("own.test");
+    let key = || file("identity/key.pem", &own.key, OWNERS_ALONE);
+    let tls = || file("identity/tls.crt", &own.certificate, ANYBODYS);
+    let empty = || file("identity/ca.crt", "", ANYBODYS);
+    for (files, certificate, authorities) in [
+        (
+            vec![],
+            "there is no identity/cert-chain.pem or identity/tls.crt",
+            "there is no identity/root-cert.pem or identity/ca.crt",
+        ),
+        (
+            vec![key()],
+            "identity has no cert-chain.pem",
+            "there is no identity/root-cert.pem or identity/ca.crt",
+        ),
+        (
+            vec![tls(), empty()],
+            "identity has no tls.key",
+            "identity/ca.crt is empty",
+        ),
+    ] {
+        let (_, published) = Watched::new(&[server(443, "mode: ISTIO_MUTUAL")], files);
+        let told: Vec<_> = published
+            .diagnostics
+            .iter()
+            .map(|one| &one.message)
+            .collect();
+        assert!(told[0].ends_with(certificate), "{told:?}");
+        assert!(told[1].ends_with(authorities), "{told:?}");
+    }
+}
+
 #[test]
 fn two_certificates_of_one_server_stand_and_fall_alone() {
     let servers = [server(443, "mode: SIMPLE, credentialNames: [rsa, ecdsa]")];
