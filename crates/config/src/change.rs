@@ -1,6 +1,6 @@
 //! What sources say to the [`Controller`](crate::Controller).
 
-use crate::{CertificateFile, ResolvedName};
+use crate::{CertificateFile, Identity, ResolvedName};
 use std::sync::Arc;
 
 /// How many messages of sources may wait for the controller; a source that is faster waits.
@@ -13,6 +13,9 @@ pub enum Message {
     Changes(Vec<Change>),
     /// How files stand that the configuration asked for. Everything in one message takes effect at once.
     Certificates(Vec<CertificateFile>),
+    /// What the proxy's identity in the mesh is. Counts where
+    /// [`CredentialSettings::identity`](crate::CredentialSettings::identity) says that it is told.
+    Identity(Identity),
     /// What names that the configuration asked for stand for. Everything in one message takes effect at once.
     Names(Vec<ResolvedName>),
     /// Everything that exists has been told once: what the first configuration waits for.

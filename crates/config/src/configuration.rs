@@ -1,6 +1,8 @@
 //! From changed files to a table: the objects in force, and the older versions that stand in for refused ones.
 
-use crate::credentials::{CertificateFile, CredentialKeeper, CredentialSettings, CredentialStatus};
+use crate::credentials::{
+    CertificateFile, CredentialKeeper, CredentialSettings, CredentialStatus, Identity,
+};
 use crate::last_good::LastGood;
 use crate::names::{NameKeeper, ResolvedName};
 use crate::store::say_that_the_older_stays;
@@ -152,6 +154,11 @@ impl Configuration {
         self.keeper.apply(files);
     }
 
+    /// Takes in what a source told of the proxy's identity. Takes effect with [`Self::compile`].
+    pub fn apply_identity(&mut self, news: Identity) {
+        self.keeper.apply_identity(news);
+    }
+
     /// Takes in what a resolver told of [`Self::wanted_names`]. Takes effect with [`Self::compile`].
     pub fn apply_names(&mut self, names: Vec<ResolvedName>) {
         self.names.apply(names);
@@ -179,8 +186,8 @@ impl Configuration {
         self.names.wanted()
     }
 
-    /// Until when files of certificates are to be waited for before anything is published: nobody shall fail
-    /// for want of a certificate that is there. Absent: not any more.
+    /// Until when files of certificates, and the identity, are to be waited for before anything is published: nobody
+    /// shall fail for want of a certificate that is there. Absent: not any more.
     pub(crate) fn waits_for_files_until(&self, now: SystemTime) -> Option<SystemTime> {
         self.keeper.waits_until(now)
     }

@@ -1,6 +1,8 @@
 //! The loop between sources and the data plane.
 
-use crate::{CertificateFile, Change, Configuration, Message, Published, QUEUE, ResolvedName};
+use crate::{
+    CertificateFile, Change, Configuration, Identity, Message, Published, QUEUE, ResolvedName,
+};
 use model::{Diagnostic, Hostname, Severity};
 use std::collections::{BTreeSet, HashSet};
 use std::io;
@@ -31,7 +33,7 @@ pub type Resolve = Box<dyn Fn(&BTreeSet<Hostname>) + Send>;
 /// Who is asked for what the configuration names. Absent: nobody tells, and nothing is waited for.
 #[derive(Default)]
 pub struct Followers {
-    /// Files of certificates.
+    /// Files of certificates. Where nobody tells of these, the identity is not waited for either.
     pub files: Option<Follow>,
     /// Names of endpoints.
     pub names: Option<Resolve>,
@@ -98,6 +100,7 @@ struct Controller {
 struct News {
     changes: Vec<Change>,
     files: Vec<CertificateFile>,
+    identity: Vec<Identity>,
     names: Vec<ResolvedName>,
 }
 
@@ -177,6 +180,7 @@ impl Controller {
         match message {
             Message::Changes(more) => news.changes.extend(more),
             Message::Certificates(more) => news.files.extend(more),
+            Message::Identity(more) => news.identity.push(more),
             Message::Names(more) => news.names.extend(more),
             Message::Synced => self.awaited = self.awaited.saturating_sub(1),
         }
@@ -185,6 +189,9 @@ impl Controller {
     fn take(&mut self, news: News, received_at: SystemTime) {
         self.configuration.apply(news.changes);
         self.configuration.apply_files(news.files);
+        for identity in news.identity {
+            self.configuration.apply_identity(identity);
+        }
         self.configuration.apply_names(news.names);
         if self.awaited > 0 {
             return;

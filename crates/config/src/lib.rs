@@ -16,8 +16,8 @@ pub use change::*;
 pub use configuration::{Configuration, Settings};
 pub use controller::{Follow, Followers, Publications, Resolve, start};
 pub use credentials::{
-    CertificateFile, CredentialSettings, CredentialState, CredentialStatus, FileContent,
-    OrderedCredentials,
+    CertificateFile, CredentialSettings, CredentialState, CredentialStatus, FileContent, Identity,
+    IdentitySource, IssuedIdentity, OrderedCredentials,
 };
 pub use names::ResolvedName;
 pub use receipt::{ObjectChange, Published, Receipt};

@@ -5,7 +5,8 @@ use crate::bootstrap::{Bootstrap, Capture};
 use crate::render::Texts;
 use anyhow::Context;
 use config::{
-    Change, Configuration, Content, CredentialSettings, OrderedCredentials, Published, Settings,
+    Change, Configuration, Content, CredentialSettings, IdentitySource, OrderedCredentials,
+    Published, Settings,
 };
 use model::Defaults;
 use rules::{CompileOptions, Locality, Mesh, Proxy};
@@ -125,7 +126,7 @@ fn credentials(bootstrap: &Bootstrap) -> CredentialSettings {
     CredentialSettings {
         certificates: named(&tls.certificates),
         ordered,
-        identity: named(&tls.identity),
+        identity: named(&tls.identity).map(IdentitySource::Folder),
         relative_to: bootstrap.folder.clone(),
         allow_readable_keys: tls.allow_readable_keys,
     }

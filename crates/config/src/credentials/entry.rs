@@ -1,10 +1,12 @@
 //! One reference: what was good, and what is wrong with what lies there now.
 
-use super::find::{Bytes, Finder, Material};
+use super::find::Finder;
+use super::material::{Bytes, Material};
+use super::parse::Parsed;
 use super::problem::{Meanwhile, Problem};
 use super::{CredentialState, CredentialStatus};
 use crate::ChangeKind;
-use certificates::{Authorities, Credential, InvalidAuthorities};
+use certificates::{Authorities, Credential};
 use model::Origin;
 use rules::CredentialRef;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -33,6 +35,8 @@ pub(super) struct Good {
     /// Where its revocations were read.
     list: Option<String>,
     pub(super) value: Value,
+    /// What is wrong with it all the same.
+    blemish: Option<Problem>,
 }
 
 #[derive(Clone)]
@@ -70,24 +74,29 @@ impl Entry {
             Some(most) => Err(Problem::TooMany(most)),
             None => finder.find(reference),
         };
-        match found.and_then(|material| self.judge(&material, now)) {
+        match found.and_then(|material| self.judge(reference, &material, now)) {
             // Nothing is known that was not known before.
             Err(Problem::NotTold) => None,
             Err(problem) => {
-                let may_pass = problem.may_pass() && !finder.is_of_secret(reference);
+                let may_pass = problem.may_pass() && !finder.is_whole(reference);
                 self.note(problem, may_pass, now);
                 None
             }
             Ok(better) => {
                 let kind = better.map(|better| self.replace(better));
-                self.note_time(now);
+                self.note_served(finder.stalled(reference), now);
                 kind
             }
         }
     }
 
     /// What is better than what is served. Absent: it is what is served.
-    fn judge(&mut self, material: &Material<'_>, now: SystemTime) -> Result<Option<Good>, Problem> {
+    fn judge(
+        &mut self,
+        reference: &CredentialRef,
+        material: &Material<'_>,
+        now: SystemTime,
+    ) -> Result<Option<Good>, Problem> {
         let mut hasher = DefaultHasher::new();
         material.bytes.hash(&mut hasher);
         let fingerprint = hasher.finish();
@@ -101,14 +110,16 @@ impl Entry {
             same.list.clone_from(&material.list);
             return Ok(None);
         }
+        let Parsed { value, blemish } = Parsed::of(reference, material)?;
         let good = Good {
             fingerprint,
             source: material.source.clone(),
             list: material.list.clone(),
-            value: parsed(material)?,
+            value,
+            blemish,
         };
         if let Some(served) = &self.good {
-            served.check_better(&good, now)?;
+            served.check_better(&good, material, now)?;
         }
         Ok(Some(good))
     }
@@ -133,12 +144,17 @@ impl Entry {
         });
     }
 
-    fn note_time(&mut self, now: SystemTime) {
-        let problem = self.good.as_ref().and_then(|good| good.out_of_time(now));
+    /// What is to be told of what is served: that its time is over, else that nothing follows it, else its blemish.
+    fn note_served(&mut self, stalled: Option<Problem>, now: SystemTime) {
+        let good = self.good.as_ref();
+        let out_of_time = good.and_then(|good| good.out_of_time(now));
+        let blemish = good.and_then(|good| good.blemish.clone());
+        let is_stalled = out_of_time.is_none() && stalled.is_some();
+        let problem = out_of_time.or(stalled).or(blemish);
         self.trouble = problem.map(|problem| Trouble {
             problem,
             told_from: now,
-            is_served: true,
+            is_served: !is_stalled,
         });
     }
 
@@ -173,12 +189,14 @@ impl Entry {
         let state = match (good, told) {
             (None, _) => CredentialState::Missing,
             (Some(good), _) if good.out_of_time(now).is_some() => CredentialState::OutOfTime,
-            (Some(_), Some(_)) => CredentialState::LastGood,
-            (Some(_), None) => CredentialState::Served,
+            (Some(_), Some(trouble)) if !trouble.is_served => CredentialState::LastGood,
+            (Some(_), _) => CredentialState::Served,
         };
         let (names, not_before, not_after) = match good.map(|good| &good.value) {
             Some(Value::Certificate(one)) => {
-                (one.names.clone(), Some(one.not_before), Some(one.not_after))
+                let identity = one.identity.iter().map(ToString::to_string);
+                let names = one.names.iter().cloned().chain(identity).collect();
+                (names, Some(one.not_before), Some(one.not_after))
             }
             Some(Value::Authorities(all)) => (all.names.clone(), None, Some(all.not_after)),
             None => (Vec::new(), None, None),
@@ -234,9 +252,16 @@ impl Good {
     }
 
     /// Whether `other` may be served in the place of this one. A list of revocations that is out of date may, it
-    /// is honoured all the same; none may not, since a file that somebody lost would lift the revocations.
-    fn check_better(&self, other: &Self, now: SystemTime) -> Result<(), Problem> {
-        if self.has_revocations() && !other.has_revocations() {
+    /// is honoured all the same; none may not, since a file that somebody lost would lift the revocations. They
+    /// are lifted by who tells everything at once.
+    fn check_better(
+        &self,
+        other: &Self,
+        material: &Material<'_>,
+        now: SystemTime,
+    ) -> Result<(), Problem> {
+        let may_lift = matches!(material.bytes, Bytes::Bundles { .. });
+        if self.has_revocations() && !other.has_revocations() && !may_lift {
             return Err(Problem::RevocationsGone {
                 list: self.list_or_source(),
             });
@@ -251,47 +276,5 @@ impl Good {
 
     fn has_revocations(&self) -> bool {
         matches!(&self.value, Value::Authorities(all) if !all.revocations.is_empty())
-    }
-}
-
-fn parsed(material: &Material<'_>) -> Result<Value, Problem> {
-    let invalid = |reason: String| Problem::Invalid {
-        source: material.source.clone(),
-        reason,
-    };
-    match material.bytes {
-        Bytes::Certificate { chain, key, staple } => {
-            let credential = Credential::from_pem(chain, key);
-            let credential = credential.and_then(|credential| match staple {
-                Some(staple) => credential.with_staple(staple),
-                None => Ok(credential),
-            });
-            let credential = credential.map_err(|error| invalid(error.to_string()))?;
-            Ok(Value::Certificate(Arc::new(credential)))
-        }
-        Bytes::Authorities {
-            authorities,
-            revocations,
-        } => {
-            let authorities = Authorities::from_pem(authorities, revocations)
-                .map_err(|error| invalid_authorities(material, &error))?;
-            Ok(Value::Authorities(Arc::new(authorities)))
-        }
-    }
-}
-
-/// Told of the list where that is what is wrong.
-fn invalid_authorities(material: &Material<'_>, error: &InvalidAuthorities) -> Problem {
-    let of = |source: &str| Problem::Invalid {
-        source: source.to_owned(),
-        reason: error.to_string(),
-    };
-    let is_of_list = matches!(
-        error,
-        InvalidAuthorities::Revocations(_) | InvalidAuthorities::ForeignRevocations(_)
-    );
-    match &material.list {
-        Some(list) if is_of_list => of(list).of_revocations(),
-        _ => of(&material.source),
     }
 }

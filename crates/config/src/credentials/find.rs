@@ -1,9 +1,11 @@
 //! Finding what a reference stands for, among Secrets and files.
 
 use super::file::Files;
+use super::identity::ToldIdentity;
 use super::layout::{CREDENTIALS, IDENTITY, Layout, Names};
+use super::material::{Bytes, Material};
 use super::problem::Problem;
-use super::{CredentialSettings, FileContent};
+use super::{CredentialSettings, FileContent, IdentitySource};
 use model::{ObjectKey, Objects, Secret};
 use rules::CredentialRef;
 use std::path::{Path, PathBuf};
@@ -16,31 +18,10 @@ const AUTHORITIES_SUFFIX: &str = "-cacert";
 pub(super) struct Finder<'a> {
     pub(super) settings: &'a CredentialSettings,
     pub(super) files: &'a Files,
+    pub(super) identity: &'a ToldIdentity,
     pub(super) secrets: &'a Objects<Secret>,
     /// Of the proxy: Secrets of others are none of its business.
     pub(super) namespace: &'a Arc<str>,
-}
-
-/// What was found, not looked into yet.
-#[derive(Clone, Copy, Hash)]
-pub(super) enum Bytes<'a> {
-    Certificate {
-        chain: &'a [u8],
-        key: &'a [u8],
-        staple: Option<&'a [u8]>,
-    },
-    Authorities {
-        authorities: &'a [u8],
-        revocations: Option<&'a [u8]>,
-    },
-}
-
-/// What was found, and where.
-pub(super) struct Material<'a> {
-    pub(super) source: String,
-    /// Where the revocations are, if there are any.
-    pub(super) list: Option<String>,
-    pub(super) bytes: Bytes<'a>,
 }
 
 /// What is in a file, or in an entry of a Secret. Absent: it is not there.
@@ -56,7 +37,10 @@ pub(super) fn paths_of(settings: &CredentialSettings, reference: &CredentialRef)
             .flat_map(|folder| names.iter().map(|name| folder.join(name)));
         paths.collect::<Vec<_>>()
     };
-    let identity = || settings.identity.clone().into_iter().collect::<Vec<_>>();
+    let identity = || {
+        let folder = settings.identity_folder();
+        folder.map(Path::to_path_buf).into_iter().collect()
+    };
     match reference {
         CredentialRef::Named(name) => {
             let names = CREDENTIALS.names_of_pairs();
@@ -100,25 +84,31 @@ impl<'a> Finder<'a> {
                 &self.settings.path(authorities),
                 revocations.as_ref().map(|path| self.settings.path(path)),
             ),
-            CredentialRef::Workload => {
-                let folder = self.identity()?;
-                let found = self.pair_in_folder(folder, &IDENTITY)?;
-                found.ok_or_else(|| missing_in(folder, IDENTITY.pairs.map(|(chain, ..)| chain)))
-            }
-            CredentialRef::WorkloadAuthorities => {
-                let folder = self.identity()?;
-                let found = self.authorities_in_folder(folder, &IDENTITY)?;
-                found.ok_or_else(|| missing_in(folder, IDENTITY.authorities.map(|(all, _)| all)))
-            }
+            CredentialRef::Workload => self.identity(),
+            CredentialRef::WorkloadAuthorities => self.identity_authorities(),
         }
     }
 
-    /// Whether it comes from a Secret, which changes as a whole and is never seen halfway.
-    pub(super) fn is_of_secret(&self, reference: &CredentialRef) -> bool {
+    /// Whether it comes from a Secret or was told, changes as a whole, and is never seen halfway.
+    pub(super) fn is_whole(&self, reference: &CredentialRef) -> bool {
         match reference {
             CredentialRef::Named(name) => self.secret(name).is_some(),
             CredentialRef::AuthoritiesNamed(name) => self.authorities_are_of_secret(name),
-            _ => false,
+            CredentialRef::Workload | CredentialRef::WorkloadAuthorities => {
+                matches!(self.settings.identity, Some(IdentitySource::Told(_)))
+            }
+            CredentialRef::Files { .. } | CredentialRef::AuthorityFiles { .. } => false,
+        }
+    }
+
+    /// Why what was found is not followed by anything newer. Absent: it is, or is looked for where it lies.
+    pub(super) fn stalled(&self, reference: &CredentialRef) -> Option<Problem> {
+        match (reference, &self.settings.identity) {
+            (
+                CredentialRef::Workload | CredentialRef::WorkloadAuthorities,
+                Some(IdentitySource::Told(source)),
+            ) => self.identity.trouble(source),
+            _ => None,
         }
     }
 
@@ -139,8 +129,26 @@ impl<'a> Finder<'a> {
         self.secrets.get(&key).map(AsRef::as_ref)
     }
 
-    fn identity(&self) -> Result<&'a Path, Problem> {
-        self.settings.identity.as_deref().ok_or(Problem::NoIdentity)
+    fn identity(&self) -> Result<Material<'a>, Problem> {
+        match &self.settings.identity {
+            Some(IdentitySource::Folder(folder)) => {
+                let found = self.pair_in_folder(folder, &IDENTITY)?;
+                found.ok_or_else(|| missing_in(folder, IDENTITY.pairs.map(|(chain, ..)| chain)))
+            }
+            Some(IdentitySource::Told(source)) => self.identity.certificate(source),
+            None => Err(Problem::NoIdentity),
+        }
+    }
+
+    fn identity_authorities(&self) -> Result<Material<'a>, Problem> {
+        match &self.settings.identity {
+            Some(IdentitySource::Folder(folder)) => {
+                let found = self.authorities_in_folder(folder, &IDENTITY)?;
+                found.ok_or_else(|| missing_in(folder, IDENTITY.authorities.map(|(all, _)| all)))
+            }
+            Some(IdentitySource::Told(source)) => self.identity.authorities(source),
+            None => Err(Problem::NoIdentity),
+        }
     }
 
     fn named(&self, name: &str) -> Result<Material<'a>, Problem> {
@@ -290,18 +298,6 @@ impl<'a> Finder<'a> {
             }),
             Some(FileContent::Bytes { bytes, .. }) => filled(bytes.as_bytes(), || shown(path)),
         }
-    }
-}
-
-impl Bytes<'_> {
-    fn has_list(&self) -> bool {
-        matches!(
-            self,
-            Self::Authorities {
-                revocations: Some(_),
-                ..
-            }
-        )
     }
 }
 

@@ -3,9 +3,12 @@
 use super::entry::{Entry, Value};
 use super::file::Files;
 use super::find::{Finder, paths_of};
+use super::identity::ToldIdentity;
 use super::references::{self, References};
 use super::status::kind_and_name;
-use super::{CertificateFile, CredentialSettings, CredentialStatus, place};
+use super::{
+    CertificateFile, CredentialSettings, CredentialStatus, Identity, IdentitySource, place,
+};
 use crate::ChangeKind;
 use certificates::Credentials;
 use model::{Diagnostic, ResourceRef, Resources};
@@ -18,6 +21,9 @@ use std::time::{Duration, SystemTime};
 /// More references are not resolved: each costs a few files under watch.
 const MAX_CREDENTIALS: usize = 10_000;
 
+/// Of the proxy itself.
+const IDENTITY: [CredentialRef; 2] = [CredentialRef::Workload, CredentialRef::WorkloadAuthorities];
+
 /// How long a publication waits for files that are read for the first time.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -27,12 +33,13 @@ pub(crate) struct CredentialKeeper {
     /// Of the proxy.
     namespace: Arc<str>,
     files: Files,
+    identity: ToldIdentity,
     entries: BTreeMap<CredentialRef, Entry>,
     /// Whether something changed that the entries do not tell yet.
     stale: bool,
     /// When time alone makes a difference.
     due: Option<SystemTime>,
-    /// Until when files that are wanted are waited for.
+    /// Until when files that are wanted, and the identity, are waited for.
     awaited_until: Option<SystemTime>,
     credentials: Arc<Credentials>,
     changes: Vec<(ResourceRef, ChangeKind)>,
@@ -46,6 +53,7 @@ impl CredentialKeeper {
             settings,
             namespace,
             files: Files::default(),
+            identity: ToldIdentity::default(),
             entries: BTreeMap::new(),
             stale: false,
             due: None,
@@ -62,6 +70,11 @@ impl CredentialKeeper {
         self.stale |= self.files.apply(files);
     }
 
+    /// Takes in what a source told of the identity.
+    pub(crate) fn apply_identity(&mut self, news: Identity) {
+        self.stale |= self.identity.apply(news);
+    }
+
     /// Notes that a Secret is another.
     pub(crate) fn note_secrets(&mut self) {
         self.stale = true;
@@ -69,7 +82,15 @@ impl CredentialKeeper {
 
     /// Keeps what the servers and clusters of `table` name, and nothing else.
     pub(crate) fn follow(&mut self, table: &Table, now: SystemTime) {
-        let wanted = references::of(table);
+        let mut wanted = references::of(table);
+        let is_told = matches!(self.settings.identity, Some(IdentitySource::Told(_)));
+        let is_needed = IDENTITY.iter().any(|own| wanted.contains_key(own));
+        if self.settings.identity.is_some() {
+            // Who the proxy is shall be known though nobody needs it yet.
+            for own in IDENTITY {
+                wanted.entry(own).or_default();
+            }
+        }
         self.forget_others(&wanted);
         for (number, (reference, origins)) in wanted.into_iter().enumerate() {
             let entry = self.entries.entry(reference).or_insert_with(Entry::new);
@@ -82,7 +103,8 @@ impl CredentialKeeper {
             .filter(|(_, entry)| entry.surplus.is_none());
         let paths = kept.flat_map(|(reference, _)| paths_of(&self.settings, reference));
         let paths: BTreeSet<PathBuf> = paths.collect();
-        if self.files.want(paths) {
+        let are_others = self.files.want(paths);
+        if self.identity.need(is_told && is_needed) || are_others {
             self.awaited_until = Some(now + PATIENCE);
         }
         self.stale = true;
@@ -103,10 +125,11 @@ impl CredentialKeeper {
         self.files.wanted()
     }
 
-    /// Until when files are still to be waited for. Absent: not any more.
+    /// Until when files and the identity are still to be waited for. Absent: not any more.
     pub(crate) fn waits_until(&self, now: SystemTime) -> Option<SystemTime> {
+        let is_all_told = self.files.are_told() && !self.identity.is_awaited();
         self.awaited_until
-            .filter(|until| now < *until && !self.files.are_told())
+            .filter(|until| now < *until && !is_all_told)
     }
 
     /// When it is to be looked at again although nothing was told. Absent: never.
@@ -123,6 +146,7 @@ impl CredentialKeeper {
         let finder = Finder {
             settings: &self.settings,
             files: &self.files,
+            identity: &self.identity,
             secrets: &resources.secrets,
             namespace: &self.namespace,
         };

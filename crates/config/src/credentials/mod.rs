@@ -7,8 +7,11 @@
 mod entry;
 mod file;
 mod find;
+mod identity;
 mod keeper;
 mod layout;
+mod material;
+mod parse;
 mod place;
 mod problem;
 mod references;
@@ -16,8 +19,9 @@ mod settings;
 mod status;
 
 pub use file::{CertificateFile, FileContent};
+pub use identity::{Identity, IssuedIdentity};
 pub(crate) use keeper::CredentialKeeper;
-pub use settings::{CredentialSettings, OrderedCredentials};
+pub use settings::{CredentialSettings, IdentitySource, OrderedCredentials};
 pub use status::{CredentialState, CredentialStatus};
 
 #[cfg(test)]

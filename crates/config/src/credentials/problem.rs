@@ -1,5 +1,6 @@
 //! What is wrong with a credential, and how that is told.
 
+use certificates::{SpiffeId, TrustDomain};
 use model::{Diagnostic, Origin, Severity};
 use rules::CredentialRef;
 use std::path::PathBuf;
@@ -16,8 +17,31 @@ pub(super) enum Problem {
         /// Whether it is ordered, and will come by itself.
         is_ordered: bool,
     },
-    /// The proxy has no folder of its identity.
+    /// Nothing says where the proxy's identity comes from.
     NoIdentity,
+    /// Who tells the identity has none, or none that is newer.
+    Unavailable {
+        /// Who tells it.
+        source: String,
+        /// Why, after that name.
+        reason: String,
+    },
+    /// It is a good identity of another form than Istio's.
+    OtherForm {
+        /// Where it was read.
+        source: String,
+        /// The identity.
+        id: SpiffeId,
+    },
+    /// Authorities of another trust domain are no good. The others count.
+    Federated {
+        /// Of which domain.
+        domain: TrustDomain,
+        /// Where they were read.
+        source: String,
+        /// What is wrong.
+        reason: String,
+    },
     /// One part of it is there and another is not.
     Incomplete {
         /// The Secret or the folder.
@@ -115,9 +139,12 @@ impl Problem {
     /// A warning where somebody who is not at fault may be about to bring it, and where nothing is refused.
     fn severity(&self) -> Severity {
         match self {
-            Self::Missing { .. } | Self::NoIdentity | Self::NotTold | Self::Lapsed { .. } => {
-                Severity::Warning
-            }
+            Self::Missing { .. }
+            | Self::NoIdentity
+            | Self::NotTold
+            | Self::Unavailable { .. }
+            | Self::OtherForm { .. }
+            | Self::Lapsed { .. } => Severity::Warning,
             _ => Severity::Error,
         }
     }
@@ -126,6 +153,9 @@ impl Problem {
         match self {
             Self::NotTold => "unread_certificate",
             Self::Missing { .. } | Self::NoIdentity => "missing_certificate",
+            Self::Unavailable { .. } => "unavailable_identity",
+            Self::OtherForm { .. } => "identity_of_other_form",
+            Self::Federated { .. } => "invalid_federated_authorities",
             Self::Incomplete { .. } | Self::Empty { .. } => "incomplete_certificate",
             Self::Revocations(problem) => problem.code(),
             Self::RevocationsGone { .. } => "revocations_gone",
@@ -144,8 +174,18 @@ impl Problem {
             Self::NotTold => "was not read yet".to_owned(),
             Self::Missing { places, .. } => format!("is missing, there is no {}", either(places)),
             Self::NoIdentity => {
-                "is missing, the bootstrap file names no `[tls] identity`".to_owned()
+                "is missing, the bootstrap file names neither `identity` nor `workload-api` in `[tls]`"
+                    .to_owned()
             }
+            Self::Unavailable { source, reason } => format!("is not to be had, {source} {reason}"),
+            Self::OtherForm { source, id } => format!(
+                "is {id}, and not spiffe://TRUST-DOMAIN/ns/NAMESPACE/sa/ACCOUNT as Istio's are ({source})"
+            ),
+            Self::Federated {
+                domain,
+                source,
+                reason,
+            } => format!("lack those of the trust domain {domain}, {reason} ({source})"),
             Self::Incomplete { place, lacks } => format!("is incomplete, {place} has no {lacks}"),
             Self::Empty { entry } => format!("is unusable, {entry} is empty"),
             Self::Revocations(problem) => match &**problem {
@@ -183,9 +223,18 @@ impl Problem {
             Self::Missing { .. } => "put it there; it is taken up at once".to_owned(),
             Self::NoIdentity => {
                 "name the folder that holds cert-chain.pem, key.pem and root-cert.pem, or tls.crt, \
-                 tls.key and ca.crt"
+                 tls.key and ca.crt, or the socket of the SPIFFE Workload API"
                     .to_owned()
             }
+            Self::Unavailable { .. } => {
+                "see that it runs and issues an identity to this process".to_owned()
+            }
+            Self::OtherForm { .. } => {
+                "have it issued with namespace and service account, or expect no rule that names \
+                 these to match it"
+                    .to_owned()
+            }
+            Self::Federated { .. } => "have them issued anew".to_owned(),
             Self::Incomplete { lacks, .. } => format!("add {lacks}"),
             Self::Empty { .. } => "put its content there".to_owned(),
             Self::Revocations(problem) => problem.help(),
@@ -214,6 +263,9 @@ impl Problem {
         let meanwhile = match meanwhile {
             Meanwhile::LastGood => "until then the last good one stays",
             Meanwhile::Itself if self.is_of_revocations() => "until then it goes on counting",
+            Meanwhile::Itself if matches!(self, Self::Federated { .. }) => {
+                "until then nobody of that domain is trusted"
+            }
             Meanwhile::Itself => "until then it is served all the same",
             Meanwhile::Nothing => "until then handshakes that need it fail",
         };

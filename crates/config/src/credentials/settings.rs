@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Where certificates lie, and what is demanded of the files.
 #[derive(Clone, Debug, Default)]
@@ -10,13 +11,23 @@ pub struct CredentialSettings {
     pub certificates: Option<PathBuf>,
     /// Credentials that are ordered. Their folders come after those above.
     pub ordered: Option<OrderedCredentials>,
-    /// The folder of the proxy's identity in the mesh: `cert-chain.pem`, `key.pem` and `root-cert.pem`, as Istio's
-    /// agent writes them, or `tls.crt`, `tls.key` and `ca.crt`, as volumes of Kubernetes have them.
-    pub identity: Option<PathBuf>,
+    /// Where the proxy's identity in the mesh comes from. Absent: it has none.
+    pub identity: Option<IdentitySource>,
     /// What paths that a Gateway or a DestinationRule names are relative to.
     pub relative_to: PathBuf,
     /// Whether files of keys may be readable by others than their owner, as in volumes of Kubernetes.
     pub allow_readable_keys: bool,
+}
+
+/// Where the proxy's identity in the mesh comes from.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum IdentitySource {
+    /// A folder with `cert-chain.pem`, `key.pem` and `root-cert.pem`, as Istio's agent writes them, or `tls.crt`,
+    /// `tls.key` and `ca.crt`, as volumes of Kubernetes have them.
+    Folder(PathBuf),
+    /// A source that tells it as [`Message::Identity`](crate::Message::Identity), by the name that people know:
+    /// `the Workload API unix:///run/spire/agent.sock`.
+    Told(Arc<str>),
 }
 
 /// Credentials that are ordered from a certificate authority, and stored by whoever orders them.
@@ -44,6 +55,14 @@ impl CredentialSettings {
             .map(|parent| parent.join(name))
             .collect::<Vec<_>>()
             .into_iter()
+    }
+
+    /// The folder of the identity.
+    pub(super) fn identity_folder(&self) -> Option<&Path> {
+        match &self.identity {
+            Some(IdentitySource::Folder(folder)) => Some(folder),
+            Some(IdentitySource::Told(_)) | None => None,
+        }
     }
 
     /// Whether certificates of this name are ordered.

@@ -101,7 +101,7 @@ fn what_a_rule_names_is_read_and_followed() {
 
 #[test]
 fn names_lead_to_secrets_and_folders_and_modes_to_the_mesh_identity() {
-    let (own, root) = (pair("gateway.test"), pair("mesh.test"));
+    let (own, root) = (pair(OWN), pair("mesh.test"));
     let files = vec![
         file("identity/cert-chain.pem", &own.certificate, ANYBODYS),
         file("identity/key.pem", &own.key, OWNERS_ALONE),

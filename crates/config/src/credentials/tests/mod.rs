@@ -1,13 +1,14 @@
 mod clusters;
+mod identity;
 mod keeping;
 mod places;
 mod revocations;
 
 use super::*;
 use crate::{Change, Configuration, Content, Followers, Message, Published, Settings, start};
-use certificates::Credential;
+use certificates::{Credential, SpiffeId};
 use model::{Defaults, Diagnostic, SecretBytes, Severity};
-use rcgen::{CertificateParams, KeyPair, date_time_ymd};
+use rcgen::{CertificateParams, KeyPair, SanType, date_time_ymd};
 use rules::{CompileOptions, CredentialRef, Proxy};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -33,8 +34,13 @@ struct Pair {
     key: String,
 }
 
+/// Names may be those of hosts or SPIFFE IDs.
 fn pair_valid(name: &str, from: i32, until: i32) -> Pair {
-    let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+    let mut params = CertificateParams::default();
+    params.subject_alt_names = vec![match name.starts_with("spiffe:") {
+        true => SanType::URI(name.try_into().unwrap()),
+        false => SanType::DnsName(name.try_into().unwrap()),
+    }];
     params.not_before = date_time_ymd(from, 1, 1);
     params.not_after = date_time_ymd(until, 1, 1);
     let key = KeyPair::generate().unwrap();
@@ -113,7 +119,7 @@ fn credential_settings() -> CredentialSettings {
             storage: "acme".into(),
             names: BTreeSet::from(["ordered".to_owned()]),
         }),
-        identity: Some("identity".into()),
+        identity: Some(IdentitySource::Folder("identity".into())),
         relative_to: "conf".into(),
         allow_readable_keys: false,
     }
@@ -195,6 +201,11 @@ fn served(published: &Published, name: &str) -> Option<String> {
     Some(credential(published, &named(name))?.names[0].clone())
 }
 
+/// Who the proxy is.
+fn identity(published: &Published) -> Option<&str> {
+    published.credentials.identity().map(SpiffeId::as_str)
+}
+
 fn told(published: &Published) -> Vec<(&'static str, Severity)> {
     let all = published.diagnostics.iter();
     all.map(|one| (one.code, one.severity)).collect()
@@ -216,5 +227,9 @@ fn changes(published: &Published) -> Vec<String> {
 fn simple(name: &str) -> String {
     format!("mode: SIMPLE, credentialName: {name}")
 }
+
+/// Identities as Istio's are.
+const OWN: &str = "spiffe://mesh.test/ns/istio-system/sa/edge";
+const OTHER: &str = "spiffe://mesh.test/ns/istio-system/sa/other";
 
 const MUTUAL: &str = "mode: MUTUAL, credentialName: web";

@@ -184,7 +184,7 @@ fn paths_of_a_gateway_are_relative_to_the_bootstrap_file() {
 
 #[test]
 fn the_mesh_identity_has_a_folder_of_its_own() {
-    let web = pair("spiffe.test");
+    let web = pair(OWN);
     let files = vec![
         file("identity/cert-chain.pem", &web.certificate, ANYBODYS),
         file("identity/key.pem", &web.key, OWNERS_ALONE),
@@ -212,7 +212,7 @@ fn the_mesh_identity_has_a_folder_of_its_own() {
 /// Istio's names come first, and what is of Kubernetes' names counts where it alone is whole.
 #[test]
 fn the_identity_s_files_have_istio_s_names_or_kubernetes() {
-    let (istio, kubernetes) = (pair("istio.test"), pair("kubernetes.test"));
+    let (istio, kubernetes) = (pair(OWN), pair(OTHER));
     let of_istio = [
         file("identity/cert-chain.pem", &istio.certificate, ANYBODYS),
         file("identity/key.pem", &istio.key, OWNERS_ALONE),
@@ -222,14 +222,13 @@ fn the_identity_s_files_have_istio_s_names_or_kubernetes() {
     of_kubernetes.push(file("identity/ca.crt", &kubernetes.certificate, ANYBODYS));
     let all = [&of_istio[..], &of_kubernetes].concat();
     for (files, want) in [
-        (of_istio.to_vec(), "istio.test"),
-        (all[1..].to_vec(), "kubernetes.test"),
-        (all, "istio.test"),
-        (of_kubernetes, "kubernetes.test"),
+        (of_istio.to_vec(), OWN),
+        (all[1..].to_vec(), OTHER),
+        (all, OWN),
+        (of_kubernetes, OTHER),
     ] {
         let (_, published) = Watched::new(&[server(443, "mode: ISTIO_MUTUAL")], files);
-        let own = credential(&published, &CredentialRef::Workload).unwrap();
-        assert_eq!(own.names, [want]);
+        assert_eq!(identity(&published), Some(want));
         let authorities = &published.credentials.authorities;
         assert!(authorities.contains_key(&CredentialRef::WorkloadAuthorities));
         assert!(published.diagnostics.is_empty());
