@@ -7,6 +7,7 @@ mod forbidden;
 mod forwarding;
 pub(crate) mod gateway;
 mod http2;
+mod identities;
 mod mirrors;
 pub(crate) mod names;
 mod on_demand;
