@@ -11,6 +11,9 @@ const SHOWN: usize = 128;
 /// Source: X509-SVID, sections 2 and 5.2.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum InvalidIdentity {
+    /// It is none that is understood here.
+    #[error("the certificate cannot be read")]
+    Unreadable,
     /// It has no URI among its names.
     #[error("the certificate names no SPIFFE ID")]
     NoUri,
@@ -76,6 +79,7 @@ mod tests {
         let credential =
             Credential::from_pem(certificate.pem().as_bytes(), key.serialize_pem().as_bytes());
         let identity = credential.unwrap().identity;
+        assert_eq!(SpiffeId::of_certificate(certificate.der()), identity);
         identity.map(|id| id.to_string())
     }
 
@@ -105,6 +109,8 @@ mod tests {
         }
         let authority = IsCa::Ca(BasicConstraints::Unconstrained);
         assert_eq!(identity(&[id], authority), Err(InvalidIdentity::Authority));
+        let unreadable = SpiffeId::of_certificate(b"junk");
+        assert_eq!(unreadable, Err(InvalidIdentity::Unreadable));
     }
 
     #[test]

@@ -2,10 +2,12 @@
 //!
 //! Source: SPIFFE-ID, section 2.
 
+use crate::{InvalidIdentity, identity};
 use std::borrow::Borrow;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
+use x509_parser::prelude::{FromDer, X509Certificate};
 
 /// What an identity begins with.
 const SCHEME: &str = "spiffe://";
@@ -102,6 +104,16 @@ impl fmt::Debug for TrustDomain {
 }
 
 impl SpiffeId {
+    /// Whose this certificate is, DER.
+    ///
+    /// # Errors
+    ///
+    /// When it is nobody's in a mesh.
+    pub fn of_certificate(der: &[u8]) -> Result<Self, InvalidIdentity> {
+        let (_, leaf) = X509Certificate::from_der(der).map_err(|_| InvalidIdentity::Unreadable)?;
+        identity::of(&leaf)
+    }
+
     /// As it stands in certificates.
     pub fn as_str(&self) -> &str {
         &self.text

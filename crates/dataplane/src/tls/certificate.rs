@@ -77,6 +77,15 @@ fn subject_alt_name(name: &GeneralName<'_>) -> Option<SubjectAltName> {
     }
 }
 
+/// Istio compares whole identities; a `*` at the end of one is an extension.
+pub(crate) fn is_uri(presented: &str, entry: &str) -> bool {
+    match entry.strip_suffix('*') {
+        // Of a list for hosts, `*` alone would be anybody.
+        Some(prefix) if prefix.contains("://") => presented.starts_with(prefix),
+        _ => presented == entry,
+    }
+}
+
 /// The last part comes first, and what is not printable ASCII is written as `\XX`, so that the result can
 /// stand in a header.
 fn rfc2253(name: &X509Name<'_>) -> String {

@@ -1,19 +1,19 @@
 //! Verifying the certificates of clients.
 
-use super::certificate::{Parsed, SubjectAltName};
+use super::certificate::{Parsed, SubjectAltName, is_uri};
 use super::digest::{Sha256, from_hex, sha256};
 use super::signatures::verify_signatures;
 use super::suites;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use certificates::Authorities;
+use certificates::{Authorities, SpiffeId, TrustDomain};
 use rules::{ClientCertificate, ClientVerification};
 use rustls::crypto::WebPkiSupportedAlgorithms;
 use rustls::pki_types::{CertificateDer, UnixTime};
-use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
 use rustls::{CertificateError, DistinguishedName, Error};
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 /// What a server asks of its clients, ready for handshakes. `None`: nothing.
@@ -22,28 +22,27 @@ pub(super) fn verifier(
     authorities: Option<&Authorities>,
 ) -> Result<Option<Arc<dyn ClientCertVerifier>>, String> {
     let algorithms = suites::default_provider().signature_verification_algorithms;
-    let chain = match client.mode {
+    let chains = match client.mode {
         ClientCertificate::Ignored => return Ok(None),
         ClientCertificate::Unverified => None,
         ClientCertificate::Optional | ClientCertificate::Required => {
             let authorities =
                 authorities.ok_or("there are no authorities for client certificates")?;
-            Some(chain(authorities).map_err(|error| error.to_string())?)
+            let chains = Chains::new(client, authorities);
+            Some(chains.map_err(|error| error.to_string())?)
         }
     };
     Ok(Some(Arc::new(Verifier {
         // Without one, a list of what is allowed could be passed by showing nothing.
         mandatory: client.mode != ClientCertificate::Optional,
-        chain,
+        chains,
         algorithms,
         allowed: Allowed::new(client),
     })))
 }
 
 /// As with Envoy, a list of revocations must be there for every authority of a chain, or for none.
-fn chain(
-    authorities: &Authorities,
-) -> Result<Arc<dyn ClientCertVerifier>, rustls::server::VerifierBuilderError> {
+fn chain(authorities: &Authorities) -> Result<Arc<dyn ClientCertVerifier>, VerifierBuilderError> {
     WebPkiClientVerifier::builder_with_provider(
         authorities.roots.clone(),
         suites::default_provider(),
@@ -52,12 +51,60 @@ fn chain(
     .build()
 }
 
+/// What chains are verified by.
+#[derive(Debug)]
+struct Chains {
+    own: Arc<dyn ClientCertVerifier>,
+    /// For identities of other trust domains, by domain.
+    federated: BTreeMap<TrustDomain, Arc<dyn ClientCertVerifier>>,
+    /// The subjects of all authorities: a client may choose by them what it shows.
+    subjects: Vec<DistinguishedName>,
+}
+
+impl Chains {
+    /// Other trust domains count where the list of names lets theirs in. Without a list everybody of the mesh is let
+    /// in, who they are not.
+    fn new(
+        client: &ClientVerification,
+        authorities: &Authorities,
+    ) -> Result<Self, VerifierBuilderError> {
+        let own = chain(authorities)?;
+        let mut subjects = own.root_hint_subjects().to_vec();
+        let mut federated = BTreeMap::new();
+        if !client.subject_alt_names.is_empty() {
+            for (domain, authorities) in &authorities.federated {
+                let chain = chain(authorities)?;
+                subjects.extend_from_slice(chain.root_hint_subjects());
+                federated.insert(domain.clone(), chain);
+            }
+        }
+        Ok(Self {
+            own,
+            federated,
+            subjects,
+        })
+    }
+
+    /// Those of the domain that a certificate says it is of, and of no other: an authority signs for its own domain
+    /// alone.
+    ///
+    /// Source: SPIFFE Workload API, section 4.6.
+    fn of(&self, leaf: &CertificateDer<'_>) -> &Arc<dyn ClientCertVerifier> {
+        if self.federated.is_empty() {
+            return &self.own;
+        }
+        let id = SpiffeId::of_certificate(leaf).ok();
+        let federated = id.and_then(|id| self.federated.get(id.trust_domain()));
+        federated.unwrap_or(&self.own)
+    }
+}
+
 /// Chain, time and revocation by webpki, then the lists of what is allowed.
 #[derive(Debug)]
 struct Verifier {
     mandatory: bool,
     /// Absent: certificates are asked for, and not verified.
-    chain: Option<Arc<dyn ClientCertVerifier>>,
+    chains: Option<Chains>,
     algorithms: WebPkiSupportedAlgorithms,
     allowed: Allowed,
 }
@@ -116,7 +163,8 @@ fn is_among(name: &SubjectAltName, allowed: &[String]) -> bool {
     allowed.iter().any(|allowed| match name {
         SubjectAltName::Dns(name) => name.eq_ignore_ascii_case(allowed),
         SubjectAltName::Address(address) => allowed.parse() == Ok(*address),
-        SubjectAltName::Uri(text) | SubjectAltName::Email(text) => text == allowed,
+        SubjectAltName::Uri(uri) => is_uri(uri, allowed),
+        SubjectAltName::Email(email) => email == allowed,
     })
 }
 
@@ -126,9 +174,7 @@ impl ClientCertVerifier for Verifier {
     }
 
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        self.chain
-            .as_ref()
-            .map_or(&[], |chain| chain.root_hint_subjects())
+        self.chains.as_ref().map_or(&[], |chains| &chains.subjects)
     }
 
     fn verify_client_cert(
@@ -137,7 +183,8 @@ impl ClientCertVerifier for Verifier {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        if let Some(chain) = &self.chain {
+        if let Some(chains) = &self.chains {
+            let chain = chains.of(leaf);
             chain.verify_client_cert(leaf, intermediates, now)?;
         }
         self.allowed.check(leaf)?;

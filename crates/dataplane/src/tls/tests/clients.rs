@@ -137,6 +137,62 @@ async fn names_are_matched_whole() {
 }
 
 #[tokio::test]
+async fn identities_are_matched_to_the_star() {
+    let tls = start_with(|client| {
+        client.subject_alt_names = vec!["spiffe://mesh.test/*".to_owned()];
+    })
+    .await;
+    for (name, want) in [
+        ("spiffe://mesh.test/ns/shop/sa/web", true),
+        ("spiffe://mesh.test.other/ns/shop/sa/web", false),
+        ("spiffe://other.test/ns/shop/sa/web", false),
+        ("mesh.test", false),
+    ] {
+        check(&tls, Some(&tls.clients.client(&[name])), want).await;
+    }
+}
+
+#[tokio::test]
+async fn an_authority_of_another_trust_domain_counts_for_identities_of_its_own() {
+    let others = Authority::new();
+    let listed = |names: &[&str]| {
+        let names = names.iter().map(|name| (*name).to_owned()).collect();
+        start_with(|client| client.subject_alt_names = names)
+    };
+    let federate = |tls: &Secured| {
+        let both = tls.clients.authorities_beside("other.test", &others);
+        tls.publish_credentials(|credentials| {
+            credentials.authorities.insert(authorities(), both);
+        });
+    };
+    let (own, other) = (
+        "spiffe://mesh.test/ns/a/sa/a",
+        "spiffe://other.test/ns/a/sa/a",
+    );
+    let tls = listed(&["spiffe://mesh.test/*", "spiffe://other.test/*"]).await;
+    check(&tls, Some(&others.client(&[other])), false).await;
+    federate(&tls);
+    for (authority, name, want) in [
+        (&tls.clients, own, true),
+        (&others, other, true),
+        // Neither signs for the other's domain.
+        (&others, own, false),
+        (&tls.clients, other, false),
+        (&others, "other.test", false),
+        (&Authority::new(), other, false),
+    ] {
+        check(&tls, Some(&authority.client(&[name])), want).await;
+    }
+    // It is not let in where nobody lists it.
+    for names in [&["spiffe://mesh.test/*"][..], &[]] {
+        let tls = listed(names).await;
+        federate(&tls);
+        check(&tls, Some(&others.client(&[other])), false).await;
+        check(&tls, Some(&tls.clients.client(&[own])), true).await;
+    }
+}
+
+#[tokio::test]
 async fn keys_and_certificates_can_be_listed() {
     let clients = Authority::new();
     let (known, other) = (clients.client(&[]), clients.client(&[]));

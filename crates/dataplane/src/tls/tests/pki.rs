@@ -100,6 +100,14 @@ impl Authority {
         Arc::new(Authorities::from_pem(self.pem.as_bytes(), None).unwrap())
     }
 
+    /// With those of another trust domain beside them.
+    pub(crate) fn authorities_beside(&self, domain: &str, other: &Self) -> Arc<Authorities> {
+        let mut authorities = Authorities::clone(&self.authorities());
+        let federated = &mut authorities.federated;
+        federated.insert(domain.parse().unwrap(), other.authorities());
+        Arc::new(authorities)
+    }
+
     /// With a list that revokes this certificate.
     pub(crate) fn authorities_without(&self, revoked: &Issued) -> Arc<Authorities> {
         let list = CertificateRevocationListParams {

@@ -6,6 +6,7 @@ use super::verifier::{Revocations, Trust, revocations};
 use ahash::{HashMap, HashMapExt};
 use certificates::{Authorities, Credential, Credentials};
 use rules::{CredentialRef, ServerVerification, Table, UpstreamTls};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// How TLS is begun, by what the rules say about it.
@@ -134,6 +135,7 @@ fn ready(tls: &UpstreamTls, materials: &Materials, lists: &mut Lists) -> Result<
         (_, None) => Some(Trust {
             roots: system::roots()?,
             revocations: Arc::from([]),
+            federated: BTreeMap::new(),
         }),
     };
     ClientTls::new(tls, materials, trust).map_err(|error| error.to_string())
@@ -149,5 +151,6 @@ fn trust(authorities: &Arc<Authorities>, lists: &mut Lists) -> Result<Trust, Str
     Ok(Trust {
         roots: authorities.roots.clone(),
         revocations,
+        federated: authorities.federated.clone(),
     })
 }

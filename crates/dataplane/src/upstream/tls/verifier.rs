@@ -3,12 +3,13 @@
 use super::names::{Names, is_identity, is_of};
 use crate::tls::certificate::{Parsed, SubjectAltName};
 use crate::tls::signatures::verify_signatures;
-use certificates::Authorities;
+use certificates::{Authorities, SpiffeId, TrustDomain};
 use rules::UpstreamTls;
 use rustls::client::danger::{ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{CertificateError, Error, OtherError, RootCertStore};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use webpki::{CertRevocationList, EndEntityCert, KeyUsage, RevocationOptionsBuilder};
@@ -22,6 +23,8 @@ pub(super) struct Trust {
     pub(super) roots: Arc<RootCertStore>,
     /// As for clients, a list must be there for every authority of a chain, or for none.
     pub(super) revocations: Revocations,
+    /// Who signs identities of other trust domains, by domain. They count where such an identity is asked for.
+    pub(super) federated: BTreeMap<TrustDomain, Arc<Authorities>>,
 }
 
 /// Chain, time and revocation by webpki, then the names. Without trust nothing of it, but signatures count even
@@ -64,19 +67,53 @@ impl Verifier {
         }
     }
 
-    fn check_chain(
+    /// By the authorities of the domain that a certificate says it is of, and of no other: an authority signs for its
+    /// own domain alone.
+    ///
+    /// Source: SPIFFE Workload API, section 4.6.
+    fn check_signed(
         &self,
         trust: &Trust,
+        leaf: &EndEntityCert<'_>,
+        der: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<(), webpki::Error> {
+        match self.federated(trust, der) {
+            Some(others) => self.check_chain(&others.roots, &[], leaf, intermediates, now),
+            None => {
+                let lists: Vec<_> = trust.revocations.iter().collect();
+                self.check_chain(&trust.roots, &lists, leaf, intermediates, now)
+            }
+        }
+    }
+
+    /// Any identity of the mesh is none of other domains.
+    fn federated<'t>(
+        &self,
+        trust: &'t Trust,
+        der: &CertificateDer<'_>,
+    ) -> Option<&'t Arc<Authorities>> {
+        if trust.federated.is_empty() || !matches!(self.names, Names::Listed(_)) {
+            return None;
+        }
+        let id = SpiffeId::of_certificate(der).ok()?;
+        trust.federated.get(id.trust_domain())
+    }
+
+    fn check_chain(
+        &self,
+        roots: &RootCertStore,
+        lists: &[&CertRevocationList<'_>],
         leaf: &EndEntityCert<'_>,
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<(), webpki::Error> {
-        let lists: Vec<&CertRevocationList<'_>> = trust.revocations.iter().collect();
         // No list at all is the only thing that it refuses.
-        let revocation = RevocationOptionsBuilder::new(&lists).ok();
+        let revocation = RevocationOptionsBuilder::new(lists).ok();
         leaf.verify_for_usage(
             self.algorithms.all,
-            &trust.roots.roots,
+            &roots.roots,
             intermediates,
             now,
             KeyUsage::server_auth(),
@@ -124,7 +161,7 @@ impl ServerCertVerifier for Verifier {
     ) -> Result<ServerCertVerified, Error> {
         if let Some(trust) = &self.trust {
             let leaf = EndEntityCert::try_from(der).map_err(certificate_error)?;
-            self.check_chain(trust, &leaf, intermediates, now)
+            self.check_signed(trust, &leaf, der, intermediates, now)
                 .map_err(certificate_error)?;
             self.check_names(&leaf, der, sent)?;
         }

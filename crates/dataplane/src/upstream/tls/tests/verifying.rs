@@ -94,6 +94,36 @@ async fn names_that_are_listed_take_the_place_of_the_one_that_is_sent() {
     check(&case, Authority::new().server(&["b.test"]), REFUSED).await;
 }
 
+/// An authority signs for its own trust domain alone, and counts where an identity of that is asked for.
+#[tokio::test]
+async fn identities_of_other_trust_domains_are_signed_by_their_own_authorities() {
+    let (authority, others) = (Authority::new(), Authority::new());
+    let (own, other) = (
+        "spiffe://mesh.test/ns/a/sa/a",
+        "spiffe://other.test/ns/a/sa/a",
+    );
+    let mut credentials = trusting(&authority);
+    let both = authority.authorities_beside("other.test", &others);
+    credentials.authorities.insert(authorities(), both);
+    let case = Case::new(naming(&[own, other]), credentials.clone());
+    check(&case, authority.server(&[own]), Ok(())).await;
+    check(&case, others.server(&[other]), Ok(())).await;
+    check(&case, others.server(&[own]), REFUSED).await;
+    check(&case, authority.server(&[other]), REFUSED).await;
+    // Any identity of the mesh, or the name that is sent.
+    let mesh = UpstreamTls {
+        mesh: true,
+        ..simple()
+    };
+    for tls in [mesh, simple()] {
+        let case = Case::new(tls, credentials.clone());
+        check(&case, others.server(&[other, "a.test"]), REFUSED).await;
+        check(&case, authority.server(&[own, "a.test"]), Ok(())).await;
+    }
+    let without = Case::new(naming(&[own, other]), trusting(&authority));
+    check(&without, others.server(&[other]), REFUSED).await;
+}
+
 #[tokio::test]
 async fn why_a_certificate_is_refused_is_told() {
     let authority = Authority::new();
