@@ -83,14 +83,19 @@ impl CredentialKeeper {
     /// Keeps what the servers and clusters of `table` name, and nothing else.
     pub(crate) fn follow(&mut self, table: &Table, now: SystemTime) {
         let mut wanted = references::of(table);
-        let is_told = matches!(self.settings.identity, Some(IdentitySource::Told(_)));
-        let is_needed = IDENTITY.iter().any(|own| wanted.contains_key(own));
         if self.settings.identity.is_some() {
-            // Who the proxy is shall be known though nobody needs it yet.
+            // Who the proxy is shall be known though nobody needs it yet. A sidecar without does not miss it.
+            let servers = references::mesh_servers(table);
             for own in IDENTITY {
-                wanted.entry(own).or_default();
+                wanted
+                    .entry(own)
+                    .or_default()
+                    .extend(servers.iter().cloned());
             }
         }
+        let needs = |own| wanted.get(own).is_some_and(|origins| !origins.is_empty());
+        let is_told = matches!(self.settings.identity, Some(IdentitySource::Told(_)));
+        let is_needed = is_told && IDENTITY.iter().any(needs);
         self.forget_others(&wanted);
         for (number, (reference, origins)) in wanted.into_iter().enumerate() {
             let entry = self.entries.entry(reference).or_insert_with(Entry::new);
@@ -104,7 +109,7 @@ impl CredentialKeeper {
         let paths = kept.flat_map(|(reference, _)| paths_of(&self.settings, reference));
         let paths: BTreeSet<PathBuf> = paths.collect();
         let are_others = self.files.want(paths);
-        if self.identity.need(is_told && is_needed) || are_others {
+        if self.identity.need(is_needed) || are_others {
             self.awaited_until = Some(now + PATIENCE);
         }
         self.stale = true;

@@ -1,7 +1,7 @@
 //! What a table asks for.
 
 use model::Origin;
-use rules::{Cluster, CredentialRef, ServerVerification, Serves, Table, TlsServer};
+use rules::{Cluster, CredentialRef, Listener, ServerVerification, Serves, Table, TlsServer};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
@@ -30,6 +30,16 @@ pub(super) fn of(table: &Table) -> References {
         }
     }
     needs.references
+}
+
+/// The servers of sidecars that end the mesh's TLS, whether or not anybody comes in it.
+pub(super) fn mesh_servers(table: &Table) -> Vec<Arc<Origin>> {
+    let servers = listeners(table).into_iter();
+    let servers = servers.filter_map(|listener| match &listener.serves {
+        Serves::Inbound(inbound) => Some(inbound.server.origin.clone()),
+        _ => None,
+    });
+    servers.collect()
 }
 
 /// Thousands of clusters may need the same identity.
@@ -64,17 +74,26 @@ fn clusters(table: &Table) -> Vec<&Cluster> {
     clusters
 }
 
+fn listeners(table: &Table) -> Vec<&Listener> {
+    let mut listeners: Vec<&Listener> = table.listeners.values().map(AsRef::as_ref).collect();
+    listeners.sort_by_key(|listener| listener.key);
+    listeners
+}
+
 /// Each server once, by listener: one of many hosts stands in the map of its listener many times.
 fn servers(table: &Table) -> Vec<&TlsServer> {
-    let mut listeners: Vec<_> = table.listeners.values().collect();
-    listeners.sort_by_key(|listener| listener.key);
     let mut seen = BTreeSet::new();
     let mut servers = Vec::new();
-    for listener in listeners {
-        let Serves::Tls(map) = &listener.serves else {
-            continue;
-        };
-        servers.extend(map.iter().filter(|server| seen.insert(Arc::as_ptr(server))));
+    for listener in listeners(table) {
+        let new = |server: &&Arc<TlsServer>| seen.insert(Arc::as_ptr(server));
+        match &listener.serves {
+            Serves::Tls(map) => servers.extend(map.iter().filter(new)),
+            Serves::Inbound(inbound) => {
+                let ports = inbound.ports.values();
+                servers.extend(ports.filter_map(|port| port.tls.as_ref()).filter(new));
+            }
+            _ => {}
+        }
     }
     let mut servers: Vec<&TlsServer> = servers.into_iter().map(AsRef::as_ref).collect();
     servers.sort_by(|one, other| one.name.cmp(&other.name));

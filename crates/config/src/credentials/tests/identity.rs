@@ -369,6 +369,52 @@ fn who_the_proxy_is_is_known_though_nobody_needs_it() {
     assert!(without.credential_status.is_empty());
 }
 
+/// Where the mesh's TLS ends, if there is an identity to end it with.
+#[test]
+fn a_sidecar_needs_its_identity_unless_it_has_none() {
+    let sidecar = || SidecarOptions {
+        inbound: Some(([0, 0, 0, 0], 15006).into()),
+        ..SidecarOptions::default()
+    };
+    let mut configuration = configuration_of(settings(), Some(sidecar()));
+    configuration.prepare(now());
+    assert_eq!(
+        configuration.waits_for_files_until(now()),
+        Some(later(5)),
+        "it is waited for"
+    );
+    configuration.apply_identity(Identity::Unavailable("is not there".into()));
+    let published = configuration.compile(now()).unwrap();
+    let told: Vec<_> = published.diagnostics.iter().map(|one| one.code).collect();
+    assert_eq!(told, ["unavailable_identity"; 2]);
+    assert_eq!(published.diagnostics[0].path, "capture.inbound");
+    let none = CredentialSettings {
+        identity: None,
+        ..credential_settings()
+    };
+    let mut configuration = configuration_of(none, Some(sidecar()));
+    let published = configuration.compile(now()).unwrap();
+    assert!(published.diagnostics.is_empty());
+    // What its ingress names is needed in any case.
+    let ingress = "
+apiVersion: networking.istio.io/v1
+kind: Sidecar
+metadata: {name: own, namespace: istio-system}
+spec:
+  ingress:
+  - port: {number: 9443, name: https, protocol: HTTPS}
+    defaultEndpoint: 127.0.0.1:9080
+    tls: {mode: SIMPLE, credentialName: web}
+";
+    configuration.apply(vec![change("sidecar.yaml", ingress)]);
+    configuration.prepare(now());
+    let wanted = configuration.wanted_files();
+    assert!(
+        wanted.contains(Path::new("certs/web/tls.crt")),
+        "{wanted:?}"
+    );
+}
+
 #[test]
 fn federated_authorities_are_kept_apart_and_fail_alone() {
     let (own, other) = (Authority::new(), Authority::new());

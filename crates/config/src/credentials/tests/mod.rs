@@ -9,7 +9,7 @@ use crate::{Change, Configuration, Content, Followers, Message, Published, Setti
 use certificates::{Credential, SpiffeId};
 use model::{Defaults, Diagnostic, SecretBytes, Severity};
 use rcgen::{CertificateParams, KeyPair, SanType, date_time_ymd};
-use rules::{CompileOptions, CredentialRef, Proxy};
+use rules::{CompileOptions, CredentialRef, Proxy, SidecarOptions};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
@@ -126,6 +126,14 @@ fn credential_settings() -> CredentialSettings {
 }
 
 fn configuration(credentials: CredentialSettings) -> Configuration {
+    configuration_of(credentials, None)
+}
+
+/// Of a sidecar, if there is one.
+fn configuration_of(
+    credentials: CredentialSettings,
+    sidecar: Option<SidecarOptions>,
+) -> Configuration {
     let proxy = Proxy {
         namespace: "istio-system".into(),
         ..Proxy::default()
@@ -134,6 +142,7 @@ fn configuration(credentials: CredentialSettings) -> Configuration {
         defaults: Defaults::default(),
         compile: CompileOptions {
             proxy,
+            sidecar,
             ..CompileOptions::default()
         },
         last_good: None,
