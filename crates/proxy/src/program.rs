@@ -3,6 +3,7 @@
 use crate::bootstrap::{Bootstrap, InvalidBootstrap};
 use crate::serve::Serving;
 use anyhow::Context;
+use source_spiffe::Endpoint;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -63,7 +64,9 @@ impl Program {
         let file = self.config_file(config);
         let text = std::fs::read_to_string(file)
             .with_context(|| format!("{}: cannot be read", file.display()))?;
-        let bootstrap = self.parse(file, &text)?;
+        let mut bootstrap = self.parse(file, &text)?;
+        let identity = bootstrap.tls.complete(Endpoint::of_environment);
+        identity.with_context(|| format!("{}: [tls]", file.display()))?;
         if let Some(problem) = bootstrap.forward_proxy.problem() {
             anyhow::bail!("{}: [forward-proxy]: {problem}", file.display());
         }

@@ -126,7 +126,12 @@ fn credentials(bootstrap: &Bootstrap) -> CredentialSettings {
     CredentialSettings {
         certificates: named(&tls.certificates),
         ordered,
-        identity: named(&tls.identity).map(IdentitySource::Folder),
+        identity: match &tls.workload_api {
+            Some(endpoint) => Some(IdentitySource::Told(
+                format!("the Workload API {endpoint}").into(),
+            )),
+            None => named(&tls.identity).map(IdentitySource::Folder),
+        },
         relative_to: bootstrap.folder.clone(),
         allow_readable_keys: tls.allow_readable_keys,
     }

@@ -130,6 +130,7 @@ fn follow_files(bootstrap: &Bootstrap, serving: &Arc<Serving>) -> anyhow::Result
     let (sender, receiver) = mpsc::channel(config::QUEUE);
     let names = source_dns::start(bootstrap.dns.settings.clone(), &sender)
         .context("no thread can be started")?;
+    let identity = follow_identity(bootstrap, &sender)?;
     let source = FileSource::start(Options::new(resources.files.clone()), sender)
         .context("the files of resources cannot be watched")?;
     let files = source.follower();
@@ -140,8 +141,27 @@ fn follow_files(bootstrap: &Bootstrap, serving: &Arc<Serving>) -> anyhow::Result
     let publications =
         config::start(configuration, 1, followers, receiver).context("no thread can be started")?;
     let serving = Arc::clone(serving);
-    tokio::spawn(async move { serving.follow(publications).await });
+    tokio::spawn(async move {
+        let _identity = identity;
+        serving.follow(publications).await;
+    });
     Ok(source)
+}
+
+/// Starts following the proxy's identity where it is not in files.
+fn follow_identity(
+    bootstrap: &Bootstrap,
+    sender: &mpsc::Sender<config::Message>,
+) -> anyhow::Result<Option<source_spiffe::Running>> {
+    let Some(endpoint) = bootstrap.tls.workload_api.clone() else {
+        return Ok(None);
+    };
+    let settings = source_spiffe::Settings {
+        endpoint,
+        spiffe_id: bootstrap.tls.spiffe_id.clone(),
+    };
+    let running = source_spiffe::start(settings, sender).context("no thread can be started")?;
+    Ok(Some(running))
 }
 
 fn reload(source: &FileSource, serving: &Serving) {

@@ -258,8 +258,10 @@ fn workload(bootstrap: &Bootstrap) -> Workload {
 /// Who the proxy is in the mesh. Absent: it has no identity there.
 fn principal(bootstrap: &Bootstrap) -> Option<String> {
     let proxy = &bootstrap.proxy;
-    let has_none =
-        bootstrap.tls.identity.as_os_str().is_empty() || proxy.service_account.is_empty();
+    if let Some(id) = &bootstrap.tls.spiffe_id {
+        return Some(id.to_string());
+    }
+    let has_none = !bootstrap.tls.has_identity() || proxy.service_account.is_empty();
     (!has_none).then(|| {
         format!(
             "spiffe://{}/ns/{}/sa/{}",
