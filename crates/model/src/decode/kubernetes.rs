@@ -3,8 +3,8 @@
 use super::{Cursor, Fields};
 use crate::yaml::Value;
 use crate::{
-    AddressType, ContainerPort, EndpointSlice, ExportTo, Meta, Namespace, Node, Pod, PodPhase,
-    PodRef, PortProtocol, Secret, SecretBytes, Service, ServicePort, ServiceType, SliceEndpoint,
+    AddressType, ContainerPort, EndpointSlice, ExportTo, Meta, Namespace, Node, Pod, PodOwner,
+    PodPhase, PodRef, PortProtocol, Secret, SecretBytes, Service, ServicePort, ServiceType, SliceEndpoint,
     SlicePort, TargetPort, Transport,
 };
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -195,6 +195,7 @@ pub(super) fn pod(root: &Cursor<'_>, meta: Meta) -> Option<Pod> {
             .is_some_and(|time| time.value != Value::Null)
     });
     root.part_of_object(|fields| {
+        let owner = fields.maybe("metadata", |metadata| metadata.part_of_object(controller));
         let spec = fields
             .maybe("spec", |spec| spec.part_of_object(pod_spec))
             .unwrap_or_default();
@@ -210,10 +211,26 @@ pub(super) fn pod(root: &Cursor<'_>, meta: Meta) -> Option<Pod> {
             phase: status.phase,
             ready: status.ready,
             terminating,
+            owner,
             node_name: spec.node_name,
             service_account: spec.service_account,
             host_network: spec.host_network,
             ports: spec.ports,
+        })
+    })
+}
+
+/// Others may own a Pod, too, but it is made by one of them only.
+fn controller(metadata: &Fields<'_>) -> Option<PodOwner> {
+    let owners = metadata.items("ownerReferences");
+    owners.iter().find_map(|owner| {
+        owner.part_of_object(|fields| {
+            let is_controller = fields.flag("controller");
+            let (kind, name) = (fields.string("kind"), fields.string("name"));
+            is_controller.then_some(PodOwner {
+                kind: kind?,
+                name: name?,
+            })
         })
     })
 }

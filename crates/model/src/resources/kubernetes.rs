@@ -100,6 +100,8 @@ pub struct Pod {
     pub ready: bool,
     /// Whether it is being deleted.
     pub terminating: bool,
+    /// The one of `metadata.ownerReferences` that is its controller. Absent: nobody made it.
+    pub owner: Option<PodOwner>,
     /// `spec.nodeName`
     pub node_name: Option<String>,
     /// `spec.serviceAccountName`
@@ -108,6 +110,15 @@ pub struct Pod {
     pub host_network: bool,
     /// The ports of its containers.
     pub ports: Vec<ContainerPort>,
+}
+
+/// What makes a Pod anew when it is gone.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct PodOwner {
+    /// `ReplicaSet`, `StatefulSet`, `Job`…
+    pub kind: String,
+    /// Its name, in the Pod's namespace.
+    pub name: String,
 }
 
 /// Where a Pod is in its life.

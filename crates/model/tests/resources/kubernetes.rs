@@ -65,6 +65,8 @@ fn pods() {
     assert_eq!((pod.pod_ips.len(), pod.phase), (2, Some(PodPhase::Running)));
     assert!(!pod.ready && pod.terminating && !pod.host_network);
     assert_eq!(pod.node_name.as_deref(), Some("node-1"));
+    let owner = pod.owner.as_ref().unwrap();
+    assert_eq!((&*owner.kind, &*owner.name), ("ReplicaSet", "cart-7d9f"));
     assert_eq!(
         (pod.ports[0].name.as_deref(), pod.ports[0].container_port),
         (Some("web"), 8080)
