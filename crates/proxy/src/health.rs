@@ -155,7 +155,7 @@ mod tests {
         Endpoint {
             address,
             weight: 1,
-            labels: Arc::default(),
+            workload: None,
             locality: "".into(),
             forbidden: false,
         }

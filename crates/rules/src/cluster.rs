@@ -1,6 +1,6 @@
 //! Clusters: where a route's requests can go, and the endpoints published beside the table.
 
-use crate::{ConnectionPool, LoadBalancing, Localities, OnDemand, UpstreamTls};
+use crate::{ConnectionPool, LoadBalancing, Localities, OnDemand, UpstreamTls, Workload};
 use ahash::HashMap;
 use model::{Hostname, Origin, OutlierDetection, ProxyProtocolVersion, TunnelSettings, Warmup};
 use std::collections::BTreeMap;
@@ -200,6 +200,9 @@ pub struct Endpoints {
     pub unresolved: HashMap<ServicePort, Arc<[Hostname]>>,
     /// Those of headless Services that have names of their own.
     pub members: HashMap<ServicePort, Arc<Members>>,
+    /// Whom an address belongs to: Pods that run and have one of their own, and WorkloadEntries. The same as before
+    /// when nothing in it changed.
+    pub workloads: Arc<HashMap<IpAddr, Arc<Workload>>>,
 }
 
 /// The addresses of the endpoints of a headless Service that have a name of their own, by that name: its first label,
@@ -226,12 +229,22 @@ pub struct Endpoint {
     pub address: EndpointAddr,
     /// Relative share, at least 1. Default 1.
     pub weight: u32,
-    /// Labels of the workload, which subsets select by.
-    pub labels: Arc<BTreeMap<String, String>>,
+    /// What runs there. Absent: not known, as behind the host of a ServiceEntry.
+    pub workload: Option<Arc<Workload>>,
     /// `region/zone/subzone`, empty when unknown. Parts may be empty, and at the end left out.
     pub locality: Arc<str>,
     /// A name stands for the address that no name may stand for: it is not dialled.
     pub forbidden: bool,
+}
+
+impl Endpoint {
+    /// The labels of its workload, which subsets select by.
+    pub fn labels(&self) -> &BTreeMap<String, String> {
+        static NONE: BTreeMap<String, String> = BTreeMap::new();
+        self.workload
+            .as_ref()
+            .map_or(&NONE, |workload| &workload.labels)
+    }
 }
 
 /// The address of an endpoint.

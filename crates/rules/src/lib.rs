@@ -32,6 +32,7 @@ pub mod tcp;
 mod testing;
 pub mod tls;
 pub mod upstream_tls;
+pub mod workload;
 
 pub use action::*;
 pub use actions::*;
@@ -59,3 +60,4 @@ pub use table::*;
 pub use tcp::*;
 pub use tls::*;
 pub use upstream_tls::*;
+pub use workload::*;

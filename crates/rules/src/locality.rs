@@ -201,7 +201,7 @@ impl Failover {
     fn priority(&self, endpoint: &Endpoint) -> u32 {
         let place = Locality::parse(&endpoint.locality);
         let agreeing = self.labels.iter().take_while(|wanted| {
-            label(&wanted.name, &endpoint.labels, &place) == wanted.value.as_deref()
+            label(&wanted.name, endpoint.labels(), &place) == wanted.value.as_deref()
         });
         let differing = self.labels.len() - agreeing.count();
         let differing = u32::try_from(differing).unwrap_or(u32::MAX);
@@ -237,16 +237,20 @@ fn label<'l>(name: &str, labels: &'l Labels, place: &'l Locality) -> Option<&'l 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::EndpointAddr;
+    use crate::{EndpointAddr, Workload};
 
     fn endpoint(locality: &str, labels: &[(&str, &str)]) -> Endpoint {
         let labels = labels
             .iter()
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let workload = Workload {
+            labels: Arc::new(labels.collect()),
+            ..Workload::default()
+        };
         Endpoint {
             address: EndpointAddr::Unix("/socket".into()),
             weight: 1,
-            labels: Arc::new(labels.collect()),
+            workload: Some(Arc::new(workload)),
             locality: locality.into(),
             forbidden: false,
         }

@@ -386,7 +386,7 @@ fn found(address: &SocketAddr) -> Endpoint {
     Endpoint {
         address: EndpointAddr::Tcp(*address),
         weight: 1,
-        labels: Arc::default(),
+        workload: None,
         locality: "".into(),
         // Those that are forbidden are not among what is found.
         forbidden: false,
@@ -394,7 +394,7 @@ fn found(address: &SocketAddr) -> Endpoint {
 }
 
 fn belongs(endpoint: &Endpoint, cluster: &rules::Cluster) -> bool {
-    model::selects(&cluster.subset_labels, &endpoint.labels)
+    model::selects(&cluster.subset_labels, endpoint.labels())
 }
 
 fn place(rank: Rank) -> Place {

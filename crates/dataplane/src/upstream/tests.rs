@@ -1,9 +1,8 @@
 use super::{Snapshot, Surroundings};
 use rules::{
     Cluster, ClusterKey, ConnectionPool, Endpoint, EndpointAddr, Endpoints, ServicePort, Table,
-    UpstreamProtocol,
+    UpstreamProtocol, Workload,
 };
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use traffic::Choice;
@@ -33,10 +32,7 @@ fn endpoints(addresses: &[(&str, &str)]) -> Endpoints {
     let endpoint = |(address, version): &(&str, &str)| Endpoint {
         address: EndpointAddr::Tcp(address.parse().unwrap()),
         weight: 1,
-        labels: Arc::new(BTreeMap::from([(
-            "version".to_owned(),
-            (*version).to_owned(),
-        )])),
+        workload: Some(Arc::new(of_version(version))),
         locality: "".into(),
         forbidden: false,
     };
@@ -50,6 +46,14 @@ fn endpoints(addresses: &[(&str, &str)]) -> Endpoints {
         .services
         .insert(service, addresses.iter().map(endpoint).collect());
     endpoints
+}
+
+fn of_version(version: &str) -> Workload {
+    let labels = [("version".to_owned(), version.to_owned())];
+    Workload {
+        labels: Arc::new(labels.into()),
+        ..Workload::default()
+    }
 }
 
 fn next(before: &Snapshot, table: Arc<Table>, endpoints: &Endpoints) -> Snapshot {

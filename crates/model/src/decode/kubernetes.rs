@@ -4,8 +4,8 @@ use super::{Cursor, Fields};
 use crate::yaml::Value;
 use crate::{
     AddressType, ContainerPort, EndpointSlice, ExportTo, Meta, Namespace, Node, Pod, PodOwner,
-    PodPhase, PodRef, PortProtocol, Secret, SecretBytes, Service, ServicePort, ServiceType, SliceEndpoint,
-    SlicePort, TargetPort, Transport,
+    PodPhase, PodRef, PortProtocol, Secret, SecretBytes, Service, ServicePort, ServiceType,
+    SliceEndpoint, SlicePort, TargetPort, Transport,
 };
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::IpAddr;

@@ -48,9 +48,9 @@ pub use mesh::{
     CallerOptions, ClientOptions, CompileOptions, ForwardProxyOptions, LocalPortOptions, Mesh,
     NameOptions, Proxy, SidecarOptions,
 };
-pub(crate) use services::{Registry, ServiceView, Source};
+pub(crate) use services::{Registry, ServiceView, Source, same_objects};
 
-use crate::endpoints::EndpointCompiler;
+use crate::endpoints::{self, EndpointCompiler, WorkloadIndex};
 use crate::inbound::unenforced;
 use crate::{Endpoints, Listener, ListenerKey, NameAnswers, Table};
 use ahash::{HashMap, HashMapExt};
@@ -81,6 +81,7 @@ pub struct Compiler {
     servers: HashMap<ServerKey, CompiledServer>,
     spelled: HashMap<ServerKey, Arc<SpelledClusters>>,
     listeners: HashMap<ListenerKey, Arc<Listener>>,
+    workloads: WorkloadIndex,
     endpoints: EndpointCompiler,
     forward_proxy: Option<ForwardProxyCompiler>,
     sidecar: Option<SidecarCompiler>,
@@ -136,6 +137,7 @@ impl Compiler {
             servers: HashMap::new(),
             spelled: HashMap::new(),
             listeners: HashMap::new(),
+            workloads: WorkloadIndex::default(),
             endpoints: EndpointCompiler::default(),
         }
     }
@@ -263,20 +265,24 @@ impl Compiler {
     ) -> (Endpoints, Vec<Diagnostic>) {
         self.resolver
             .update(&self.options.proxy, &self.options.mesh, resources);
+        self.workloads.update(resources);
+        let shared = endpoints::Shared {
+            answers,
+            forbidden: &self.options.forbidden,
+            workloads: &self.workloads,
+        };
         let services = self.resolver.services();
-        let forbidden = &self.options.forbidden;
-        let compiled = self
-            .endpoints
-            .compile(services, resources, answers, forbidden);
+        let compiled = self.endpoints.compile(services, resources, shared);
         let (mut endpoints, mut diagnostics) = compiled;
         self.names = self.endpoints.names().clone();
         if let Some(proxy) = &mut self.forward_proxy {
-            diagnostics.extend(proxy.add_endpoints(resources, answers, &mut endpoints));
+            diagnostics.extend(proxy.add_endpoints(resources, shared, &mut endpoints));
             self.names.extend(proxy.names().cloned());
         }
         if let Some(sidecar) = &self.sidecar {
             sidecar.add_endpoints(&mut endpoints);
         }
+        endpoints.workloads = self.workloads.by_address().clone();
         (endpoints, distinct(diagnostics))
     }
 

@@ -4,7 +4,8 @@ use super::{NameAnswers, Workloads};
 use crate::compile::Source;
 use ahash::HashSet;
 use model::{
-    EndpointSlice, Hostname, Labels, Node, Objects, Pod, Resources, Service, WorkloadEntry, selects,
+    EndpointSlice, Hostname, Labels, Node, Objects, Pod, Resources, Service, SliceEndpoint,
+    WorkloadEntry, selects,
 };
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
@@ -99,13 +100,19 @@ impl<'i> Changes<'i> {
         if self.pods.is_empty() {
             return false;
         }
-        let endpoints = slices.iter().flat_map(|slice| &slice.endpoints);
-        let mut pods = endpoints.filter_map(|endpoint| endpoint.pod.as_ref());
-        pods.any(|of| {
-            let is =
-                |pod: &&Pod| pod.meta.name() == &*of.name && pod.meta.namespace() == &*of.namespace;
-            self.pods.iter().any(is)
-        })
+        let mut endpoints = slices.iter().flat_map(|slice| &slice.endpoints);
+        endpoints.any(|endpoint| self.pods.iter().any(|pod| is_behind(endpoint, pod)))
+    }
+}
+
+/// Whether a Pod may be the one behind an endpoint.
+fn is_behind(endpoint: &SliceEndpoint, pod: &Pod) -> bool {
+    match &endpoint.pod {
+        Some(of) => pod.meta.name() == &*of.name && pod.meta.namespace() == &*of.namespace,
+        None => {
+            let mut addresses = endpoint.addresses.iter().take(1);
+            addresses.any(|address| pod.pod_ips.contains(address))
+        }
     }
 }
 

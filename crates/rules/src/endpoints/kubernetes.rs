@@ -7,10 +7,9 @@ use crate::Endpoint;
 use crate::compile::warning;
 use ahash::{HashMap, HashMapExt};
 use model::{
-    AddressType, At, Diagnostic, EndpointSlice, Labels, Pod, PodRef, ResourceRef, Service,
-    ServicePort, SliceEndpoint, SlicePort, TargetPort, Transport,
+    AddressType, At, Diagnostic, EndpointSlice, Pod, PodRef, ResourceRef, Service, ServicePort,
+    SliceEndpoint, SlicePort, TargetPort, Transport,
 };
-use std::sync::Arc;
 
 /// The TCP ports of a Service.
 pub(super) fn ports(service: &Service) -> impl Iterator<Item = &ServicePort> {
@@ -127,14 +126,14 @@ impl<'r> Workloads<'r> {
                 .collect(),
         };
         let pod = self.pod_of(slice, endpoint);
-        let labels = Arc::new(pod.map(|pod| pod.meta.labels.clone()).unwrap_or_default());
+        let workload = pod.and_then(|pod| self.shared.workloads.of_pod(pod));
         let (node, zone) = (endpoint.node_name.as_deref(), endpoint.zone.as_deref());
         let locality = self.locality(pod, node, zone);
         for found in addresses {
             let endpoint = Endpoint {
                 address: tcp(found.address, port),
                 weight: 1,
-                labels: labels.clone(),
+                workload: workload.clone(),
                 locality: locality.clone(),
                 forbidden: found.forbidden,
             };
@@ -169,7 +168,7 @@ impl<'r> Workloads<'r> {
         Some(Endpoint {
             address: tcp(*address, port),
             weight: 1,
-            labels: Arc::new(Labels::clone(&pod.meta.labels)),
+            workload: self.shared.workloads.of_pod(pod),
             locality: self.locality_of_pod(pod),
             forbidden: false,
         })

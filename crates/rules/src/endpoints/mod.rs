@@ -7,24 +7,27 @@
 mod alias;
 mod changes;
 mod compiled;
+mod index;
 mod kubernetes;
 mod locality;
 mod names;
+mod naming;
 mod workloads;
 
 #[cfg(test)]
 mod tests;
 
+pub(crate) use index::WorkloadIndex;
 pub use names::{NameAnswer, NameAnswers};
 
 use crate::compile::{Registry, ServiceView, Source};
-use crate::{Endpoint, EndpointAddr, Endpoints, ForbiddenNetworks, ServicePort};
+use crate::{Endpoint, EndpointAddr, Endpoints, ForbiddenNetworks, ServicePort, Workload};
 use ahash::{HashMap, HashMapExt};
 use changes::{Changes, Inputs};
 use compiled::{Compiled, Finding};
 use model::{
-    Diagnostic, EndpointSlice, Hostname, Labels, Node, ObjectKey, Objects, Pod, PodPhase,
-    Resources, Service, SliceEndpoint, WorkloadEntry, selects,
+    Diagnostic, EndpointSlice, Hostname, Labels, Node, ObjectKey, Objects, Pod, Resources, Service,
+    SliceEndpoint, WorkloadEntry, selects,
 };
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -41,6 +44,17 @@ pub(crate) struct EndpointCompiler {
     compiled: usize,
 }
 
+/// What all compilers share.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shared<'s> {
+    /// What names stand for.
+    pub(crate) answers: &'s Arc<NameAnswers>,
+    /// Addresses that no name may stand for.
+    pub(crate) forbidden: &'s ForbiddenNetworks,
+    /// The workloads of the resources.
+    pub(crate) workloads: &'s WorkloadIndex,
+}
+
 impl EndpointCompiler {
     /// For another view than the proxy's own.
     pub(crate) fn of_view(view: Arc<str>) -> Self {
@@ -55,12 +69,12 @@ impl EndpointCompiler {
         &mut self,
         services: &Registry,
         resources: &Resources,
-        answers: &Arc<NameAnswers>,
-        forbidden: &ForbiddenNetworks,
+        shared: Shared<'_>,
     ) -> (Endpoints, Vec<Diagnostic>) {
-        let before = std::mem::replace(&mut self.inputs, Inputs::of(resources, answers));
+        let inputs = Inputs::of(resources, shared.answers);
+        let before = std::mem::replace(&mut self.inputs, inputs);
         let changes = Changes::between(&before, &self.inputs);
-        let workloads = Workloads::new(resources, answers, forbidden);
+        let workloads = Workloads::new(resources, shared);
         let mut known = std::mem::take(&mut self.services);
         let mut next = HashMap::with_capacity(known.len());
         let (aliases, others): (Vec<_>, Vec<_>) = services
@@ -144,19 +158,14 @@ enum Standing {
 /// What may serve.
 struct Workloads<'r> {
     resources: &'r Resources,
-    answers: &'r NameAnswers,
-    forbidden: &'r ForbiddenNetworks,
+    shared: Shared<'r>,
     /// By the namespace and name of the service.
     slices: HashMap<(&'r str, &'r str), Vec<&'r EndpointSlice>>,
     nodes: HashMap<&'r str, &'r Node>,
 }
 
 impl<'r> Workloads<'r> {
-    fn new(
-        resources: &'r Resources,
-        answers: &'r NameAnswers,
-        forbidden: &'r ForbiddenNetworks,
-    ) -> Self {
+    fn new(resources: &'r Resources, shared: Shared<'r>) -> Self {
         let mut slices: HashMap<_, Vec<_>> = HashMap::new();
         for slice in resources.endpoint_slices.values() {
             if let Some(service) = &slice.service_name {
@@ -167,8 +176,7 @@ impl<'r> Workloads<'r> {
         let nodes = resources.nodes.values();
         Self {
             resources,
-            answers,
-            forbidden,
+            shared,
             slices,
             nodes: nodes.map(|node| (node.meta.name(), &**node)).collect(),
         }
@@ -204,15 +212,21 @@ impl<'r> Workloads<'r> {
         self.slices.get(&key).map(Vec::as_slice)
     }
 
-    /// The Pod behind an endpoint, which is one of the slice's namespace.
+    /// The Pod behind an endpoint, which is one of the slice's namespace: the one that it names, else the one that has
+    /// its address, as of endpoints that somebody wrote by hand.
     fn pod_of(&self, slice: &EndpointSlice, endpoint: &SliceEndpoint) -> Option<&'r Pod> {
-        let of = endpoint.pod.as_ref()?;
-        let key = ObjectKey {
-            namespace: of.namespace.clone(),
-            name: of.name.clone(),
+        let key = match &endpoint.pod {
+            Some(of) => ObjectKey {
+                namespace: of.namespace.clone(),
+                name: of.name.clone(),
+            },
+            None => {
+                let address = endpoint.addresses.first()?;
+                self.shared.workloads.pod_at(*address)?.clone()
+            }
         };
         let pod = self.resources.pods.get(&key)?;
-        (*of.namespace == *slice.meta.namespace()).then_some(&**pod)
+        (*key.namespace == *slice.meta.namespace()).then_some(&**pod)
     }
 
     /// The Pods that a selector selects.
@@ -254,12 +268,8 @@ fn in_namespace<'r, T>(
 
 /// How a Pod stands. Absent: it is not used. A hand-written one has an address and no status beside.
 fn standing(pod: &Pod, publishes_not_ready: bool) -> Option<Standing> {
-    let runs = matches!(
-        pod.phase,
-        None | Some(PodPhase::Running | PodPhase::Unknown)
-    );
     match (pod.ready, pod.terminating) {
-        _ if !runs => None,
+        _ if !index::runs(pod) => None,
         _ if publishes_not_ready => Some(Standing::Ready),
         (true, false) => Some(Standing::Ready),
         (true, true) => Some(Standing::Leaving),
@@ -272,8 +282,17 @@ fn plain(address: EndpointAddr) -> Endpoint {
     Endpoint {
         address,
         weight: 1,
-        labels: Arc::default(),
+        workload: None,
         locality: "".into(),
         forbidden: false,
     }
+}
+
+/// What runs behind a name of which nothing but these labels is known.
+fn unknown(labels: &Labels) -> Option<Arc<Workload>> {
+    let workload = || Workload {
+        labels: Arc::new(labels.clone()),
+        ..Workload::default()
+    };
+    (!labels.is_empty()).then(|| Arc::new(workload()))
 }

@@ -65,7 +65,7 @@ impl<'r> Workloads<'r> {
         finding: &mut Finding,
     ) -> Vec<NamedAddress> {
         finding.names.insert(name.clone());
-        let Some(answer) = self.answers.get(name) else {
+        let Some(answer) = self.shared.answers.get(name) else {
             finding.unresolved.push(name.clone());
             return Vec::new();
         };
@@ -95,7 +95,7 @@ impl<'r> Workloads<'r> {
         let name = name.as_str();
         let is_own = name == "localhost" || name.ends_with(".localhost");
         let address = address.to_canonical();
-        self.forbidden.forbid_unless(address, named) && !(is_own && address.is_loopback())
+        self.shared.forbidden.forbid_unless(address, named) && !(is_own && address.is_loopback())
     }
 }
 

@@ -2,6 +2,7 @@ mod changes;
 mod conditions;
 mod localities;
 mod members;
+mod workloads;
 
 use super::*;
 use crate::{CompileOptions, Compiler};
@@ -169,8 +170,8 @@ fn slices_say_who_serves_and_pods_what_they_are_labelled() {
         host: WEB.into(),
         port: 80,
     }];
-    assert_eq!(list[0].labels.get("app").map(String::as_str), Some("web"));
-    assert_eq!((&*list[1].locality, list[1].labels.len()), ("/z/", 0));
+    assert_eq!(list[0].labels().get("app").map(String::as_str), Some("web"));
+    assert_eq!((&*list[1].locality, list[1].labels().len()), ("/z/", 0));
 }
 
 #[test]

@@ -1,13 +1,13 @@
 //! Endpoints of a ServiceEntry, and of what is no Pod.
 
+use super::index::of_spec;
 use super::names::{NameSite, NamedAddress};
-use super::{Finding, Workloads, plain};
+use super::{Finding, Workloads, plain, unknown};
 use crate::compile::ServiceView;
-use crate::{Endpoint, EndpointAddr};
+use crate::{Endpoint, EndpointAddr, Workload};
 use ipnet::IpNet;
 use model::{
-    Hostname, Labels, Resolution, ServiceEntry, ServiceEntryPort, Workload, WorkloadAddress,
-    WorkloadEntry,
+    Hostname, Labels, Resolution, ServiceEntry, ServiceEntryPort, WorkloadAddress, WorkloadEntry,
 };
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -75,13 +75,14 @@ impl Workloads<'_> {
     }
 
     fn add_endpoints(&self, entry: &ServiceEntry, wanted: Wanted<'_>, finding: &mut Finding) {
-        for (index, workload) in entry.endpoints.iter().enumerate() {
+        for (index, spec) in entry.endpoints.iter().enumerate() {
             let site = NameSite {
                 meta: &entry.meta,
                 path: format!("spec.endpoints[{index}].address"),
-                at: workload.at,
+                at: spec.at,
             };
-            self.add_workload(workload, wanted, &site, finding);
+            let workload = Arc::new(of_own(entry, spec));
+            self.add_workload((spec, &Some(workload)), wanted, &site, finding);
         }
         if let Some(selector) = &entry.workload_selector {
             let namespace = &entry.meta.reference.namespace;
@@ -107,25 +108,26 @@ impl Workloads<'_> {
             path: "spec.address".into(),
             at: entry.workload.at,
         };
-        self.add_workload(&entry.workload, wanted, &site, finding);
+        let workload = self.shared.workloads.of_entry(entry);
+        self.add_workload((&entry.workload, &workload), wanted, &site, finding);
     }
 
     fn add_workload(
         &self,
-        workload: &Workload,
+        (spec, workload): (&model::Workload, &Option<Arc<Workload>>),
         wanted: Wanted<'_>,
         site: &NameSite<'_>,
         finding: &mut Finding,
     ) {
-        let own = workload.ports.get(wanted.name).copied();
+        let own = spec.ports.get(wanted.name).copied();
         let port = own.unwrap_or(wanted.number);
-        match &workload.address {
-            Some(WorkloadAddress::Ip(address)) => {
-                finding.ready.push(endpoint(workload, tcp(*address, port)));
-            }
+        let at = |address| endpoint(spec, workload, address);
+        match &spec.address {
+            Some(WorkloadAddress::Ip(address)) => finding.ready.push(at(tcp(*address, port))),
             Some(WorkloadAddress::Unix(path)) => {
-                let address = EndpointAddr::Unix(path.as_str().into());
-                finding.ready.push(endpoint(workload, address));
+                finding
+                    .ready
+                    .push(at(EndpointAddr::Unix(path.as_str().into())));
             }
             Some(WorkloadAddress::Host(name)) => {
                 for found in wanted
@@ -134,7 +136,7 @@ impl Workloads<'_> {
                 {
                     finding.ready.push(Endpoint {
                         forbidden: found.forbidden,
-                        ..endpoint(workload, tcp(found.address, port))
+                        ..at(tcp(found.address, port))
                     });
                 }
             }
@@ -179,13 +181,13 @@ impl Workloads<'_> {
         site: &NameSite<'_>,
         finding: &mut Finding,
     ) {
-        let labels = Arc::new(labels.clone());
+        let workload = unknown(labels);
         for found in wanted
             .take
             .of(&self.addresses(name, site, wanted.named, finding))
         {
             finding.ready.push(Endpoint {
-                labels: labels.clone(),
+                workload: workload.clone(),
                 forbidden: found.forbidden,
                 ..plain(tcp(found.address, wanted.number))
             });
@@ -213,12 +215,25 @@ pub(super) fn tcp(address: IpAddr, port: u16) -> EndpointAddr {
     EndpointAddr::Tcp(SocketAddr::new(address, port))
 }
 
-fn endpoint(workload: &Workload, address: EndpointAddr) -> Endpoint {
+/// An endpoint that a ServiceEntry has of its own. As in Istio, it is called by that.
+fn of_own(entry: &ServiceEntry, spec: &model::Workload) -> Workload {
+    Workload {
+        name: entry.meta.reference.name.clone(),
+        namespace: entry.meta.reference.namespace.clone(),
+        ..of_spec(spec)
+    }
+}
+
+fn endpoint(
+    spec: &model::Workload,
+    workload: &Option<Arc<Workload>>,
+    address: EndpointAddr,
+) -> Endpoint {
     Endpoint {
         address,
-        weight: workload.weight.unwrap_or(1).max(1),
-        labels: Arc::new(workload.labels.clone()),
-        locality: workload.locality.as_deref().unwrap_or_default().into(),
+        weight: spec.weight.unwrap_or(1).max(1),
+        workload: workload.clone(),
+        locality: spec.locality.as_deref().unwrap_or_default().into(),
         forbidden: false,
     }
 }

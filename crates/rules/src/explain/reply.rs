@@ -146,7 +146,7 @@ fn addresses(cluster: &Cluster, port: &ServicePort, endpoints: &Endpoints) -> Ve
     let all: &[Endpoint] = endpoints.services.get(port).map_or(&[], |all| all);
     let of_subset = all
         .iter()
-        .filter(|endpoint| selects(&cluster.subset_labels, &endpoint.labels));
+        .filter(|endpoint| selects(&cluster.subset_labels, endpoint.labels()));
     of_subset
         .map(|endpoint| endpoint.address.to_string())
         .collect()

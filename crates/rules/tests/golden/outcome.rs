@@ -409,7 +409,7 @@ impl Outcome {
             .get(&port)
             .into_iter()
             .flat_map(|list| list.iter());
-        let own = all.filter(|one| model::selects(&cluster.subset_labels, &one.labels));
+        let own = all.filter(|one| model::selects(&cluster.subset_labels, one.labels()));
         let own: Vec<_> = own.map(|one| one.address.to_string()).collect();
         self.got.insert("endpoints", format!("{own:?}"));
         self.got

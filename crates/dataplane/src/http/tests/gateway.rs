@@ -203,7 +203,7 @@ pub(crate) fn endpoint(address: &SocketAddr) -> Endpoint {
     Endpoint {
         address: EndpointAddr::Tcp(*address),
         weight: 1,
-        labels: Arc::default(),
+        workload: None,
         locality: "".into(),
         forbidden: false,
     }

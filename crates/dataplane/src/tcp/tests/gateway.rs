@@ -92,7 +92,7 @@ impl Rules {
             let mut endpoint = Endpoint {
                 address: address.clone(),
                 weight: 1,
-                labels: Arc::default(),
+                workload: None,
                 locality: "".into(),
                 forbidden: false,
             };

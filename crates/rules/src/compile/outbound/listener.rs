@@ -3,9 +3,10 @@
 use super::super::services::Registry;
 use super::super::{CallerOptions, CompileOptions, ForwardProxyOptions};
 use super::view::{Surroundings, View};
+use crate::endpoints;
 use crate::{
-    Caller, Cluster, Endpoints, ForwardProxy, HostMap, Listener, ListenerKey, NameAnswers,
-    Outbound, Serves, TlsAction, TlsServer,
+    Caller, Cluster, Endpoints, ForwardProxy, HostMap, Listener, ListenerKey, Outbound, Serves,
+    TlsAction, TlsServer,
 };
 use model::{Diagnostic, Hostname, Origin, ResourceRef, Resources};
 use std::sync::Arc;
@@ -118,12 +119,12 @@ impl ForwardProxyCompiler {
     pub(crate) fn add_endpoints(
         &mut self,
         resources: &Resources,
-        answers: &Arc<NameAnswers>,
+        shared: endpoints::Shared<'_>,
         to: &mut Endpoints,
     ) -> Vec<Diagnostic> {
         let mut told = Vec::new();
         for (_, view) in &mut self.views {
-            let Some((endpoints, diagnostics)) = view.endpoints(resources, answers) else {
+            let Some((endpoints, diagnostics)) = view.endpoints(resources, shared) else {
                 continue;
             };
             to.services.extend(endpoints.services);

@@ -9,8 +9,8 @@ use super::build::{Build, Inputs, Kept};
 use super::mesh_rules::MeshRules;
 use super::sidecar::Limits;
 use super::unknown;
-use crate::endpoints::EndpointCompiler;
-use crate::{Cluster, EgressMode, Endpoints, NameAnswers, Outbound};
+use crate::endpoints::{self, EndpointCompiler};
+use crate::{Cluster, EgressMode, Endpoints, Outbound};
 use ahash::HashMap;
 use model::{Diagnostic, Hostname, Objects, Resources, VirtualService};
 use std::collections::BTreeSet;
@@ -210,7 +210,7 @@ impl View {
     pub(crate) fn endpoints(
         &mut self,
         resources: &Resources,
-        answers: &Arc<NameAnswers>,
+        shared: endpoints::Shared<'_>,
     ) -> Option<(Endpoints, Vec<Diagnostic>)> {
         let foreign = self.foreign.as_mut()?;
         let options = &self.options;
@@ -218,11 +218,7 @@ impl View {
             .resolver
             .update(&options.proxy, &options.mesh, resources);
         let services = foreign.resolver.services();
-        Some(
-            foreign
-                .endpoints
-                .compile(services, resources, answers, &options.forbidden),
-        )
+        Some(foreign.endpoints.compile(services, resources, shared))
     }
 
     /// The names that those are found by.

@@ -267,7 +267,7 @@ fn at(address: &EndpointAddr) -> Endpoint {
     Endpoint {
         address: address.clone(),
         weight: 1,
-        labels: Arc::default(),
+        workload: None,
         locality: "".into(),
         forbidden: false,
     }

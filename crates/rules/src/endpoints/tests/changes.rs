@@ -2,6 +2,7 @@
 
 use super::*;
 use model::ResourceRef;
+use std::net::IpAddr;
 
 /// Two services with slices, one of Pods, two ServiceEntries of names.
 fn everything() -> String {
@@ -102,6 +103,46 @@ fn a_pod_concerns_who_selects_it_and_whose_slices_name_it() {
     assert_eq!(compiling.compile(), (vec!["web".into()], 2));
     compiling.put(&pod("c", "status: { podIP: 10.0.0.3 }").replace("app: web", "app: nobody"));
     assert_eq!(compiling.compile(), (vec![], 0));
+}
+
+/// Nobody has said which Pod it is.
+#[test]
+fn a_pod_concerns_whose_slices_have_its_address() {
+    let mut compiling = Compiling::new();
+    let at = |address: &str| {
+        let status = format!("status: {{ podIP: {address} }}");
+        pod("d", &status).replace("app: web", "app: nobody")
+    };
+    compiling.put(&at("10.1.0.3"));
+    assert_eq!(compiling.compile(), (vec!["one".into(), "two".into()], 2));
+    let one = key("one.default.svc.cluster.local", 80);
+    let behind = |compiling: &Compiling| compiling.last.services[&one][1].workload.clone();
+    assert_eq!(&*behind(&compiling).unwrap().name, "d");
+    compiling.put(&at("10.1.0.4"));
+    assert_eq!(compiling.compile(), (vec!["one".into(), "two".into()], 2));
+    assert_eq!(behind(&compiling), None);
+}
+
+#[test]
+fn whom_addresses_belong_to_is_the_same_as_long_as_nothing_of_it_changes() {
+    let mut compiling = Compiling::new();
+    let all = compiling.last.workloads.clone();
+    let a = all[&IpAddr::from([10, 0, 0, 1])].clone();
+    assert_eq!(all.len(), 2);
+    // Another object that says the same of what counts.
+    compiling.put(&pod("a", "status: { podIP: 10.0.0.1, phase: Running }"));
+    compiling.compile();
+    assert!(Arc::ptr_eq(&all, &compiling.last.workloads));
+    compiling.put(&pod("b", "status: { podIP: 10.0.0.2 }"));
+    compiling.compile();
+    let more = compiling.last.workloads.clone();
+    assert_eq!(more.len(), 3);
+    assert!(Arc::ptr_eq(&a, &more[&IpAddr::from([10, 0, 0, 1])]));
+    let account = "spec: { serviceAccountName: other }\nstatus: { podIP: 10.0.0.1 }";
+    compiling.put(&pod("a", account));
+    compiling.compile();
+    let now = &compiling.last.workloads[&IpAddr::from([10, 0, 0, 1])];
+    assert_eq!(now.service_account.as_deref(), Some("other"));
 }
 
 #[test]
