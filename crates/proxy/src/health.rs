@@ -151,22 +151,12 @@ mod tests {
         EndpointAddr::Tcp(address.parse().unwrap())
     }
 
-    fn endpoint(address: EndpointAddr) -> Endpoint {
-        Endpoint {
-            address,
-            weight: 1,
-            workload: None,
-            locality: "".into(),
-            forbidden: false,
-        }
-    }
-
     #[test]
     fn only_endpoints_with_a_check_are_asked() {
         let checks = "['a.test']\nprotocol = 'tcp'\nport = 80";
         let checks: HealthChecks = toml::from_str(checks).unwrap();
         let unix = EndpointAddr::Unix("/run/a".into());
-        let listed = [endpoint(tcp("127.0.0.1:1")), endpoint(unix)];
+        let listed = [Endpoint::at(tcp("127.0.0.1:1")), Endpoint::at(unix)];
         let mut endpoints = Endpoints::default();
         for service in [
             service("a.test", 80),

@@ -1,6 +1,6 @@
 //! Clusters: where a route's requests can go, and the endpoints published beside the table.
 
-use crate::{ConnectionPool, LoadBalancing, Localities, OnDemand, UpstreamTls, Workload};
+use crate::{ConnectionPool, LoadBalancing, Localities, OnDemand, UpstreamSecurity, Workload};
 use ahash::HashMap;
 use model::{Hostname, Origin, OutlierDetection, ProxyProtocolVersion, TunnelSettings, Warmup};
 use std::collections::BTreeMap;
@@ -138,8 +138,8 @@ pub struct Cluster {
     pub pool: ConnectionPool,
     /// When endpoints that fail are left out. Absent: never.
     pub outlier_detection: Option<OutlierDetection>,
-    /// How TLS is spoken to endpoints. Absent: it is not.
-    pub tls: Option<Arc<UpstreamTls>>,
+    /// Which endpoints are spoken to in TLS, and how.
+    pub tls: UpstreamSecurity,
     /// A forward proxy, the endpoints, is asked for this target.
     pub tunnel: Option<TunnelSettings>,
     /// The header that begins every connection.
@@ -167,7 +167,7 @@ impl Cluster {
             warmup: None,
             pool: ConnectionPool::default(),
             outlier_detection: None,
-            tls: None,
+            tls: UpstreamSecurity::ClearText,
             tunnel: None,
             proxy_protocol: None,
             on_demand: None,
@@ -231,6 +231,8 @@ pub struct Endpoint {
     pub weight: u32,
     /// What runs there. Absent: not known, as behind the host of a ServiceEntry.
     pub workload: Option<Arc<Workload>>,
+    /// Whether it takes the mesh's TLS: its workload is in the mesh, and is not told to end no TLS on this port.
+    pub takes_mesh_tls: bool,
     /// `region/zone/subzone`, empty when unknown. Parts may be empty, and at the end left out.
     pub locality: Arc<str>,
     /// A name stands for the address that no name may stand for: it is not dialled.
@@ -238,6 +240,18 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
+    /// An endpoint of which nothing but the address is known.
+    pub fn at(address: EndpointAddr) -> Self {
+        Self {
+            address,
+            weight: 1,
+            workload: None,
+            takes_mesh_tls: false,
+            locality: "".into(),
+            forbidden: false,
+        }
+    }
+
     /// The labels of its workload, which subsets select by.
     pub fn labels(&self) -> &BTreeMap<String, String> {
         static NONE: BTreeMap<String, String> = BTreeMap::new();

@@ -248,11 +248,9 @@ mod tests {
             ..Workload::default()
         };
         Endpoint {
-            address: EndpointAddr::Unix("/socket".into()),
-            weight: 1,
             workload: Some(Arc::new(workload)),
             locality: locality.into(),
-            forbidden: false,
+            ..Endpoint::at(EndpointAddr::Unix("/socket".into()))
         }
     }
 

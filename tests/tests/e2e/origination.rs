@@ -150,7 +150,7 @@ fn names_that_the_rule_lists_take_the_place_of_the_host_s() {
         let gateway = shop_in_tls(origin.port(), &authority, &tls).start();
         match served {
             true => is_served(&gateway),
-            false => is_refused(&gateway, &origin, "none of these is asked for"),
+            false => is_refused(&gateway, &origin, " is expected"),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What a table asks for.
 
-use model::Origin;
-use rules::{Cluster, CredentialRef, Listener, ServerVerification, Serves, Table, TlsServer};
+use model::{Origin, ResourceRef};
+use rules::{Cluster, CredentialRef, Listener, Serves, Table, TlsServer, UpstreamSecurity};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
@@ -20,12 +20,17 @@ pub(super) fn of(table: &Table) -> References {
             needs.add(reference, &server.origin);
         }
     }
+    let of_mesh = Arc::new(of_mesh());
     for cluster in clusters(table) {
-        // Only a DestinationRule asks for TLS.
-        let Some(origin) = &cluster.origin else {
+        let origin = match &cluster.tls {
+            UpstreamSecurity::Auto(_) => Some(&of_mesh),
+            UpstreamSecurity::Rule(_) | UpstreamSecurity::ClearText => cluster.origin.as_ref(),
+        };
+        let Some(origin) = origin else {
             continue;
         };
-        for reference in of_cluster(cluster) {
+        let tls = cluster.tls.settings();
+        for reference in tls.into_iter().flat_map(|tls| tls.references()) {
             needs.add(reference, origin);
         }
     }
@@ -58,14 +63,17 @@ impl Needs {
     }
 }
 
-fn of_cluster(cluster: &Cluster) -> impl Iterator<Item = &CredentialRef> {
-    let tls = cluster.tls.as_deref();
-    let authorities = tls.and_then(|tls| match &tls.verification {
-        ServerVerification::Verified { authorities, .. } => authorities.as_ref(),
-        ServerVerification::Nothing => None,
-    });
-    let certificate = tls.and_then(|tls| tls.certificate.as_ref());
-    certificate.into_iter().chain(authorities)
+/// What asks for the mesh's TLS where no DestinationRule does.
+fn of_mesh() -> Origin {
+    Origin {
+        resource: ResourceRef {
+            kind: "MeshConfig".into(),
+            namespace: "".into(),
+            name: "mesh".into(),
+        },
+        path: "enableAutoMtls".into(),
+        position: None,
+    }
 }
 
 fn clusters(table: &Table) -> Vec<&Cluster> {

@@ -300,7 +300,7 @@ fn plan(
 fn in_clear_instead_of_tls(ctx: &RequestCtx, cluster: &rules::Cluster) -> Option<Answer> {
     let head = ctx.head.as_deref()?;
     let target = head.asked.as_ref().filter(|_| head.https)?;
-    if cluster.tls.is_some() {
+    if cluster.tls.is_certain() {
         return None;
     }
     Refused::Denied(Denial::Protocol).count(EgressMode::Enforce, &ctx.shared.metrics);

@@ -93,10 +93,11 @@ impl Cluster {
             |before| before.name.clone(),
         );
         let kept = kept(definition, &name, before, around);
+        let tls = tls.of(&definition.tls);
         let common = Common {
             cluster: definition,
             connections: &kept.connections,
-            tls,
+            tls: tls.as_ref(),
             asked: None,
         };
         let members = Members {
@@ -142,10 +143,11 @@ impl Cluster {
             }
             _ => Arc::new(whole.kept.of_host(definition, around.now)),
         };
+        let tls = derived.tls.of(&definition.tls);
         let common = Common {
             cluster: definition,
             connections: &kept.connections,
-            tls: derived.tls,
+            tls: tls.as_ref(),
             asked: Some(derived.target),
         };
         let members = Members {
@@ -189,11 +191,9 @@ impl Cluster {
 
     /// Whether TLS would be begun in the same way with another store.
     pub(super) fn speaks_tls_of(&self, tls: &ClientTlsStore) -> bool {
+        let now = tls.of(&self.definition.tls);
         let mut members = self.endpoints.members().iter();
-        members.all(|member| {
-            let dialer = &member.value.way.dialer;
-            dialer.is_current(&self.definition, tls)
-        })
+        members.all(|member| member.value.way.dialer.is_current(now.as_ref()))
     }
 
     /// Whether a cluster built from these would be the same.
@@ -381,16 +381,9 @@ impl Members<'_> {
     }
 }
 
-/// An endpoint that a client asked for.
+/// An endpoint that a client asked for. Those that are forbidden are not among what is found.
 fn found(address: &SocketAddr) -> Endpoint {
-    Endpoint {
-        address: EndpointAddr::Tcp(*address),
-        weight: 1,
-        workload: None,
-        locality: "".into(),
-        // Those that are forbidden are not among what is found.
-        forbidden: false,
-    }
+    Endpoint::at(EndpointAddr::Tcp(*address))
 }
 
 fn belongs(endpoint: &Endpoint, cluster: &rules::Cluster) -> bool {

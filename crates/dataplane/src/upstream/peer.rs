@@ -6,7 +6,7 @@ use super::connections::Connections;
 use super::connector::{Carried, alpn};
 use super::dial::{Dial, DialError, Dialer, UpstreamIo};
 use super::streams::{Recipe, Stream, StreamKey, Terms};
-use super::tls::{Alpn, ClientTlsStore};
+use super::tls::{Alpn, ReadyTls};
 use super::way::{Occasion, Way};
 use crate::health::Spoken;
 use pingora_core::upstreams::peer::HttpPeer;
@@ -59,7 +59,7 @@ struct Tells {
 /// Whether TLS is put around what is sent.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Wrap {
-    /// As the DestinationRule says.
+    /// As the DestinationRule says, or the mesh does by itself.
     AsTheRuleSays,
     /// It is in the mesh's TLS already.
     AsItIs,
@@ -87,7 +87,8 @@ pub struct Attempt<'a> {
 pub(super) struct Common<'c> {
     pub(super) cluster: &'c rules::Cluster,
     pub(super) connections: &'c Arc<Connections>,
-    pub(super) tls: &'c ClientTlsStore,
+    /// How TLS is begun with those of them that it is begun with. Absent: with none.
+    pub(super) tls: Option<&'c ReadyTls>,
     /// What the client asked for whose endpoints they are. Absent: they are everybody's.
     pub(super) asked: Option<&'c Target>,
 }
@@ -100,8 +101,7 @@ impl Upstream {
         keep_alive: Arc<KeepAlive>,
     ) -> Option<Self> {
         let cluster = common.cluster;
-        let of_bytes = Dialer::new(&endpoint.address, cluster, common.tls);
-        let of_bytes = of_bytes.forbidden(endpoint.forbidden);
+        let of_bytes = Dialer::new(endpoint, cluster, common.tls);
         let of_bytes = match common.asked {
             Some(target) => of_bytes.asked(target),
             None => of_bytes,
@@ -118,7 +118,7 @@ impl Upstream {
             locality: endpoint.locality.clone(),
             keep_alive,
             template: with_way(template, &way),
-            terms: terms(cluster),
+            terms: terms(cluster, &way.dialer),
             way,
             of_bytes: Arc::new(of_bytes),
             tells,
@@ -281,7 +281,7 @@ fn with_way(mut template: HttpPeer, way: &Arc<Way>) -> HttpPeer {
 }
 
 /// What the rules say of connections in HTTP/2.
-fn terms(cluster: &rules::Cluster) -> Terms {
+fn terms(cluster: &rules::Cluster, dialer: &Dialer) -> Terms {
     let pool = &cluster.pool;
     Terms {
         streams: pool.max_concurrent_streams.unwrap_or(HTTP2_STREAMS),
@@ -290,13 +290,12 @@ fn terms(cluster: &rules::Cluster) -> Terms {
             whole: pool.max_connection_duration,
             idle: None,
         },
-        is_encrypted: cluster.tls.is_some(),
+        is_encrypted: dialer.speaks_tls(),
         ping_interval: pool.http2_keep_alive.map(|alive| alive.interval),
     }
 }
 
-/// Whom a pooled connection may serve: Pingora's own key leaves out most of what tells connections apart. What is
-/// shown to the endpoint and asked of it in TLS has a number of its own.
+/// Whom a pooled connection may serve: Pingora's own key leaves out most of what tells connections apart.
 fn group_key(dialer: &Dialer, common: &Common<'_>) -> u64 {
     let cluster = common.cluster;
     let mut hasher = DefaultHasher::new();
@@ -304,9 +303,11 @@ fn group_key(dialer: &Dialer, common: &Common<'_>) -> u64 {
     // What was made while it was allowed is of no use any more.
     dialer.is_forbidden().hash(&mut hasher);
     dialer.only_host().hash(&mut hasher);
-    let tls = cluster.tls.as_ref();
-    let tls = tls.map(|settings| common.tls.of(settings).ok().map(|tls| tls.id));
-    (tls, cluster.proxy_protocol.map(|version| version as u8)).hash(&mut hasher);
+    dialer.hash_tls(&mut hasher);
+    cluster
+        .proxy_protocol
+        .map(|version| version as u8)
+        .hash(&mut hasher);
     hasher.finish() & !FRESH
 }
 

@@ -30,11 +30,8 @@ fn table(connect_timeout: u64, subset: Option<&str>) -> Arc<Table> {
 
 fn endpoints(addresses: &[(&str, &str)]) -> Endpoints {
     let endpoint = |(address, version): &(&str, &str)| Endpoint {
-        address: EndpointAddr::Tcp(address.parse().unwrap()),
-        weight: 1,
         workload: Some(Arc::new(of_version(version))),
-        locality: "".into(),
-        forbidden: false,
+        ..Endpoint::at(EndpointAddr::Tcp(address.parse().unwrap()))
     };
     let mut endpoints = Endpoints::default();
     let service = ServicePort {

@@ -147,13 +147,14 @@ impl<'r> Shape<'r> {
         key: ClusterKey,
         service: &ServiceView,
         port: &PortView,
-        CompileOptions {
+        options: &CompileOptions,
+    ) -> Cluster {
+        let CompileOptions {
             proxy,
             mesh,
             forbidden,
             ..
-        }: &CompileOptions,
-    ) -> Cluster {
+        } = options;
         let policy = self.policy(key.port);
         let http = policy.connection_pool.and_then(|pool| pool.http.as_ref());
         let tls = policy.tls.map(|(_, tls)| tls);
@@ -171,9 +172,7 @@ impl<'r> Shape<'r> {
             warmup: policy.load_balancer.and_then(balancing::warmup),
             pool: pool::connection_pool(&policy, mesh),
             outlier_detection: policy.outlier_detection.map(without_place),
-            tls: tls
-                .and_then(|tls| upstream_tls::upstream_tls(tls, &key, service.subject_alt_names()))
-                .map(Arc::new),
+            tls: upstream_tls::security(tls, &key, service, options),
             tunnel: policy.of_all_ports.tunnel.map(|tunnel| TunnelSettings {
                 at: At::default(),
                 ..tunnel.clone()

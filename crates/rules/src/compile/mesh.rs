@@ -71,6 +71,9 @@ pub struct CompileOptions {
     pub mesh: Mesh,
     /// Addresses that no name may stand for.
     pub forbidden: ForbiddenNetworks,
+    /// Whether endpoints in the mesh are spoken to in its TLS where no DestinationRule says anything about TLS. Default
+    /// false: the proxy has no identity to show.
+    pub auto_mtls: bool,
     /// The forward proxy. Absent: there is none.
     pub forward_proxy: Option<ForwardProxyOptions>,
     /// What it does as the sidecar of a workload, which is then the proxy's own namespace and labels. Absent: it is

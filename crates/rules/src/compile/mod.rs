@@ -270,6 +270,7 @@ impl Compiler {
             answers,
             forbidden: &self.options.forbidden,
             workloads: &self.workloads,
+            auto_mtls: self.options.auto_mtls,
         };
         let services = self.resolver.services();
         let compiled = self.endpoints.compile(services, resources, shared);

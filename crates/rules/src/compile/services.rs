@@ -5,7 +5,7 @@ use super::{Mesh, Proxy};
 use crate::UpstreamProtocol;
 use ahash::{HashMap, HashMapExt};
 use model::{
-    At, Diagnostic, HostPattern, Objects, PortProtocol, ResourceRef, Resources, Service,
+    At, Diagnostic, HostPattern, Location, Objects, PortProtocol, ResourceRef, Resources, Service,
     ServiceEntry, Timestamp, Transport,
 };
 use std::sync::Arc;
@@ -60,6 +60,14 @@ impl ServiceView {
         match &self.source {
             Source::Service(_) => &[],
             Source::Entry(entry) => &entry.subject_alt_names,
+        }
+    }
+
+    /// Whether it is outside of the mesh, whatever is said about its endpoints.
+    pub(crate) fn is_external(&self) -> bool {
+        match &self.source {
+            Source::Service(_) => false,
+            Source::Entry(entry) => entry.location == Location::MeshExternal,
         }
     }
 

@@ -4,9 +4,8 @@ use super::CompileOptions;
 use super::clusters::{Clusters, Traffic};
 use super::gateways::PlannedServer;
 use super::resolve::{Resolved, Resolver};
-use super::services::{ServiceView, Source};
+use super::services::ServiceView;
 use crate::{Cluster, ClusterKey, ClusterTarget, HostMap};
-use model::Location;
 use std::sync::Arc;
 
 /// The clusters of a server by their spelling, and what they were made of.
@@ -111,11 +110,7 @@ fn covered(
 
 /// What is outside of the mesh is not reached through it, and a wildcard names nobody.
 fn is_of_the_mesh(service: &ServiceView) -> bool {
-    let is_external = match &service.source {
-        Source::Service(_) => false,
-        Source::Entry(entry) => entry.location == Location::MeshExternal,
-    };
-    !is_external && !service.host.starts_with('*')
+    !service.is_external() && !service.host.starts_with('*')
 }
 
 /// Every port, as a whole and in its subsets.

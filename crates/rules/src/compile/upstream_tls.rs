@@ -1,33 +1,75 @@
-//! Istio's `ClientTLSSettings` to how TLS is begun with endpoints.
+//! Istio's `ClientTLSSettings`, or that there are none, to how TLS is begun with endpoints.
 
-use crate::{ClusterKey, CredentialRef, ServerVerification, UpstreamTls};
-use model::{ClientTlsMode, ClientTlsSettings};
+use super::services::{ServiceView, Source};
+use super::{CompileOptions, Mesh};
+use crate::{
+    ClusterKey, CredentialRef, ServerNames, ServerVerification, UpstreamSecurity, UpstreamTls,
+    WorkloadNames,
+};
+use model::{ClientTlsMode, ClientTlsSettings, Resolution};
 use std::sync::Arc;
 
 /// What stands for the authorities of the system.
 const SYSTEM: &str = "system";
 
+/// Which endpoints of a cluster TLS is begun with, and how. What a DestinationRule says counts, also that it is not.
+pub(super) fn security(
+    told: Option<&ClientTlsSettings>,
+    key: &ClusterKey,
+    service: &ServiceView,
+    options: &CompileOptions,
+) -> UpstreamSecurity {
+    let compiled = |tls| upstream_tls(tls, key, service.subject_alt_names(), &options.mesh);
+    match told {
+        Some(tls) => match compiled(tls) {
+            Some(tls) => UpstreamSecurity::Rule(Arc::new(tls)),
+            None => UpstreamSecurity::ClearText,
+        },
+        None if options.auto_mtls && may_be_in_mesh(service) => {
+            let of_mesh = ClientTlsSettings {
+                mode: ClientTlsMode::IstioMutual,
+                ..ClientTlsSettings::default()
+            };
+            let tls = compiled(&of_mesh).map(Arc::new);
+            tls.map_or(UpstreamSecurity::ClearText, UpstreamSecurity::Auto)
+        }
+        None => UpstreamSecurity::ClearText,
+    }
+}
+
+/// As in Istio, only of endpoints that somebody has listed is it known whether they are in the mesh.
+fn may_be_in_mesh(service: &ServiceView) -> bool {
+    let are_listed = match &service.source {
+        Source::Service(_) => true,
+        Source::Entry(entry) => {
+            !matches!(entry.resolution, Resolution::None | Resolution::DynamicDns)
+        }
+    };
+    are_listed && !service.is_external()
+}
+
 /// How TLS is begun with the endpoints of a cluster. `None`: it is not.
 ///
 /// The names that the service itself says its certificates have count where the DestinationRule names none.
-pub(super) fn upstream_tls(
+fn upstream_tls(
     tls: &ClientTlsSettings,
     key: &ClusterKey,
     names_of_service: &[String],
+    mesh: &Mesh,
 ) -> Option<UpstreamTls> {
-    let mesh = match tls.mode {
+    let is_mesh = match tls.mode {
         ClientTlsMode::Disable => return None,
         ClientTlsMode::Simple | ClientTlsMode::Mutual => false,
         ClientTlsMode::IstioMutual => true,
     };
     Some(UpstreamTls {
         certificate: certificate(tls),
-        verification: verification(tls, names_of_service),
+        verification: verification(tls, names_of_service, mesh),
         sni: match &tls.sni {
             Some(sni) => Some(sni.as_str().into()),
-            None => mesh.then(|| spelt(key)),
+            None => is_mesh.then(|| spelt(key)),
         },
-        mesh,
+        mesh: is_mesh,
     })
 }
 
@@ -43,18 +85,38 @@ fn certificate(tls: &ClientTlsSettings) -> Option<CredentialRef> {
     }
 }
 
-fn verification(tls: &ClientTlsSettings, names_of_service: &[String]) -> ServerVerification {
+fn verification(
+    tls: &ClientTlsSettings,
+    names_of_service: &[String],
+    mesh: &Mesh,
+) -> ServerVerification {
     if tls.insecure_skip_verify == Some(true) {
         return ServerVerification::Nothing;
     }
-    let names = match tls.subject_alt_names.as_slice() {
-        [] => names_of_service,
-        names => names,
-    };
-    let names = names.iter().map(|name| Arc::from(name.as_str()));
     ServerVerification::Verified {
         authorities: authorities(tls),
-        subject_alt_names: names.collect(),
+        names: names(tls, names_of_service, mesh),
+    }
+}
+
+fn names(tls: &ClientTlsSettings, names_of_service: &[String], mesh: &Mesh) -> ServerNames {
+    let shared = |names: &[String]| names.iter().map(|name| name.as_str().into()).collect();
+    let of_rule = &tls.subject_alt_names;
+    if !of_rule.is_empty() {
+        return ServerNames::Listed(shared(of_rule));
+    }
+    if tls.mode == ClientTlsMode::IstioMutual {
+        let aliases = mesh.trust_domain_aliases.iter().cloned();
+        return ServerNames::Workload(WorkloadNames {
+            trust_domains: std::iter::once(mesh.trust_domain.clone())
+                .chain(aliases)
+                .collect(),
+            others: shared(names_of_service),
+        });
+    }
+    match names_of_service {
+        [] => ServerNames::Sent,
+        names => ServerNames::Listed(shared(names)),
     }
 }
 
@@ -73,9 +135,12 @@ fn authorities(tls: &ClientTlsSettings) -> Option<CredentialRef> {
 }
 
 /// The name that the mesh gives a cluster in TLS: `outbound_.80_.v1_.shop.default.svc.cluster.local`.
+///
+/// The star of a wildcard is no part of a name that can be sent. Nobody routes by it.
 fn spelt(key: &ClusterKey) -> Arc<str> {
     let subset = key.subset.as_deref().unwrap_or_default();
-    format!("outbound_.{}_.{subset}_.{}", key.port, key.host).into()
+    let host = key.host.strip_prefix("*.").unwrap_or(&key.host);
+    format!("outbound_.{}_.{subset}_.{host}", key.port).into()
 }
 
 #[cfg(test)]
@@ -89,7 +154,7 @@ mod tests {
             subset: Some("v1".into()),
             port: 80,
         };
-        upstream_tls(&tls, &key, &[])
+        upstream_tls(&tls, &key, &[], &Mesh::default())
     }
 
     fn of_mode(mode: ClientTlsMode) -> ClientTlsSettings {
@@ -99,11 +164,8 @@ mod tests {
         }
     }
 
-    fn verified_by(authorities: Option<CredentialRef>) -> ServerVerification {
-        ServerVerification::Verified {
-            authorities,
-            subject_alt_names: Vec::new(),
-        }
+    fn verified_by(authorities: Option<CredentialRef>, names: ServerNames) -> ServerVerification {
+        ServerVerification::Verified { authorities, names }
     }
 
     #[test]
@@ -120,7 +182,7 @@ mod tests {
         };
         for tls in [simple.clone(), system] {
             let tls = compiled(tls).unwrap();
-            assert_eq!(tls.verification, verified_by(None));
+            assert_eq!(tls.verification, verified_by(None, ServerNames::Sent));
             assert_eq!((tls.certificate, tls.sni, tls.mesh), (None, None, false));
         }
         let named = ClientTlsSettings {
@@ -129,7 +191,10 @@ mod tests {
         };
         let named = compiled(named).unwrap();
         let authorities = CredentialRef::AuthoritiesNamed("web".into());
-        assert_eq!(named.verification, verified_by(Some(authorities)));
+        assert_eq!(
+            named.verification,
+            verified_by(Some(authorities), ServerNames::Sent)
+        );
         assert_eq!(named.certificate, None);
     }
 
@@ -154,7 +219,7 @@ mod tests {
                     authorities: "ca.crt".into(),
                     revocations: Some("crl.pem".into()),
                 }),
-                subject_alt_names: vec!["a.test".into()],
+                names: ServerNames::Listed(vec!["a.test".into()]),
             },
             sni: Some("sni.test".into()),
             mesh: false,
@@ -167,7 +232,11 @@ mod tests {
         let tls = compiled(of_mode(ClientTlsMode::IstioMutual)).unwrap();
         assert_eq!(tls.certificate, Some(CredentialRef::Workload));
         let authorities = CredentialRef::WorkloadAuthorities;
-        assert_eq!(tls.verification, verified_by(Some(authorities)));
+        let names = ServerNames::Workload(WorkloadNames {
+            trust_domains: vec!["cluster.local".into()],
+            others: Vec::new(),
+        });
+        assert_eq!(tls.verification, verified_by(Some(authorities), names));
         assert_eq!(tls.sni.as_deref(), Some("outbound_.80_.v1_.shop.test"));
         assert!(tls.mesh);
     }

@@ -2,7 +2,7 @@
 
 use super::names::{NameSite, NamedAddress};
 use super::workloads::{Take, Wanted, tcp};
-use super::{Finding, Standing, Workloads, standing};
+use super::{Finding, Standing, Workloads, endpoint_of, standing};
 use crate::Endpoint;
 use crate::compile::warning;
 use ahash::{HashMap, HashMapExt};
@@ -131,11 +131,9 @@ impl<'r> Workloads<'r> {
         let locality = self.locality(pod, node, zone);
         for found in addresses {
             let endpoint = Endpoint {
-                address: tcp(found.address, port),
-                weight: 1,
-                workload: workload.clone(),
                 locality: locality.clone(),
                 forbidden: found.forbidden,
+                ..endpoint_of(tcp(found.address, port), workload.clone())
             };
             finding.add(Some(endpoint), Some(standing));
         }
@@ -165,12 +163,10 @@ impl<'r> Workloads<'r> {
     /// A Pod's endpoint on a port: its first address.
     pub(super) fn of_pod(&self, pod: &Pod, port: u16) -> Option<Endpoint> {
         let address = pod.pod_ips.first()?;
+        let workload = self.shared.workloads.of_pod(pod);
         Some(Endpoint {
-            address: tcp(*address, port),
-            weight: 1,
-            workload: self.shared.workloads.of_pod(pod),
             locality: self.locality_of_pod(pod),
-            forbidden: false,
+            ..endpoint_of(tcp(*address, port), workload)
         })
     }
 }

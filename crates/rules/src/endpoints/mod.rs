@@ -53,6 +53,8 @@ pub(crate) struct Shared<'s> {
     pub(crate) forbidden: &'s ForbiddenNetworks,
     /// The workloads of the resources.
     pub(crate) workloads: &'s WorkloadIndex,
+    /// Whether the mesh's TLS is begun with whoever is in the mesh.
+    pub(crate) auto_mtls: bool,
 }
 
 impl EndpointCompiler {
@@ -277,14 +279,12 @@ fn standing(pod: &Pod, publishes_not_ready: bool) -> Option<Standing> {
     }
 }
 
-/// An endpoint of which nothing but the address is known.
-fn plain(address: EndpointAddr) -> Endpoint {
+/// An endpoint of a workload, of which nothing else is known.
+fn endpoint_of(address: EndpointAddr, workload: Option<Arc<Workload>>) -> Endpoint {
     Endpoint {
-        address,
-        weight: 1,
-        workload: None,
-        locality: "".into(),
-        forbidden: false,
+        takes_mesh_tls: workload.as_ref().is_some_and(|workload| workload.in_mesh),
+        workload,
+        ..Endpoint::at(address)
     }
 }
 

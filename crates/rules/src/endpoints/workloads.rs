@@ -2,12 +2,13 @@
 
 use super::index::of_spec;
 use super::names::{NameSite, NamedAddress};
-use super::{Finding, Workloads, plain, unknown};
-use crate::compile::ServiceView;
+use super::{Finding, Workloads, endpoint_of, unknown};
+use crate::compile::{Help, ServiceView, warning};
 use crate::{Endpoint, EndpointAddr, Workload};
 use ipnet::IpNet;
 use model::{
-    Hostname, Labels, Resolution, ServiceEntry, ServiceEntryPort, WorkloadAddress, WorkloadEntry,
+    At, Diagnostic, Hostname, Labels, Location, Meta, Resolution, ServiceEntry, ServiceEntryPort,
+    WorkloadAddress, WorkloadEntry,
 };
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -81,8 +82,14 @@ impl Workloads<'_> {
                 path: format!("spec.endpoints[{index}].address"),
                 at: spec.at,
             };
-            let workload = Arc::new(of_own(entry, spec));
-            self.add_workload((spec, &Some(workload)), wanted, &site, finding);
+            let workload = of_own(entry, spec);
+            if entry.location == Location::MeshInternal && entry.subject_alt_names.is_empty() {
+                let path = format!("spec.endpoints[{index}]");
+                let told = self.any_identity(&workload, &entry.meta, path, spec.at);
+                finding.diagnostics.extend(told);
+            }
+            let workload = Some(Arc::new(workload));
+            self.add_workload((spec, &workload), wanted, &site, finding);
         }
         if let Some(selector) = &entry.workload_selector {
             let namespace = &entry.meta.reference.namespace;
@@ -109,7 +116,26 @@ impl Workloads<'_> {
             at: entry.workload.at,
         };
         let workload = self.shared.workloads.of_entry(entry);
+        let told = workload.as_deref().and_then(|workload| {
+            self.any_identity(workload, &entry.meta, "spec".into(), entry.workload.at)
+        });
+        finding.diagnostics.extend(told);
         self.add_workload((&entry.workload, &workload), wanted, &site, finding);
+    }
+
+    /// What is to be said where TLS is begun with somebody of whom nobody has said who it is.
+    fn any_identity(
+        &self,
+        workload: &Workload,
+        meta: &Meta,
+        path: String,
+        at: At,
+    ) -> Option<Diagnostic> {
+        let is_unknown = workload.in_mesh && workload.service_account.is_none();
+        let message = "no service account is named, so any workload of the mesh is taken for it";
+        let told = warning(meta, "any_identity", path, at, message);
+        (self.shared.auto_mtls && is_unknown)
+            .then(|| told.help("name the account that it runs as in `serviceAccount`"))
     }
 
     fn add_workload(
@@ -121,7 +147,7 @@ impl Workloads<'_> {
     ) {
         let own = spec.ports.get(wanted.name).copied();
         let port = own.unwrap_or(wanted.number);
-        let at = |address| endpoint(spec, workload, address);
+        let at = |address| endpoint_of_spec(spec, workload, address);
         match &spec.address {
             Some(WorkloadAddress::Ip(address)) => finding.ready.push(at(tcp(*address, port))),
             Some(WorkloadAddress::Unix(path)) => {
@@ -163,7 +189,8 @@ impl Workloads<'_> {
         };
         // What a wildcard stands for is found when it is asked for.
         if let Ok(address) = view.host.parse() {
-            finding.ready.push(plain(tcp(address, wanted.number)));
+            let address = tcp(address, wanted.number);
+            finding.ready.push(Endpoint::at(address));
         } else if let Ok(name) = Hostname::try_from(&*view.host)
             // No name is there (RFC 6761, section 6.4): it is a label for addresses.
             && !view.host.ends_with(".invalid")
@@ -187,9 +214,8 @@ impl Workloads<'_> {
             .of(&self.addresses(name, site, wanted.named, finding))
         {
             finding.ready.push(Endpoint {
-                workload: workload.clone(),
                 forbidden: found.forbidden,
-                ..plain(tcp(found.address, wanted.number))
+                ..endpoint_of(tcp(found.address, wanted.number), workload.clone())
             });
         }
     }
@@ -224,16 +250,14 @@ fn of_own(entry: &ServiceEntry, spec: &model::Workload) -> Workload {
     }
 }
 
-fn endpoint(
+fn endpoint_of_spec(
     spec: &model::Workload,
     workload: &Option<Arc<Workload>>,
     address: EndpointAddr,
 ) -> Endpoint {
     Endpoint {
-        address,
         weight: spec.weight.unwrap_or(1).max(1),
-        workload: workload.clone(),
         locality: spec.locality.as_deref().unwrap_or_default().into(),
-        forbidden: false,
+        ..endpoint_of(address, workload.clone())
     }
 }

@@ -2,7 +2,8 @@
 
 use crate::{
     Cluster, ConnectionPool, CredentialRef, Failover, HashKey, LoadBalancing, Localities,
-    NO_IDLE_LIMIT, ServerVerification, UpstreamProtocol, UpstreamTls,
+    NO_IDLE_LIMIT, ServerNames, ServerVerification, UpstreamProtocol, UpstreamSecurity,
+    UpstreamTls,
 };
 use model::{
     HashAlgorithm, HashCookie, OutlierDetection, ProxyProtocolVersion, RetryBudget, TcpKeepalive,
@@ -28,7 +29,7 @@ impl Cluster {
             self.outlier_detection.as_ref().map(outlier_detection),
         );
         say("protocol", protocol(self.protocol));
-        say("tls", self.tls.as_deref().map(tls));
+        say("tls", security(&self.tls));
         say("tunnel", self.tunnel.as_ref().map(tunnel));
         say("proxy_protocol", self.proxy_protocol.map(proxy_protocol));
         words.extend(limits(&self.pool));
@@ -167,6 +168,16 @@ fn protocol(protocol: UpstreamProtocol) -> Option<String> {
     }
 }
 
+fn security(security: &UpstreamSecurity) -> Option<String> {
+    match security {
+        UpstreamSecurity::ClearText => None,
+        UpstreamSecurity::Rule(by_rule) => Some(tls(by_rule)),
+        UpstreamSecurity::Auto(of_mesh) => {
+            Some(format!("where an endpoint is in the mesh {}", tls(of_mesh)))
+        }
+    }
+}
+
 fn tls(tls: &UpstreamTls) -> String {
     let mode = match (tls.mesh, &tls.certificate) {
         (true, _) => "ISTIO_MUTUAL",
@@ -176,17 +187,17 @@ fn tls(tls: &UpstreamTls) -> String {
     let sni = tls.sni.as_deref().unwrap_or("the request's host");
     let certificate = tls.certificate.as_ref();
     let certificate = certificate.map(|one| format!(", shows {one}"));
-    let verified = verification(&tls.verification, tls.mesh);
+    let verified = verification(&tls.verification);
     format!(
         "{mode}, sni {sni}{}, {verified}",
         certificate.unwrap_or_default()
     )
 }
 
-fn verification(verification: &ServerVerification, mesh: bool) -> String {
+fn verification(verification: &ServerVerification) -> String {
     let ServerVerification::Verified {
         authorities,
-        subject_alt_names: names,
+        names: of_server,
     } = verification
     else {
         return "verifies nothing".to_owned();
@@ -195,12 +206,20 @@ fn verification(verification: &ServerVerification, mesh: bool) -> String {
         None => "the system's authorities".to_owned(),
         Some(by) => format!("{by}{}", revocations(by)),
     };
-    let names = match names.as_slice() {
-        [] if mesh => "any name".to_owned(),
-        [] => "the sni".to_owned(),
-        names => names.join(" or "),
-    };
-    format!("verifies {names} by {by}")
+    format!("verifies {} by {by}", names(of_server))
+}
+
+fn names(names: &ServerNames) -> String {
+    match names {
+        ServerNames::Sent => "the sni".to_owned(),
+        ServerNames::Listed(names) => names.join(" or "),
+        ServerNames::Workload(names) => {
+            let others = names.others.iter().map(|name| format!(" or {name}"));
+            let others: String = others.collect();
+            let domains = names.trust_domains.join(" or ");
+            format!("the endpoint's account in {domains}{others}")
+        }
+    }
 }
 
 fn revocations(authorities: &CredentialRef) -> String {

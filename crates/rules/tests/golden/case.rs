@@ -77,6 +77,8 @@ pub(crate) struct ProxyCase {
     /// Calls with `resolve` ask for names of it: the kinds of virtual addresses that are given, `off`, `v4`, `v6` or
     /// `both`.
     names: Option<String>,
+    pub(crate) auto_mtls: bool,
+    pub(crate) trust_domain_aliases: Vec<String>,
 }
 
 /// A sidecar.
@@ -177,6 +179,8 @@ impl Default for ProxyCase {
             allow_any: false,
             sidecar: None,
             names: None,
+            auto_mtls: false,
+            trust_domain_aliases: Vec::new(),
         }
     }
 }
@@ -290,6 +294,8 @@ pub(crate) struct Want {
     #[serde(default)]
     pub(crate) response_headers: BTreeMap<String, String>,
     pub(crate) endpoints: Option<Vec<String>>,
+    /// Those that are spoken to in TLS, and whom they must be: `10.0.0.1:80 "spiffe://cluster.local/ns/shop/sa/cart"`.
+    pub(crate) secured: Option<Vec<String>>,
     /// `http1`, `http2` or `as_client`
     pub(crate) protocol: Option<String>,
     /// `round_robin`…

@@ -97,6 +97,9 @@ impl GoldenFile {
         if proxy.allow_any {
             mesh.outbound_traffic_policy = OutboundMode::AllowAny;
         }
+        let aliases = proxy.trust_domain_aliases.iter();
+        mesh.trust_domain_aliases = aliases.map(|name| name.as_str().into()).collect();
+        let auto_mtls = proxy.auto_mtls;
         let proxy = Proxy {
             name: "gateway".into(),
             namespace: proxy.namespace.as_str().into(),
@@ -106,6 +109,7 @@ impl GoldenFile {
         let mut compiler = Compiler::new(CompileOptions {
             proxy,
             mesh,
+            auto_mtls,
             forward_proxy,
             sidecar,
             names,

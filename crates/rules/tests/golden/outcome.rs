@@ -4,9 +4,10 @@ use crate::case::{Call, EGRESS_PORT, INBOUND_PORT, OUTBOUND_PORT, Target, Want};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use model::Origin;
 use rules::{
-    Answer, Caller, Cluster, ClusterKey, ClusterTarget, Decision, Endpoints, Forward, ForwardProxy,
-    FoundName, HeadFacts, Inbound, ListenerKey, NameTable, OutboundListener, Reached, RequestHead,
-    Serves, Table, TcpRoutes, TlsAction, TlsServer, TlsTermination, VirtualHosts,
+    Answer, Caller, Cluster, ClusterKey, ClusterTarget, Decision, Endpoint, Endpoints, Forward,
+    ForwardProxy, FoundName, HeadFacts, Inbound, ListenerKey, NameTable, OutboundListener, Reached,
+    RequestHead, ServerVerification, Serves, Table, TcpRoutes, TlsAction, TlsServer,
+    TlsTermination, VirtualHosts,
 };
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -410,8 +411,12 @@ impl Outcome {
             .into_iter()
             .flat_map(|list| list.iter());
         let own = all.filter(|one| model::selects(&cluster.subset_labels, one.labels()));
-        let own: Vec<_> = own.map(|one| one.address.to_string()).collect();
-        self.got.insert("endpoints", format!("{own:?}"));
+        let own: Vec<_> = own.collect();
+        let addresses: Vec<_> = own.iter().map(|one| one.address.to_string()).collect();
+        self.got.insert("endpoints", format!("{addresses:?}"));
+        let secured = own.iter().filter_map(|one| secured(cluster, one));
+        let secured: Vec<_> = secured.collect();
+        self.got.insert("secured", format!("{secured:?}"));
         self.got
             .insert("protocol", snake(&format!("{:?}", cluster.protocol)));
         self.got
@@ -476,6 +481,7 @@ impl Outcome {
             ("retry_on", want.retry_on.clone()),
             ("mirrors", list(&want.mirrors)),
             ("endpoints", list(&want.endpoints)),
+            ("secured", list(&want.secured)),
             ("protocol", want.protocol.clone()),
             ("balancing", want.balancing.clone()),
             ("would_refuse", want.would_refuse.clone()),
@@ -556,6 +562,19 @@ fn names_of<'t>(table: &'t Table, call: &Call) -> &'t NameTable {
         });
     let mut names = outbounds.map(|outbound| &*outbound.names);
     names.next().expect("somebody may ask for names")
+}
+
+/// Whom an endpoint must be. Absent: it is spoken to in clear text.
+fn secured(cluster: &Cluster, endpoint: &Endpoint) -> Option<String> {
+    let tls = cluster.tls.toward(endpoint)?;
+    let expected = match &tls.verification {
+        ServerVerification::Nothing => "anybody".to_owned(),
+        ServerVerification::Verified { names, .. } => {
+            let account = endpoint.workload.as_ref().and_then(|one| one.account());
+            names.expected(account.as_ref()).to_string()
+        }
+    };
+    Some(format!("{} {expected}", endpoint.address))
 }
 
 fn differing<'d>(

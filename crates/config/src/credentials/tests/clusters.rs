@@ -159,3 +159,58 @@ fn the_system_s_authorities_are_nobody_s_file() {
     check_missing(&all_of("mode: SIMPLE"), &[]);
     check_missing(&all_of("mode: SIMPLE, insecureSkipVerify: true"), &[]);
 }
+
+/// The same where the mesh's TLS is spoken without a rule that asks for it.
+fn automatic() -> Watched {
+    let compile = CompileOptions {
+        auto_mtls: true,
+        proxy: Proxy {
+            namespace: "istio-system".into(),
+            ..Proxy::default()
+        },
+        ..CompileOptions::default()
+    };
+    let configuration = Configuration::new(Settings {
+        defaults: Defaults::default(),
+        compile,
+        last_good: None,
+        credentials: credential_settings(),
+    });
+    Watched {
+        configuration,
+        disk: BTreeMap::new(),
+    }
+}
+
+#[test]
+fn the_mesh_needs_its_identity_where_no_rule_says_so() {
+    let mut watched = automatic();
+    // A rule that says nothing of TLS is not to blame.
+    watched
+        .configuration
+        .apply(shop("  trafficPolicy: {loadBalancer: {simple: RANDOM}}\n"));
+    watched.configuration.prepare(now());
+    let missing = watched.write(Vec::new(), now()).unwrap();
+    let told = missing.diagnostics.iter();
+    let told: Vec<_> = told
+        .filter(|one| one.code == "missing_certificate")
+        .map(ToString::to_string)
+        .collect();
+    assert_eq!(told.len(), 2, "{told:#?}");
+    for one in &told {
+        assert!(
+            one.starts_with("MeshConfig mesh: enableAutoMtls: "),
+            "{one}"
+        );
+    }
+    let (own, root) = (pair("gateway.test"), pair("mesh.test"));
+    let files = vec![
+        file("identity/cert-chain.pem", &own.certificate, ANYBODYS),
+        file("identity/key.pem", &own.key, OWNERS_ALONE),
+        file("identity/root-cert.pem", &root.certificate, ANYBODYS),
+    ];
+    let there = watched.write(files, later(1)).unwrap();
+    assert!(credential(&there, &CredentialRef::Workload).is_some());
+    let all = there.diagnostics.iter();
+    assert!(!all.clone().any(|one| one.code == "missing_certificate"));
+}

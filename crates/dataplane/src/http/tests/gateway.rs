@@ -200,13 +200,7 @@ impl Rules {
 }
 
 pub(crate) fn endpoint(address: &SocketAddr) -> Endpoint {
-    Endpoint {
-        address: EndpointAddr::Tcp(*address),
-        weight: 1,
-        workload: None,
-        locality: "".into(),
-        forbidden: false,
-    }
+    Endpoint::at(EndpointAddr::Tcp(*address))
 }
 
 impl Gateway {

@@ -6,7 +6,10 @@ use super::gateway::{Gateway, Rules};
 use crate::tls::tests::pki::{Authority, Issued};
 use crate::upstream::tls::tests::server::Setup;
 use certificates::Credentials;
-use rules::{CredentialRef, Predicate, ServerVerification, UpstreamProtocol, UpstreamTls};
+use rules::{
+    CredentialRef, Predicate, ServerNames, ServerVerification, UpstreamProtocol, UpstreamSecurity,
+    UpstreamTls, WorkloadNames,
+};
 use rustls::pki_types::CertificateDer;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
@@ -112,7 +115,10 @@ async fn start(peer: &Peer, protocol: UpstreamProtocol, mesh: &Authority, own: &
         certificate: Some(CredentialRef::Workload),
         verification: ServerVerification::Verified {
             authorities: Some(CredentialRef::WorkloadAuthorities),
-            subject_alt_names: Vec::new(),
+            names: ServerNames::Workload(WorkloadNames {
+                trust_domains: vec!["cluster.local".into()],
+                others: Vec::new(),
+            }),
         },
         sni: None,
         mesh: true,
@@ -120,7 +126,7 @@ async fn start(peer: &Peer, protocol: UpstreamProtocol, mesh: &Authority, own: &
     let mut rules = Rules::default();
     rules.credentials = credentials(mesh, own);
     let cluster = rules.cluster_with("shop", protocol, &[peer.address], |cluster| {
-        cluster.tls = Some(Arc::new(tls));
+        cluster.tls = UpstreamSecurity::Rule(Arc::new(tls));
     });
     rules.route(Predicate::default(), cluster, |_| {});
     rules.start().await

@@ -13,7 +13,8 @@ use crate::upstream::tls::tests::{simple, trusting};
 use model::OutlierDetection;
 use rules::{
     Cluster, ClusterTarget, Endpoints, ForbiddenNetworks, ForwardAction, Mirror, OnDemand,
-    PartsPerMillion, Predicate, Serves, UpstreamProtocol, VirtualHost, VirtualHosts,
+    PartsPerMillion, Predicate, Serves, UpstreamProtocol, UpstreamSecurity, VirtualHost,
+    VirtualHosts,
 };
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
@@ -567,7 +568,7 @@ async fn over_tls(origin: &TlsOrigin, authority: &Authority, exact: bool) -> Gat
     let mut rules = Rules::default();
     rules.credentials = Arc::new(trusting(authority));
     let change = |cluster: &mut Cluster| {
-        cluster.tls = Some(Arc::new(simple()));
+        cluster.tls = UpstreamSecurity::Rule(Arc::new(simple()));
         if !exact {
             cluster.key.host = "*.wild.test".into();
         }

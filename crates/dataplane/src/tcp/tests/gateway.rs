@@ -89,13 +89,7 @@ impl Rules {
         let cluster = Arc::new(cluster);
         self.table.clusters.insert(key, cluster.clone());
         let endpoint = |address: &EndpointAddr| {
-            let mut endpoint = Endpoint {
-                address: address.clone(),
-                weight: 1,
-                workload: None,
-                locality: "".into(),
-                forbidden: false,
-            };
+            let mut endpoint = Endpoint::at(address.clone());
             change_endpoint(&mut endpoint);
             endpoint
         };

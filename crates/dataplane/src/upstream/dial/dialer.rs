@@ -5,11 +5,12 @@ use super::socket::Socket;
 use super::transport::Transport;
 use super::tunnel::{Carrier, Tunnel};
 use super::{DialError, TlsFailure, UpstreamIo};
-use crate::upstream::tls::{Alpn, ClientTls, ClientTlsStore};
+use crate::upstream::tls::{Alpn, ClientTls, ReadyTls};
 use bytes::Bytes;
 use model::{ProxyProtocolVersion, TcpKeepalive};
-use rules::{ClusterKey, EndpointAddr, Target};
+use rules::{ClusterKey, Endpoint, EndpointAddr, Target};
 use rustls::pki_types::ServerName;
+use std::hash::{Hash, Hasher};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -30,8 +31,17 @@ pub(crate) struct Dialer {
     connect_timeout: Duration,
     keepalive: Option<TcpKeepalive>,
     proxy_protocol: Option<ProxyProtocolVersion>,
-    tls: Option<Result<Arc<ClientTls>, Arc<str>>>,
+    tls: Option<Handshake>,
     tunnel: Option<Tunnel>,
+}
+
+/// How TLS is begun with an endpoint.
+#[derive(Clone, Debug)]
+struct Handshake {
+    /// The name that is sent. Absent: the host of the request.
+    sni: Option<Arc<str>>,
+    /// Or why it cannot be.
+    ready: Result<Arc<ClientTls>, Arc<str>>,
 }
 
 /// How one connection is made.
@@ -49,30 +59,25 @@ pub(crate) struct Dial<'a> {
 }
 
 impl Dialer {
-    /// For an endpoint of `cluster`.
+    /// For an endpoint of `cluster`. `tls`: how it is begun with those of its endpoints that it is begun with.
     pub(crate) fn new(
-        address: &EndpointAddr,
+        endpoint: &Endpoint,
         cluster: &rules::Cluster,
-        tls: &ClientTlsStore,
+        tls: Option<&ReadyTls>,
     ) -> Self {
         let host = &cluster.key.host;
         Self {
-            address: address.clone(),
-            forbidden: false,
+            address: endpoint.address.clone(),
+            forbidden: endpoint.forbidden,
             host: is_one_host(&cluster.key).then(|| host.clone()),
             from_sidecar: cluster.from_sidecar,
             asked: false,
             connect_timeout: cluster.pool.connect_timeout,
             keepalive: cluster.pool.tcp_keepalive,
             proxy_protocol: cluster.proxy_protocol,
-            tls: cluster.tls.as_ref().map(|settings| tls.of(settings)),
+            tls: Handshake::with(endpoint, cluster, tls),
             tunnel: cluster.tunnel.as_ref().map(Tunnel::new),
         }
-    }
-
-    /// The same, of an address that may be one that no name may stand for.
-    pub(crate) fn forbidden(self, forbidden: bool) -> Self {
-        Self { forbidden, ..self }
     }
 
     /// The same, for clients that ask for one host, or address, alone. Where a cluster is of many hosts, its name is
@@ -106,15 +111,27 @@ impl Dialer {
         }
     }
 
-    /// Whether one made of `cluster` now would begin TLS in the same way: certificates may have changed.
-    pub(crate) fn is_current(&self, cluster: &rules::Cluster, tls: &ClientTlsStore) -> bool {
-        let now = cluster.tls.as_ref().map(|settings| tls.of(settings));
-        match (&self.tls, &now) {
-            (None, None) => true,
-            (Some(Ok(one)), Some(Ok(other))) => one.id == other.id,
-            (Some(Err(one)), Some(Err(other))) => one == other,
+    /// Whether one that begins TLS as `now` would do it in the same way: certificates may have changed.
+    pub(crate) fn is_current(&self, now: Option<&ReadyTls>) -> bool {
+        let own = self.tls.as_ref().map(|tls| &tls.ready);
+        match (own, now) {
+            (None, _) => true,
+            (Some(Ok(own)), Some(Ok(now))) => own.set == now.id,
+            (Some(Err(own)), Some(Err(now))) => own == now,
             _ => false,
         }
+    }
+
+    /// Whether TLS is spoken.
+    pub(crate) fn speaks_tls(&self) -> bool {
+        self.tls.is_some()
+    }
+
+    /// Notes what tells connections apart by how TLS is begun: what is shown to the endpoint, sent to it and asked of it.
+    pub(crate) fn hash_tls(&self, state: &mut impl Hasher) {
+        let tls = self.tls.as_ref();
+        let told = tls.map(|tls| (&tls.sni, tls.ready.as_ref().ok().map(|ready| ready.id)));
+        told.hash(state);
     }
 
     /// Whether connections differ by the host that a request is for, and so are of use to that host alone.
@@ -130,8 +147,7 @@ impl Dialer {
 
     /// Whether TLS is spoken, and the rule does not say with which name.
     fn names_none(&self) -> bool {
-        let names_none =
-            |tls: &Result<Arc<ClientTls>, _>| tls.as_ref().is_ok_and(|tls| tls.sni.is_none());
+        let names_none = |tls: &Handshake| tls.ready.is_ok() && tls.sni.is_none();
         self.tls.as_ref().is_some_and(names_none)
     }
 
@@ -162,8 +178,15 @@ impl Dialer {
 
     async fn steps(&self, dial: Dial<'_>) -> Result<UpstreamIo, DialError> {
         let tls = match &self.tls {
-            Some(Ok(tls)) => Some((tls, self.name(tls, dial.sni)?)),
-            Some(Err(why)) => return Err(DialError::NotReady(why.clone())),
+            Some(Handshake {
+                sni,
+                ready: Ok(tls),
+            }) => Some((tls, self.name(sni.as_deref(), dial.sni)?)),
+            Some(Handshake {
+                ready: Err(why), ..
+            }) => {
+                return Err(DialError::NotReady(why.clone()));
+            }
             None => None,
         };
         let begun = Instant::now();
@@ -196,11 +219,11 @@ impl Dialer {
     /// What is sent and looked for. A host of a request is not the forward proxy's.
     fn name(
         &self,
-        tls: &ClientTls,
+        ruled: Option<&str>,
         requested: Option<&str>,
     ) -> Result<ServerName<'static>, DialError> {
         let requested = requested.filter(|_| self.tunnel.is_none() && !self.asked);
-        let told = tls.sni.as_deref().or(requested).or(self.host.as_deref());
+        let told = ruled.or(requested).or(self.host.as_deref());
         if let Some(told) = told {
             return named(told);
         }
@@ -214,6 +237,25 @@ impl Dialer {
 /// Whether all that a cluster leads to is known by its host.
 fn is_one_host(key: &ClusterKey) -> bool {
     !key.host.contains('*') && !key.is_passthrough() && !key.is_inbound()
+}
+
+impl Handshake {
+    /// Absent: the endpoint is spoken to in clear text.
+    fn with(
+        endpoint: &Endpoint,
+        cluster: &rules::Cluster,
+        ready: Option<&ReadyTls>,
+    ) -> Option<Self> {
+        let settings = cluster.tls.toward(endpoint)?;
+        let account = endpoint.workload.as_ref().and_then(|one| one.account());
+        let ready = match ready {
+            Some(Ok(set)) => Ok(set.toward(account.as_ref())),
+            Some(Err(why)) => Err(why.clone()),
+            None => Err("it was not published".into()),
+        };
+        let sni = settings.sni.clone();
+        Some(Self { sni, ready })
+    }
 }
 
 fn named(host: &str) -> Result<ServerName<'static>, DialError> {

@@ -5,6 +5,7 @@
 
 mod client;
 mod names;
+mod sessions;
 mod store;
 mod system;
 mod verifier;
@@ -12,5 +13,5 @@ mod verifier;
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub(crate) use client::{Alpn, ClientTls};
-pub(crate) use store::ClientTlsStore;
+pub(crate) use client::{Alpn, ClientTls, ClientTlsSet};
+pub(crate) use store::{ClientTlsStore, ReadyTls};

@@ -1,43 +1,46 @@
-//! The names of which a server's certificate must have one.
+//! Whether names of a server's certificate are those that are expected.
 
 use crate::tls::certificate::{SubjectAltName, is_uri};
-use rules::{ServerVerification, UpstreamTls};
+use rules::ExpectedNames;
 use std::sync::Arc;
 
 /// What identities of the mesh begin with.
 const SPIFFE: &str = "spiffe://";
 
-/// Which names count.
-#[derive(Clone, Debug)]
-pub(super) enum Names {
-    /// The one that was sent, or the address where none was.
-    Sent,
-    /// Any identity: whom the mesh's authorities sign is in the mesh.
-    ///
-    /// Istio lists the service accounts of the service's pods here, which are not known to endpoints of a table.
-    AnyIdentity,
-    /// One of these.
-    Listed(Vec<Arc<str>>),
-}
-
-impl Names {
-    pub(super) fn of(tls: &UpstreamTls) -> Self {
-        match &tls.verification {
-            ServerVerification::Verified {
-                subject_alt_names, ..
-            } if !subject_alt_names.is_empty() => Self::Listed(subject_alt_names.clone()),
-            _ if tls.mesh => Self::AnyIdentity,
-            _ => Self::Sent,
+/// Whether a name is one of those. The name that is sent is looked for elsewhere.
+pub(super) fn is_expected(presented: &SubjectAltName, expected: &ExpectedNames) -> bool {
+    let is_listed = |entries: &[Arc<str>]| entries.iter().any(|entry| is_of(presented, entry));
+    match expected {
+        ExpectedNames::Sent => false,
+        ExpectedNames::Listed(entries) => is_listed(entries),
+        ExpectedNames::Account { identities, others } => {
+            identities
+                .iter()
+                .any(|identity| is_identity(presented, identity))
+                || is_listed(others)
+        }
+        ExpectedNames::TrustDomains(domains) => {
+            let own = trust_domain(presented);
+            own.is_some_and(|own| domains.iter().any(|domain| **domain == *own))
         }
     }
 }
 
-pub(super) fn is_identity(name: &SubjectAltName) -> bool {
-    matches!(name, SubjectAltName::Uri(uri) if uri.starts_with(SPIFFE))
+fn is_identity(presented: &SubjectAltName, identity: &str) -> bool {
+    matches!(presented, SubjectAltName::Uri(uri) if uri == identity)
+}
+
+/// Of an identity in a mesh: one that names nobody there is none.
+fn trust_domain(presented: &SubjectAltName) -> Option<&str> {
+    let SubjectAltName::Uri(uri) = presented else {
+        return None;
+    };
+    let (domain, path) = uri.strip_prefix(SPIFFE)?.split_once('/')?;
+    (!path.is_empty()).then_some(domain)
 }
 
 /// Whether the certificate's name is what an entry asks for, whatever kind of name that is.
-pub(super) fn is_of(presented: &SubjectAltName, entry: &str) -> bool {
+fn is_of(presented: &SubjectAltName, entry: &str) -> bool {
     match presented {
         SubjectAltName::Dns(name) => is_host(name, entry),
         SubjectAltName::Address(address) => entry.parse() == Ok(*address),
@@ -113,6 +116,52 @@ mod tests {
                 ("*", false),
             ],
         );
+    }
+
+    #[test]
+    fn accounts_are_compared_whole_and_names_beside_them_as_listed() {
+        let expected = ExpectedNames::Account {
+            identities: vec![
+                "spiffe://mesh/ns/shop/sa/web".into(),
+                "spiffe://old/ns/shop/sa/*".into(),
+            ],
+            others: vec!["shop.test".into(), "spiffe://vm/*".into()],
+        };
+        let uri = |text: &str| SubjectAltName::Uri(text.to_owned());
+        for (presented, want) in [
+            (uri("spiffe://mesh/ns/shop/sa/web"), true),
+            (uri("spiffe://mesh/ns/shop/sa/webs"), false),
+            (uri("spiffe://foreign/ns/shop/sa/web"), false),
+            // What is no star in an account is none here.
+            (uri("spiffe://old/ns/shop/sa/web"), false),
+            (uri("spiffe://vm/a"), true),
+            (SubjectAltName::Dns("shop.test".to_owned()), true),
+            (
+                SubjectAltName::Dns("spiffe://mesh/ns/shop/sa/web".to_owned()),
+                false,
+            ),
+        ] {
+            assert_eq!(is_expected(&presented, &expected), want, "{presented}");
+        }
+    }
+
+    #[test]
+    fn trust_domains_are_those_of_identities() {
+        let expected = ExpectedNames::TrustDomains(vec!["mesh".into(), "old".into()]);
+        let uri = |text: &str| SubjectAltName::Uri(text.to_owned());
+        for (presented, want) in [
+            (uri("spiffe://mesh/ns/shop/sa/web"), true),
+            (uri("spiffe://old/anybody"), true),
+            (uri("spiffe://meshes/ns/shop/sa/web"), false),
+            (uri("spiffe://mesh.foreign/ns/shop/sa/web"), false),
+            (uri("spiffe://foreign/mesh/"), false),
+            (uri("spiffe://mesh"), false),
+            (uri("spiffe://mesh/"), false),
+            (uri("https://mesh/a"), false),
+            (SubjectAltName::Dns("mesh".to_owned()), false),
+        ] {
+            assert_eq!(is_expected(&presented, &expected), want, "{presented}");
+        }
     }
 
     #[test]

@@ -1,24 +1,58 @@
 //! All ways in which the clusters of a table begin TLS: built when published, found when dialled.
 
-use super::ClientTls;
+use super::ClientTlsSet;
 use super::system;
 use super::verifier::{Revocations, Trust, revocations};
 use ahash::{HashMap, HashMapExt};
 use certificates::{Authorities, Credential, Credentials};
-use rules::{CredentialRef, ServerVerification, Table, UpstreamTls};
+use rules::{CredentialRef, ServerVerification, Table, UpstreamSecurity, UpstreamTls};
 use std::collections::BTreeMap;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 /// How TLS is begun, by what the rules say about it.
 #[derive(Debug, Default)]
-pub(crate) struct ClientTlsStore(HashMap<Arc<UpstreamTls>, Built>);
+pub(crate) struct ClientTlsStore(HashMap<ButForName, Built>);
+
+/// How TLS is begun with the endpoints of a cluster, or why it cannot be: `credential "x" is not there, or not valid`.
+pub(crate) type ReadyTls = Result<Arc<ClientTlsSet>, Arc<str>>;
+
+/// What the rules say but for the name that is sent: of a mesh, where every cluster has a name, this is the same for
+/// nearly all.
+#[derive(Clone, Debug)]
+struct ButForName(Arc<UpstreamTls>);
+
+impl ButForName {
+    fn parts(&self) -> (&Option<CredentialRef>, &ServerVerification, bool) {
+        let UpstreamTls {
+            certificate,
+            verification,
+            sni: _,
+            mesh,
+        } = &*self.0;
+        (certificate, verification, *mesh)
+    }
+}
+
+impl PartialEq for ButForName {
+    fn eq(&self, other: &Self) -> bool {
+        self.parts() == other.parts()
+    }
+}
+
+impl Eq for ButForName {}
+
+impl Hash for ButForName {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.parts().hash(state);
+    }
+}
 
 #[derive(Clone, Debug)]
 struct Built {
     /// Absent: some of them are missing.
     materials: Option<Materials>,
-    /// Or why it cannot be.
-    ready: Result<Arc<ClientTls>, Arc<str>>,
+    ready: ReadyTls,
 }
 
 /// What the references of a cluster stand for.
@@ -40,26 +74,27 @@ impl ClientTlsStore {
         let mut next = HashMap::new();
         let mut lists = Lists::new();
         let clusters = table.clusters.values();
-        for tls in clusters.filter_map(|cluster| cluster.tls.as_ref()) {
-            if !next.contains_key(tls) {
-                next.insert(tls.clone(), self.one(tls, credentials, &mut lists));
+        for tls in clusters.filter_map(|cluster| cluster.tls.settings()) {
+            let key = ButForName(tls.clone());
+            if !next.contains_key(&key) {
+                let one = self.one(&key, credentials, &mut lists);
+                next.insert(key, one);
             }
         }
         Self(next)
     }
 
-    /// How TLS is begun with a cluster of the table.
-    ///
-    /// # Errors
-    /// Why it cannot be: `credential "x" is not there, or not valid`.
-    pub(crate) fn of(&self, tls: &UpstreamTls) -> Result<Arc<ClientTls>, Arc<str>> {
-        match self.0.get(tls) {
+    /// How TLS is begun with those of a cluster's endpoints that it is begun with. `None`: with none of them.
+    pub(crate) fn of(&self, security: &UpstreamSecurity) -> Option<ReadyTls> {
+        let tls = security.settings()?;
+        Some(match self.0.get(&ButForName(tls.clone())) {
             Some(built) => built.ready.clone(),
             None => Err("it was not published".into()),
-        }
+        })
     }
 
-    fn one(&self, tls: &Arc<UpstreamTls>, credentials: &Credentials, lists: &mut Lists) -> Built {
+    fn one(&self, key: &ButForName, credentials: &Credentials, lists: &mut Lists) -> Built {
+        let tls = &*key.0;
         let materials = match Materials::of(tls, credentials) {
             Ok(materials) => materials,
             Err(why) => {
@@ -69,7 +104,7 @@ impl ClientTlsStore {
                 };
             }
         };
-        if let Some(before) = self.0.get(tls)
+        if let Some(before) = self.0.get(key)
             && before.is_of(&materials)
         {
             return before.clone();
@@ -128,7 +163,11 @@ fn authorities(tls: &UpstreamTls) -> Option<&CredentialRef> {
     }
 }
 
-fn ready(tls: &UpstreamTls, materials: &Materials, lists: &mut Lists) -> Result<ClientTls, String> {
+fn ready(
+    tls: &UpstreamTls,
+    materials: &Materials,
+    lists: &mut Lists,
+) -> Result<ClientTlsSet, String> {
     let trust = match (&tls.verification, &materials.authorities) {
         (ServerVerification::Nothing, _) => None,
         (_, Some(authorities)) => Some(trust(authorities, lists)?),
@@ -138,7 +177,7 @@ fn ready(tls: &UpstreamTls, materials: &Materials, lists: &mut Lists) -> Result<
             federated: BTreeMap::new(),
         }),
     };
-    ClientTls::new(tls, materials, trust).map_err(|error| error.to_string())
+    ClientTlsSet::new(tls, materials, trust).map_err(|error| error.to_string())
 }
 
 fn trust(authorities: &Arc<Authorities>, lists: &mut Lists) -> Result<Trust, String> {

@@ -1,12 +1,13 @@
 //! Verifying the certificates of servers.
 
-use super::names::{Names, is_identity, is_of};
+use super::names::is_expected;
 use crate::tls::certificate::{Parsed, SubjectAltName};
 use crate::tls::signatures::verify_signatures;
+use crate::tls::suites;
 use certificates::{Authorities, SpiffeId, TrustDomain};
-use rules::UpstreamTls;
+use rules::ExpectedNames;
 use rustls::client::danger::{ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms};
+use rustls::crypto::WebPkiSupportedAlgorithms;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{CertificateError, Error, OtherError, RootCertStore};
 use std::collections::BTreeMap;
@@ -32,14 +33,17 @@ pub(super) struct Trust {
 #[derive(Debug)]
 pub(super) struct Verifier {
     trust: Option<Trust>,
-    names: Names,
+    names: ExpectedNames,
     algorithms: WebPkiSupportedAlgorithms,
 }
 
-/// None of the names is what was asked for.
+/// None of the names is one that is expected.
 #[derive(thiserror::Error)]
-#[error("the server's certificate is for {}, and none of these is asked for", shown(.0))]
-struct OtherNames(Vec<SubjectAltName>);
+#[error("the server's certificate is for {}, where {expected} is expected", shown(.found))]
+struct OtherNames {
+    found: Vec<SubjectAltName>,
+    expected: ExpectedNames,
+}
 
 impl fmt::Debug for OtherNames {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -59,11 +63,11 @@ pub(super) fn revocations(authorities: &Authorities) -> Result<Revocations, webp
 }
 
 impl Verifier {
-    pub(super) fn new(tls: &UpstreamTls, trust: Option<Trust>, provider: &CryptoProvider) -> Self {
+    pub(super) fn new(trust: Option<Trust>, names: ExpectedNames) -> Self {
         Self {
             trust,
-            names: Names::of(tls),
-            algorithms: provider.signature_verification_algorithms,
+            names,
+            algorithms: suites::default_provider().signature_verification_algorithms,
         }
     }
 
@@ -88,13 +92,13 @@ impl Verifier {
         }
     }
 
-    /// Any identity of the mesh is none of other domains.
+    /// Which domains count is for the names to tell, where identities are looked for.
     fn federated<'t>(
         &self,
         trust: &'t Trust,
         der: &CertificateDer<'_>,
     ) -> Option<&'t Arc<Authorities>> {
-        if trust.federated.is_empty() || !matches!(self.names, Names::Listed(_)) {
+        if trust.federated.is_empty() || self.names == ExpectedNames::Sent {
             return None;
         }
         let id = SpiffeId::of_certificate(der).ok()?;
@@ -129,24 +133,19 @@ impl Verifier {
         der: &CertificateDer<'_>,
         sent: &ServerName<'_>,
     ) -> Result<(), Error> {
-        if matches!(self.names, Names::Sent) {
+        if self.names == ExpectedNames::Sent {
             return leaf
                 .verify_is_valid_for_subject_name(sent)
                 .map_err(certificate_error);
         }
         let parsed = Parsed::new(der).ok_or(CertificateError::BadEncoding)?;
-        let names = parsed.names();
-        let is_known = match &self.names {
-            Names::Sent => false,
-            Names::AnyIdentity => names.iter().any(is_identity),
-            Names::Listed(entries) => names
-                .iter()
-                .any(|name| entries.iter().any(|entry| is_of(name, entry))),
-        };
-        if is_known {
+        let found = parsed.names();
+        if found.iter().any(|name| is_expected(name, &self.names)) {
             return Ok(());
         }
-        Err(CertificateError::Other(OtherError(Arc::new(OtherNames(names)))).into())
+        let expected = self.names.clone();
+        let others = OtherNames { found, expected };
+        Err(CertificateError::Other(OtherError(Arc::new(others))).into())
     }
 }
 

@@ -178,7 +178,7 @@ impl InboundCompiler {
         match &plan.to {
             Application::Instance(port) => cluster.on_demand = Some(Arc::new(instances(*port))),
             Application::At(address) => {
-                let endpoint = at(address);
+                let endpoint = Endpoint::at(address.clone());
                 self.endpoints
                     .push((cluster.key.service(), Arc::new([endpoint])));
             }
@@ -260,16 +260,6 @@ fn tls_server(plan: &PortPlan, tls: &TlsTermination) -> TlsServer {
         name: format!("inbound|{}", plan.number.unwrap_or_default()).into(),
         action: TlsAction::Workload(Arc::new(tls.clone())),
         origin: plan.origin.clone(),
-    }
-}
-
-fn at(address: &EndpointAddr) -> Endpoint {
-    Endpoint {
-        address: address.clone(),
-        weight: 1,
-        workload: None,
-        locality: "".into(),
-        forbidden: false,
     }
 }
 

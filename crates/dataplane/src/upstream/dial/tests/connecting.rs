@@ -25,7 +25,7 @@ async fn unix_sockets_are_dialled_by_their_path() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("socket");
     let address = EndpointAddr::Unix(path.to_str().unwrap().into());
-    let dialer = Dialer::new(&address, &plain(), &ClientTlsStore::default());
+    let dialer = Dialer::new(&Endpoint::at(address), &plain(), None);
     let missing = dialer.connect(dial(None)).await.unwrap_err();
     assert!(matches!(missing, DialError::Unreachable(_)), "{missing:?}");
     let listener = tokio::net::UnixListener::bind(&path).unwrap();
@@ -160,14 +160,15 @@ fn a_dialer_is_current_until_its_certificates_change() {
     let authority = Authority::new();
     let own = cluster(Some(simple()));
     let first = ClientTlsStore::default().next(&table(&own), &trusting(&authority));
-    let dialer = Dialer::new(&EndpointAddr::Tcp(([127, 0, 0, 1], 1).into()), &own, &first);
+    let dialer = tls::dialer(([127, 0, 0, 1], 1).into(), &own, &first);
+    let is_current = |store: &ClientTlsStore| dialer.is_current(store.of(&own.tls).as_ref());
     let second = first.next(&table(&own), &trusting(&authority));
-    assert!(dialer.is_current(&own, &second));
+    assert!(is_current(&second));
     let other = second.next(&table(&own), &trusting(&Authority::new()));
-    assert!(!dialer.is_current(&own, &other));
+    assert!(!is_current(&other));
     let missing = second.next(&table(&own), &Credentials::default());
-    assert!(!dialer.is_current(&own, &missing));
-    assert!(!dialer.is_current(&plain(), &second));
+    assert!(!is_current(&missing));
+    assert!(!dialer.is_current(None));
 }
 
 #[tokio::test]

@@ -9,10 +9,10 @@ mod writing;
 use super::{Dial, DialError, Dialer, UpstreamIo};
 use crate::tls::tests::pki::Authority;
 use crate::upstream::tls::tests::server::{self, Setup};
-use crate::upstream::tls::tests::{cluster, dial, simple, table, trusting};
+use crate::upstream::tls::tests::{self as tls, cluster, dial, simple, table, trusting};
 use crate::upstream::tls::{Alpn, ClientTlsStore};
 use certificates::Credentials;
-use rules::{Cluster, EndpointAddr};
+use rules::{Cluster, Endpoint, EndpointAddr};
 use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
@@ -29,7 +29,7 @@ fn plain() -> Cluster {
 /// One endpoint of `cluster`.
 fn dialer(address: SocketAddr, cluster: &Cluster, credentials: &Credentials) -> Dialer {
     let store = ClientTlsStore::default().next(&table(cluster), credentials);
-    Dialer::new(&EndpointAddr::Tcp(address), cluster, &store)
+    tls::dialer(address, cluster, &store)
 }
 
 /// The same without TLS.

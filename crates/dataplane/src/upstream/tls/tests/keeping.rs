@@ -93,25 +93,31 @@ fn clusters_share_what_they_say_alike_and_nothing_else() {
             .insert(cluster.key.clone(), Arc::new(cluster));
     }
     let store = ClientTlsStore::default().next(&table, &trusting(&authority));
-    let (one, again) = (store.of(&simple()).unwrap(), store.of(&simple()).unwrap());
-    let other = store.of(&naming(&["b.test"])).unwrap();
+    let (one, again) = (
+        ready(&store, &simple()).unwrap(),
+        ready(&store, &simple()).unwrap(),
+    );
+    let other = ready(&store, &naming(&["b.test"])).unwrap();
     assert!(Arc::ptr_eq(&one, &again));
     assert_ne!(one.id, other.id);
     let gone = store.next(&Table::default(), &trusting(&authority));
-    assert_eq!(&*gone.of(&simple()).unwrap_err(), "it was not published");
+    assert_eq!(
+        &*ready(&gone, &simple()).unwrap_err(),
+        "it was not published"
+    );
 }
 
 #[test]
 fn what_was_missing_is_there_once_it_is_published() {
     let authority = Authority::new();
     let mut case = Case::new(simple(), Credentials::default());
-    assert!(case.store.of(&case.tls).is_err());
+    assert!(ready(&case.store, &case.tls).is_err());
     case.credentials = trusting(&authority);
     case.publish();
     let id = case.client().id;
     case.credentials = Credentials::default();
     case.publish();
-    assert!(case.store.of(&case.tls).is_err());
+    assert!(ready(&case.store, &case.tls).is_err());
     case.credentials = trusting(&authority);
     case.publish();
     assert_ne!(case.client().id, id);

@@ -1,18 +1,19 @@
 //! Handshakes with real servers on loopback.
 
+mod identities;
 mod keeping;
 pub(crate) mod server;
 mod showing;
 mod system;
 mod verifying;
 
-use super::{Alpn, ClientTls, ClientTlsStore};
+use super::{Alpn, ClientTls, ClientTlsStore, ReadyTls};
 use crate::tls::tests::pki::{Authority, Issued};
 use crate::upstream::dial::{Dial, DialError, Dialer, UpstreamIo};
 use certificates::Credentials;
 use rules::{
-    Cluster, ClusterKey, CredentialRef, EndpointAddr, ServerVerification, Table, UpstreamProtocol,
-    UpstreamTls,
+    Cluster, ClusterKey, CredentialRef, Endpoint, EndpointAddr, ServerNames, ServerVerification,
+    Table, UpstreamProtocol, UpstreamSecurity, UpstreamTls, Workload, WorkloadNames,
 };
 use server::Server;
 use std::net::SocketAddr;
@@ -26,7 +27,7 @@ pub(crate) fn authorities() -> CredentialRef {
     CredentialRef::AuthoritiesNamed("servers".into())
 }
 
-fn identity() -> CredentialRef {
+pub(crate) fn identity() -> CredentialRef {
     CredentialRef::Named("client".into())
 }
 
@@ -36,7 +37,7 @@ pub(crate) fn simple() -> UpstreamTls {
         certificate: None,
         verification: ServerVerification::Verified {
             authorities: Some(authorities()),
-            subject_alt_names: Vec::new(),
+            names: ServerNames::Sent,
         },
         sni: None,
         mesh: false,
@@ -48,10 +49,56 @@ fn naming(names: &[&str]) -> UpstreamTls {
     UpstreamTls {
         verification: ServerVerification::Verified {
             authorities: Some(authorities()),
-            subject_alt_names: names.iter().map(|name| Arc::from(*name)).collect(),
+            names: ServerNames::Listed(names.iter().map(|name| Arc::from(*name)).collect()),
         },
         ..simple()
     }
+}
+
+/// TLS of the mesh, with [`authorities`]: servers must be the workload that is meant, in trust domain `mesh` or `old`.
+pub(crate) fn of_mesh() -> UpstreamTls {
+    UpstreamTls {
+        certificate: Some(identity()),
+        verification: ServerVerification::Verified {
+            authorities: Some(authorities()),
+            names: ServerNames::Workload(WorkloadNames {
+                trust_domains: vec!["mesh".into(), "old".into()],
+                others: Vec::new(),
+            }),
+        },
+        sni: Some("outbound_.443_._.service.test".into()),
+        mesh: true,
+    }
+}
+
+/// A workload of namespace `shop` in the mesh.
+pub(crate) fn workload(account: Option<&str>) -> Workload {
+    Workload {
+        name: account.unwrap_or("somebody").into(),
+        namespace: "shop".into(),
+        service_account: account.map(Into::into),
+        in_mesh: true,
+        ..Workload::default()
+    }
+}
+
+/// An endpoint with such a workload.
+pub(crate) fn meshed(server: SocketAddr, account: Option<&str>) -> Endpoint {
+    Endpoint {
+        workload: Some(Arc::new(workload(account))),
+        takes_mesh_tls: true,
+        ..Endpoint::at(EndpointAddr::Tcp(server))
+    }
+}
+
+/// The same as [`trusting`], and an identity to show.
+pub(crate) fn in_mesh(authority: &Authority) -> Credentials {
+    let mut credentials = trusting(authority);
+    let own = authority.client(&["spiffe://mesh/ns/shop/sa/gateway"]);
+    credentials
+        .certificates
+        .insert(identity(), own.credential());
+    credentials
 }
 
 /// Credentials in which servers are signed by `authority`.
@@ -71,7 +118,9 @@ pub(crate) fn cluster(tls: Option<UpstreamTls>) -> Cluster {
         port: 443,
     };
     Cluster {
-        tls: tls.map(Arc::new),
+        tls: tls.map_or_else(UpstreamSecurity::default, |tls| {
+            UpstreamSecurity::Rule(Arc::new(tls))
+        }),
         ..Cluster::plain(key, UpstreamProtocol::Http1)
     }
 }
@@ -93,6 +142,17 @@ pub(crate) fn dial(sni: Option<&str>) -> Dial<'_> {
         downstream: None,
         timeout: PATIENCE,
     }
+}
+
+/// For an endpoint of which nothing but the address is known.
+pub(crate) fn dialer(server: SocketAddr, cluster: &Cluster, store: &ClientTlsStore) -> Dialer {
+    let endpoint = Endpoint::at(EndpointAddr::Tcp(server));
+    Dialer::new(&endpoint, cluster, store.of(&cluster.tls).as_ref())
+}
+
+fn ready(store: &ClientTlsStore, tls: &UpstreamTls) -> ReadyTls {
+    let security = UpstreamSecurity::Rule(Arc::new(tls.clone()));
+    store.of(&security).unwrap()
 }
 
 /// What is asked of a server, and what there is to ask it with.
@@ -119,7 +179,7 @@ impl Case {
     }
 
     fn client(&self) -> Arc<ClientTls> {
-        self.store.of(&self.tls).unwrap()
+        ready(&self.store, &self.tls).unwrap().toward(None)
     }
 
     async fn connect(
@@ -132,7 +192,7 @@ impl Case {
 
     fn dialer(&self, server: SocketAddr) -> Dialer {
         let cluster = cluster(Some(self.tls.clone()));
-        Dialer::new(&EndpointAddr::Tcp(server), &cluster, &self.store)
+        dialer(server, &cluster, &self.store)
     }
 
     /// Why a connection for `sni` is of no use. Of what the server refuses only its end is seen here.

@@ -81,8 +81,7 @@ async fn what_is_spoken_is_offered_and_the_mesh_by_its_own_names() {
         let tls = UpstreamTls { mesh, ..simple() };
         let cluster = cluster(Some(tls));
         let store = ClientTlsStore::default().next(&table(&cluster), &trusting(&authority));
-        let address = EndpointAddr::Tcp(server.address);
-        let dialer = Dialer::new(&address, &cluster, &store);
+        let dialer = dialer(server.address, &cluster, &store);
         let asked = Dial {
             alpn,
             ..dial(Some("a.test"))
@@ -143,8 +142,7 @@ async fn what_was_asked_for_is_the_name_of_a_cluster_of_many_hosts() {
         let case = Case::new(simple(), trusting(&authority));
         let mut cluster = cluster(Some(simple()));
         cluster.key.host = host.into();
-        let endpoint = EndpointAddr::Tcp(server.address);
-        let dialer = Dialer::new(&endpoint, &cluster, &case.store).asked(asked);
+        let dialer = dialer(server.address, &cluster, &case.store).asked(asked);
         let mut io = dialer.connect(dial(Some("other.test"))).await.unwrap();
         greeted(&mut io).await.unwrap();
         assert_eq!(server.seen().await.sni.as_deref(), want, "{host} {asked}");

@@ -11,7 +11,7 @@ fn of_system() -> UpstreamTls {
     UpstreamTls {
         verification: ServerVerification::Verified {
             authorities: None,
-            subject_alt_names: Vec::new(),
+            names: ServerNames::Sent,
         },
         ..simple()
     }
