@@ -110,6 +110,7 @@ pub fn settings(bootstrap: &Bootstrap, last_good: Option<PathBuf>) -> Settings {
             forward_proxy: bootstrap.forward_proxy(),
             sidecar: bootstrap.capture.as_ref().map(Capture::options),
             names: bootstrap.capture.as_ref().and_then(Capture::names),
+            auto_mtls: bootstrap.mesh.enable_auto_mtls && bootstrap.tls.has_identity(),
         },
         last_good,
         credentials: credentials(bootstrap),

@@ -116,7 +116,7 @@ async fn start(peer: &Peer, protocol: UpstreamProtocol, mesh: &Authority, own: &
         verification: ServerVerification::Verified {
             authorities: Some(CredentialRef::WorkloadAuthorities),
             names: ServerNames::Workload(WorkloadNames {
-                trust_domains: vec!["cluster.local".into()],
+                trust_domains: vec!["mesh.test".into()],
                 others: Vec::new(),
             }),
         },
