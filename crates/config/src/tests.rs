@@ -3,7 +3,7 @@ use crate::{
     Settings, Store, start,
 };
 use model::{AuthorizationAction, Defaults, Diagnostic, PeerTlsMode, ResourceRef, Severity};
-use rules::{CompileOptions, VirtualHosts};
+use rules::{CompileOptions, Peer, Serves, SidecarOptions, VirtualHosts};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -291,6 +291,47 @@ fn policies_are_loaded_and_changed_like_other_objects() {
         in_force(&published),
         (PeerTlsMode::Permissive, AuthorizationAction::Allow)
     );
+}
+
+/// The compiler of a sidecar finds an error in it, and it guards all the same.
+#[test]
+fn a_policy_that_cannot_be_obeyed_stays_in_force() {
+    let mut settings = settings(None);
+    settings.compile.proxy.namespace = "default".into();
+    settings.compile.sidecar = Some(SidecarOptions {
+        inbound: Some(([127, 0, 0, 1], 15006).into()),
+        ..SidecarOptions::default()
+    });
+    let mut configuration = Configuration::new(settings);
+    for action in [
+        "CUSTOM, provider: {name: a}",
+        "ALLOW",
+        "CUSTOM, provider: {name: a}",
+    ] {
+        let changes = vec![text("a", &policies("STRICT", action))];
+        let published = compiled(&mut configuration, changes).unwrap();
+        let is_custom = in_force(&published).1 == AuthorizationAction::Custom;
+        assert_eq!(is_custom, action != "ALLOW");
+        assert_eq!(errors(&published.diagnostics).len(), usize::from(is_custom));
+        let Some(Serves::Inbound(inbound)) = published
+            .table
+            .listeners
+            .values()
+            .map(|one| &one.serves)
+            .next()
+        else {
+            panic!("{:?}", published.table)
+        };
+        let peer = Peer {
+            source: [10, 0, 0, 1].into(),
+            remote: [10, 0, 0, 1].into(),
+            principal: None,
+            destination: ([10, 0, 0, 2], 80).into(),
+            sni: None,
+        };
+        let verdict = inbound.authorization.decide_connection(&peer);
+        assert_eq!(verdict.is_allowed(), !is_custom);
+    }
 }
 
 #[test]
