@@ -10,6 +10,7 @@ mod connection;
 mod forward_proxy;
 mod health;
 mod http;
+mod labels;
 pub mod net;
 mod passages;
 mod resolve;

@@ -1,6 +1,7 @@
 //! What all requests share.
 
 use crate::http::{MirrorPool, Refusals};
+use crate::labels::Peers;
 use crate::net::OwnPorts;
 use crate::resolve::ResolvesNothing;
 use crate::upstream::{
@@ -36,6 +37,7 @@ pub struct Shared {
     /// Is told what clients of a forward proxy have passed. Absent: nobody learns.
     pub(crate) passages: Option<Arc<dyn Passages>>,
     pub(crate) refusals: Refusals,
+    pub(crate) peers: Peers,
     pub(crate) mirrors: MirrorPool,
     /// Dials the upstreams of tunnels, whose connections are never used twice.
     pub(crate) tunnels: Connector<UpstreamConnector>,
@@ -76,6 +78,7 @@ impl Shared {
             snapshot: ArcSwap::from_pointee(Snapshot::default()),
             publishing: Mutex::default(),
             refusals: Refusals::new(&metrics),
+            peers: Peers::default(),
             mirrors: MirrorPool::new(&settings, &metrics),
             tunnels: UpstreamConnector::with_pool(&connector_conf()),
             settings,

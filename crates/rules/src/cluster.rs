@@ -120,6 +120,8 @@ pub struct MissingCluster {
 pub struct Cluster {
     /// Its identity.
     pub key: ClusterKey,
+    /// The service's host, for metrics labels.
+    pub service_host: Arc<str>,
     /// The service's namespace, for metrics labels.
     pub namespace: Arc<str>,
     /// The service's short name, for metrics labels (a ServiceEntry's: its host).
@@ -157,6 +159,7 @@ impl Cluster {
     /// A cluster that no DestinationRule shapes.
     pub fn plain(key: ClusterKey, protocol: UpstreamProtocol) -> Self {
         Self {
+            service_host: key.host.clone(),
             namespace: "default".into(),
             service_name: key.host.clone(),
             key,

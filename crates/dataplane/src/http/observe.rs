@@ -3,6 +3,7 @@
 use super::context::{Head, RequestCtx};
 use super::deadline::{self, Ending};
 use super::failure::{Failure, Refusal};
+use crate::labels::Ends;
 use crate::net::RefusedHead;
 use crate::upstream::Upstream;
 use crate::{ConnectionInfo, Passage, PassageProtocol, Shared};
@@ -13,28 +14,14 @@ use pingora_proxy::Session;
 use rules::EndpointAddr;
 use std::fmt::Display;
 use std::time::{Duration, SystemTime};
-use telemetry::metrics::{
-    Destination, Metrics, Reporter, RequestLabels, RequestOutcome, RequestSample, SecurityPolicy,
-};
+use telemetry::metrics::{Metrics, RequestOutcome, RequestSample};
 use telemetry::{AccessRecord, Address, ResponseFlags};
 
-/// Stands for requests that reached no cluster.
-const NO_DESTINATION: u64 = 0;
-/// Stands for requests that may not go where they want to.
-const BLACK_HOLE: u64 = u64::MAX;
 /// Istio's name for the route of what is let through to nowhere.
 const BLOCK_ALL: &str = "block_all";
 
 /// Counters of refused heads, made once so that a flood of them looks nothing up.
 pub(crate) struct Refusals(Vec<Box<dyn Fn() + Send + Sync>>);
-
-/// Istio's name for where they go.
-fn black_hole() -> Destination {
-    Destination {
-        service_name: "BlackHoleCluster".to_owned(),
-        ..Destination::default()
-    }
-}
 
 impl Refusals {
     pub(crate) fn new(metrics: &Metrics) -> Self {
@@ -179,21 +166,14 @@ impl RequestCtx {
             request_bytes: head.bytes + outcome.received,
             response_bytes: self.response_bytes(head),
         };
-        let cluster = self.plan.as_ref().map(|plan| &plan.cluster);
-        let (id, nowhere) = match outcome.denied {
-            true => (BLACK_HOLE, black_hole()),
-            false => (NO_DESTINATION, Destination::default()),
-        };
-        let cluster = cluster.filter(|_| !outcome.denied);
-        let id = cluster.map_or(id, |cluster| cluster.labels_id);
+        let plan = self.plan.as_ref();
+        let cluster = plan.map(|plan| &*plan.cluster);
+        let (connection, upstream) = (&head.connection, self.upstream());
+        let ends = Ends::new(&self.shared, &self.snapshot, connection, cluster, upstream);
+        let ends = ends.denied(outcome.denied);
         self.shared
             .metrics
-            .record_request(id, labelled, sample, || RequestLabels {
-                reporter: Reporter::Source,
-                source: &self.shared.settings.workload,
-                destination: cluster.map_or(&nowhere, |cluster| &cluster.labels),
-                security: SecurityPolicy::Unknown,
-            });
+            .record_request(ends.id(), labelled, sample, || ends.labels());
     }
 
     /// Head and body as the connection carried them. Streams of one HTTP/2 connection cannot be told

@@ -1,10 +1,11 @@
 //! What is known of one downstream connection while it lives.
 
+use crate::labels::Labelled;
 use atomic_waker::AtomicWaker;
 use http::HeaderValue;
 use std::net::SocketAddr;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
 /// Where a connection stands between two requests.
@@ -48,6 +49,8 @@ pub struct ConnectionState {
     waker: AtomicWaker,
     /// The client's address, once a request asked for it.
     pub(crate) peer_value: OnceLock<HeaderValue>,
+    /// Who the client is in metrics, once somebody counted.
+    pub(crate) peer_labels: OnceLock<Arc<Labelled>>,
 }
 
 impl ConnectionState {
@@ -66,6 +69,7 @@ impl ConnectionState {
             ending: AtomicBool::new(false),
             waker: AtomicWaker::new(),
             peer_value: OnceLock::new(),
+            peer_labels: OnceLock::new(),
         }
     }
 
@@ -203,7 +207,7 @@ mod tests {
 
     #[tokio::test]
     async fn closing_wakes_a_waiting_reader() {
-        let state = std::sync::Arc::new(state());
+        let state = Arc::new(state());
         let waiting = state.clone();
         let reader = tokio::spawn(async move { poll_fn(|cx| waiting.poll_closing(cx)).await });
         tokio::task::yield_now().await;

@@ -4,6 +4,7 @@ use super::connection::{Ending, TcpConnection};
 use super::failure::Failure;
 use crate::forward_proxy::Refused;
 use crate::http::report_of_connection;
+use crate::labels::Ends;
 use crate::net::Side;
 use crate::upstream::Upstream;
 use crate::{Passage, PassageProtocol};
@@ -11,11 +12,8 @@ use model::Origin;
 use rules::EndpointAddr;
 use std::fmt::Display;
 use std::sync::Arc;
-use telemetry::metrics::{Destination, Reporter, RequestLabels, SecurityPolicy, TcpSeries};
+use telemetry::metrics::TcpSeries;
 use telemetry::{AccessRecord, Address, ResponseFlags};
-
-/// Stands for connections that reached no cluster.
-const NO_DESTINATION: u64 = 0;
 
 impl Ending {
     /// Termination details as Envoy has them where it has some, and our reason.
@@ -56,15 +54,12 @@ impl TcpConnection {
     }
 
     fn series_of(&self, flags: ResponseFlags) -> Arc<TcpSeries> {
-        let cluster = self.cluster.as_deref();
-        let id = cluster.map_or(NO_DESTINATION, |cluster| cluster.labels_id);
-        let nowhere = Destination::default();
-        self.shared.metrics.tcp_series(id, flags, || RequestLabels {
-            reporter: Reporter::Source,
-            source: &self.shared.settings.workload,
-            destination: cluster.map_or(&nowhere, |cluster| &cluster.labels),
-            security: SecurityPolicy::Unknown,
-        })
+        let snapshot = self.shared.snapshot();
+        let (cluster, upstream) = (self.cluster.as_deref(), self.upstream());
+        let ends = Ends::new(&self.shared, &snapshot, &self.info, cluster, upstream);
+        let ends = ends.denied(matches!(self.failure, Some(Failure::Denied(_))));
+        let metrics = &self.shared.metrics;
+        metrics.tcp_series(ends.id(), flags, || ends.labels())
     }
 
     /// One that was never forwarded was opened and closed all the same.

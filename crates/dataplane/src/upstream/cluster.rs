@@ -426,9 +426,9 @@ fn algorithm(balancing: &LoadBalancing) -> Algorithm {
 
 fn labels(cluster: &rules::Cluster) -> Destination {
     Destination {
-        // Which workload serves is not known to a gateway without the registry's pods.
+        // It is known of each endpoint.
         workload: Workload::default(),
-        service: cluster.key.host.to_string(),
+        service: cluster.service_host.to_string(),
         service_name: cluster.service_name.to_string(),
         service_namespace: cluster.namespace.to_string(),
     }

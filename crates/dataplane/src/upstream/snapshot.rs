@@ -3,6 +3,7 @@
 use super::Cluster;
 use super::cluster::{Parts, Surroundings};
 use super::tls::ClientTlsStore;
+use crate::labels::Workloads;
 use crate::tls::Terminations;
 use ahash::HashMap;
 use certificates::Credentials;
@@ -17,6 +18,8 @@ pub struct Snapshot {
     pub table: Arc<Table>,
     /// The clusters of the table, with their endpoints.
     pub clusters: HashMap<ClusterKey, Arc<Cluster>>,
+    /// Whose addresses are whose.
+    pub(crate) workloads: Arc<Workloads>,
     /// The certificates that its TLS servers name.
     pub credentials: Arc<Credentials>,
     /// How its TLS servers end TLS.
@@ -56,6 +59,7 @@ impl Snapshot {
         let swept = clusters.values().filter(|cluster| cluster.needs_sweeps());
         Self {
             swept: swept.cloned().collect(),
+            workloads: self.workloads.next(&endpoints.workloads),
             table,
             clusters,
             credentials,

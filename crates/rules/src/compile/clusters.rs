@@ -159,6 +159,7 @@ impl<'r> Shape<'r> {
         let http = policy.connection_pool.and_then(|pool| pool.http.as_ref());
         let tls = policy.tls.map(|(_, tls)| tls);
         Cluster {
+            service_host: key.host.clone(),
             namespace: service.namespace().clone(),
             service_name: service.display_name(),
             protocol: protocol(port, http, tls, mesh),

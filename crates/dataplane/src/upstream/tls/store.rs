@@ -7,6 +7,7 @@ use ahash::{HashMap, HashMapExt};
 use certificates::{Authorities, Credential, Credentials};
 use rules::{CredentialRef, ServerVerification, Table, UpstreamSecurity, UpstreamTls};
 use std::collections::BTreeMap;
+use std::collections::hash_map::Entry;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
@@ -76,9 +77,9 @@ impl ClientTlsStore {
         let clusters = table.clusters.values();
         for tls in clusters.filter_map(|cluster| cluster.tls.settings()) {
             let key = ButForName(tls.clone());
-            if !next.contains_key(&key) {
-                let one = self.one(&key, credentials, &mut lists);
-                next.insert(key, one);
+            if let Entry::Vacant(place) = next.entry(key) {
+                let one = self.one(place.key(), credentials, &mut lists);
+                place.insert(one);
             }
         }
         Self(next)

@@ -87,7 +87,8 @@ impl Build<'_> {
             ),
         };
         let mut cluster = Cluster::plain(key, UpstreamProtocol::AsClient);
-        cluster.namespace = "unknown".into();
+        cluster.service_host = "".into();
+        cluster.namespace = "".into();
         cluster.pool.connect_timeout = options.mesh.connect_timeout;
         cluster.on_demand = Some(Arc::new(OnDemand {
             names,

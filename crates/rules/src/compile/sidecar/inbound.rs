@@ -23,6 +23,8 @@ const DEFAULT: &str = "default";
 #[derive(Debug, Default)]
 pub(super) struct InboundCompiler {
     planned: Plan,
+    /// The workload's own.
+    namespace: Arc<str>,
     mtls: PeerMtlsCompiler,
     authorization: AuthorizationCompiler,
     last: Option<Arc<Inbound>>,
@@ -44,6 +46,8 @@ pub(super) struct PortPlan {
     /// The workload's port. Absent: all that nobody has.
     pub(super) number: Option<u16>,
     pub(super) protocol: OutboundProtocol,
+    /// The service that has it. Absent: none.
+    pub(super) service: Option<ServiceNames>,
     /// What is spoken to the application.
     pub(super) upstream: UpstreamProtocol,
     pub(super) to: Application,
@@ -51,6 +55,14 @@ pub(super) struct PortPlan {
     /// The listener's own TLS, which is ended where the mesh's is not.
     pub(super) tls: Option<TlsTermination>,
     pub(super) origin: Arc<Origin>,
+}
+
+/// A service, for metrics labels.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct ServiceNames {
+    pub(super) host: Arc<str>,
+    pub(super) name: Arc<str>,
+    pub(super) namespace: Arc<str>,
 }
 
 /// Where an application listens.
@@ -82,6 +94,7 @@ impl InboundCompiler {
         {
             return last.clone();
         }
+        self.namespace = options.proxy.namespace.clone();
         let (ports, otherwise) = self.ports(&plan);
         let inbound = Arc::new(Inbound {
             ports,
@@ -105,13 +118,20 @@ impl InboundCompiler {
         let sidecar = limits.sidecar();
         let for_all = sidecar.and_then(|sidecar| sidecar.inbound_connection_pool.as_ref());
         let for_all = for_all.map(|settings| pool::of_settings(settings, &options.mesh));
+        let own = own_ports::of_workload(options, around, told);
         let mut ports = match sidecar.filter(|sidecar| !sidecar.ingress.is_empty()) {
-            Some(sidecar) => ingress::ports(sidecar, for_all.as_ref(), options, of, told),
+            Some(sidecar) => {
+                let around = ingress::Around {
+                    options,
+                    of,
+                    own: &own,
+                    for_all: for_all.as_ref(),
+                };
+                ingress::ports(sidecar, &around, told)
+            }
             None => {
-                let own = own_ports::of_workload(options, around, told);
-                own.iter()
-                    .map(|own| plan_of(own, for_all.as_ref(), of))
-                    .collect()
+                let own = own.iter();
+                own.map(|own| plan_of(own, for_all.as_ref(), of)).collect()
             }
         };
         ports.sort_by_key(|port| port.number);
@@ -120,6 +140,7 @@ impl InboundCompiler {
             otherwise: Some(PortPlan {
                 number: None,
                 protocol: OutboundProtocol::Unspecified,
+                service: None,
                 upstream: UpstreamProtocol::AsClient,
                 to: instance(of, None),
                 pool: for_all.unwrap_or_else(|| pool::of_mesh(&options.mesh)),
@@ -175,6 +196,13 @@ impl InboundCompiler {
         let mut cluster = Cluster::plain(key, plan.upstream);
         cluster.pool = plan.pool.clone();
         cluster.from_sidecar = true;
+        cluster.service_host = "".into();
+        cluster.namespace = self.namespace.clone();
+        if let Some(service) = &plan.service {
+            cluster.service_host = service.host.clone();
+            cluster.service_name = service.name.clone();
+            cluster.namespace = service.namespace.clone();
+        }
         match &plan.to {
             Application::Instance(port) => cluster.on_demand = Some(Arc::new(instances(*port))),
             Application::At(address) => {
@@ -214,6 +242,7 @@ fn plan_of(own: &OwnPort, for_all: Option<&ConnectionPool>, of: &SidecarOptions)
     PortPlan {
         number: Some(own.number),
         protocol: own.protocol.into(),
+        service: Some(own.service.clone()),
         upstream: spoken(own.protocol),
         to: instance(of, Some(own.number)),
         pool: for_all.unwrap_or(&own.pool).clone(),

@@ -3,6 +3,7 @@
 use super::super::diagnostics::{Help, warning};
 use super::super::{CompileOptions, SidecarOptions, pool, termination};
 use super::inbound::{Application, PortPlan, instance, loopback, spoken};
+use super::own_ports::OwnPort;
 use crate::{ConnectionPool, EndpointAddr};
 use model::{CaptureMode, DefaultEndpoint, Diagnostic, IstioIngressListener, Sidecar};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -11,16 +12,25 @@ use std::sync::Arc;
 /// What is offered inside TLS of an ingress listener.
 const ALPN: &[&str] = &["h2", "http/1.1"];
 
+/// What is known besides.
+pub(super) struct Around<'a> {
+    pub(super) options: &'a CompileOptions,
+    pub(super) of: &'a SidecarOptions,
+    /// The ports that services have.
+    pub(super) own: &'a [OwnPort],
+    /// Limits of all ports that say none.
+    pub(super) for_all: Option<&'a ConnectionPool>,
+}
+
 /// The listeners of `ingress`.
 ///
 /// Source: Istio `Sidecar.ingress`.
 pub(super) fn ports(
     sidecar: &Sidecar,
-    for_all: Option<&ConnectionPool>,
-    options: &CompileOptions,
-    of: &SidecarOptions,
+    around: &Around<'_>,
     diagnostics: &mut Vec<Diagnostic>,
 ) -> Vec<PortPlan> {
+    let (options, of) = (around.options, around.of);
     let mut ports = Vec::with_capacity(sidecar.ingress.len());
     for (index, listener) in sidecar.ingress.iter().enumerate() {
         let path = format!("spec.ingress[{index}]");
@@ -29,15 +39,19 @@ pub(super) fn ports(
             continue;
         }
         let origin = Arc::new(sidecar.meta.origin(path, listener.at));
+        let mut services = around.own.iter();
+        let known = services.find(|known| known.number == listener.port.number);
         let own = listener.connection_pool.as_ref();
         let own = own.map(|settings| pool::of_settings(settings, &options.mesh));
         ports.push(PortPlan {
             number: Some(listener.port.number),
             protocol: listener.port.protocol.into(),
+            service: known.map(|known| known.service.clone()),
             upstream: spoken(listener.port.protocol),
             to: application(listener, of),
             pool: own
-                .or_else(|| for_all.cloned())
+                .or_else(|| around.for_all.cloned())
+                .or_else(|| known.map(|known| known.pool.clone()))
                 .unwrap_or_else(|| pool::of_mesh(&options.mesh)),
             tls: (listener.tls.as_ref()).map(|tls| termination::termination(tls, ALPN)),
             origin,

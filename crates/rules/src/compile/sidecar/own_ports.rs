@@ -5,6 +5,7 @@ use super::super::diagnostics::{Help, warning};
 use super::super::outbound::Surroundings;
 use super::super::services::service_host;
 use super::super::{CompileOptions, Proxy, pool};
+use super::inbound::ServiceNames;
 use crate::{ClusterKey, ConnectionPool};
 use ahash::HashMap;
 use model::{
@@ -19,6 +20,7 @@ pub(super) struct OwnPort {
     /// The workload's own number of it.
     pub(super) number: u16,
     pub(super) protocol: PortProtocol,
+    pub(super) service: ServiceNames,
     /// What the service's DestinationRule says.
     pub(super) pool: ConnectionPool,
     pub(super) origin: Arc<Origin>,
@@ -26,7 +28,7 @@ pub(super) struct OwnPort {
 
 /// The service's side of a port.
 struct Site {
-    host: Arc<str>,
+    service: ServiceNames,
     port: u16,
     number: u16,
     protocol: PortProtocol,
@@ -53,9 +55,9 @@ pub(super) fn of_workload(
 
 fn own(site: Site, options: &CompileOptions, around: &mut Surroundings<'_>) -> OwnPort {
     let (proxy, mesh) = (&options.proxy, &options.mesh);
-    let resolved = around.resolver.resolve(&site.host, proxy, mesh);
+    let resolved = around.resolver.resolve(&site.service.host, proxy, mesh);
     let key = ClusterKey {
-        host: site.host,
+        host: site.service.host.clone(),
         subset: None,
         port: site.port,
         view: None,
@@ -66,6 +68,7 @@ fn own(site: Site, options: &CompileOptions, around: &mut Surroundings<'_>) -> O
     OwnPort {
         number: site.number,
         protocol: site.protocol,
+        service: site.service,
         pool: cluster.map_or_else(|_| pool::of_mesh(mesh), |cluster| cluster.pool.clone()),
         origin: Arc::new(site.origin),
     }
@@ -91,12 +94,16 @@ fn sites(
     entries.sort_by_key(|entry| entry.meta.creation_timestamp);
     let mut sites = Vec::new();
     for service in services {
-        let host = service_host(service, &options.mesh);
+        let names = ServiceNames {
+            host: service_host(service, &options.mesh),
+            name: service.meta.reference.name.clone(),
+            namespace: service.meta.reference.namespace.clone(),
+        };
         let ports = service.ports.iter();
         for port in ports.filter(|port| port.transport == Transport::Tcp) {
             match number(port, proxy, resources) {
                 Some(number) => sites.push(Site {
-                    host: host.clone(),
+                    service: names.clone(),
                     port: port.port,
                     number,
                     protocol: port.protocol,
@@ -124,7 +131,11 @@ fn of_entry(entry: &ServiceEntry) -> Vec<Site> {
         return Vec::new();
     };
     let site = |(index, port): (usize, &model::ServiceEntryPort)| Site {
-        host: host.value.shared(),
+        service: ServiceNames {
+            host: host.value.shared(),
+            name: host.value.shared(),
+            namespace: entry.meta.reference.namespace.clone(),
+        },
         port: port.number,
         number: port.target_port.unwrap_or(port.number),
         protocol: port.protocol,
