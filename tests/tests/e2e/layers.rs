@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 /// Every crate with those of ours it may name.
-const LAYERS: [(&str, &[&str]); 14] = [
+const LAYERS: [(&str, &[&str]); 15] = [
     ("crates/model", &[]),
     ("crates/rules", &["model"]),
     ("crates/traffic", &[]),
@@ -17,6 +17,7 @@ const LAYERS: [(&str, &[&str]); 14] = [
     ("crates/source-file", &["model", "config"]),
     ("crates/source-acme", &["certificates", "telemetry"]),
     ("crates/source-dns", &["model", "config"]),
+    ("crates/source-spiffe", &["model", "certificates", "config"]),
     (
         "crates/dataplane",
         &[
