@@ -2,18 +2,19 @@
 
 use super::certificate::{Parsed, SubjectAltName, is_uri};
 use super::digest::{Sha256, from_hex, sha256};
+use super::federated::Federated;
 use super::signatures::verify_signatures;
 use super::suites;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use certificates::{Authorities, SpiffeId, TrustDomain};
+use certificates::Authorities;
 use rules::{ClientCertificate, ClientVerification};
 use rustls::crypto::WebPkiSupportedAlgorithms;
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
 use rustls::{CertificateError, DistinguishedName, Error};
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 /// What a server asks of its clients, ready for handshakes. `None`: nothing.
@@ -55,8 +56,8 @@ fn chain(authorities: &Authorities) -> Result<Arc<dyn ClientCertVerifier>, Verif
 #[derive(Debug)]
 struct Chains {
     own: Arc<dyn ClientCertVerifier>,
-    /// For identities of other trust domains, by domain.
-    federated: BTreeMap<TrustDomain, Arc<dyn ClientCertVerifier>>,
+    /// For identities of other trust domains.
+    federated: Federated<Arc<dyn ClientCertVerifier>>,
     /// The subjects of all authorities: a client may choose by them what it shows.
     subjects: Vec<DistinguishedName>,
 }
@@ -70,32 +71,34 @@ impl Chains {
     ) -> Result<Self, VerifierBuilderError> {
         let own = chain(authorities)?;
         let mut subjects = own.root_hint_subjects().to_vec();
-        let mut federated = BTreeMap::new();
+        let mut federated = Vec::new();
         if !client.subject_alt_names.is_empty() {
             for (domain, authorities) in &authorities.federated {
                 let chain = chain(authorities)?;
                 subjects.extend_from_slice(chain.root_hint_subjects());
-                federated.insert(domain.clone(), chain);
+                federated.push((domain.clone(), chain));
             }
         }
         Ok(Self {
             own,
-            federated,
+            federated: federated.into_iter().collect(),
             subjects,
         })
     }
 
-    /// Those of the domain that a certificate says it is of, and of no other: an authority signs for its own domain
-    /// alone.
-    ///
-    /// Source: SPIFFE Workload API, section 4.6.
-    fn of(&self, leaf: &CertificateDer<'_>) -> &Arc<dyn ClientCertVerifier> {
-        if self.federated.is_empty() {
-            return &self.own;
-        }
-        let id = SpiffeId::of_certificate(leaf).ok();
-        let federated = id.and_then(|id| self.federated.get(id.trust_domain()));
-        federated.unwrap_or(&self.own)
+    /// Verifies a chain by the authorities of the domain that the certificate says it is of. Returns the names that
+    /// these vouch for.
+    fn verify(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<impl Fn(&SubjectAltName) -> bool, Error> {
+        let signer = self.federated.signer(leaf);
+        let chain = signer.map_or(&self.own, |(_, chain)| chain);
+        chain.verify_client_cert(leaf, intermediates, now)?;
+        let signer = signer.map(|(domain, _)| domain);
+        Ok(move |name: &SubjectAltName| self.federated.vouches(signer, name))
     }
 }
 
@@ -132,12 +135,21 @@ impl Allowed {
         }
     }
 
-    fn check(&self, leaf: &CertificateDer<'_>) -> Result<(), Error> {
+    /// Of the names of a certificate some may not count.
+    fn check(
+        &self,
+        leaf: &CertificateDer<'_>,
+        counts: impl Fn(&SubjectAltName) -> bool,
+    ) -> Result<(), Error> {
         if self.names.is_none() && self.keys.is_none() && self.certificates.is_none() {
             return Ok(());
         }
         let parsed = Parsed::new(leaf).ok_or(CertificateError::BadEncoding)?;
-        let named = |names: &Vec<String>| parsed.names().iter().any(|name| is_among(name, names));
+        let named = |names: &Vec<String>| {
+            let own = parsed.names();
+            let mut own = own.iter().filter(|name| counts(name));
+            own.any(|name| is_among(name, names))
+        };
         let holds = |hashes: &HashSet<Sha256>, of: &[u8]| {
             sha256(of).is_some_and(|hash| hashes.contains(&hash))
         };
@@ -183,11 +195,13 @@ impl ClientCertVerifier for Verifier {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        if let Some(chains) = &self.chains {
-            let chain = chains.of(leaf);
-            chain.verify_client_cert(leaf, intermediates, now)?;
+        match &self.chains {
+            Some(chains) => {
+                let counts = chains.verify(leaf, intermediates, now)?;
+                self.allowed.check(leaf, counts)?;
+            }
+            None => self.allowed.check(leaf, |_| true)?,
         }
-        self.allowed.check(leaf)?;
         Ok(ClientCertVerified::assertion())
     }
 

@@ -11,6 +11,7 @@ mod config;
 mod digest;
 mod facts;
 mod failure;
+pub(crate) mod federated;
 pub(crate) mod hello;
 pub(crate) mod signatures;
 pub(crate) mod suites;

@@ -183,6 +183,13 @@ async fn an_authority_of_another_trust_domain_counts_for_identities_of_its_own()
     ] {
         check(&tls, Some(&authority.client(&[name])), want).await;
     }
+    // Of hosts it says nothing.
+    let tls = listed(&["spiffe://other.test/ns/b/*", "a.test"]).await;
+    federate(&tls);
+    check(&tls, Some(&others.client(&[other, "a.test"])), false).await;
+    check(&tls, Some(&tls.clients.client(&[own, "a.test"])), true).await;
+    let two = [own, "spiffe://other.test/ns/b/sa/b"];
+    check(&tls, Some(&tls.clients.client(&two)), false).await;
     // It is not let in where nobody lists it.
     for names in [&["spiffe://mesh.test/*"][..], &[]] {
         let tls = listed(names).await;

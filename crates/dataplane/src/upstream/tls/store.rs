@@ -3,10 +3,10 @@
 use super::ClientTlsSet;
 use super::system;
 use super::verifier::{Revocations, Trust, revocations};
+use crate::tls::federated::Federated;
 use ahash::{HashMap, HashMapExt};
 use certificates::{Authorities, Credential, Credentials};
 use rules::{CredentialRef, ServerVerification, Table, UpstreamSecurity, UpstreamTls};
-use std::collections::BTreeMap;
 use std::collections::hash_map::Entry;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -175,7 +175,7 @@ fn ready(
         (_, None) => Some(Trust {
             roots: system::roots()?,
             revocations: Arc::from([]),
-            federated: BTreeMap::new(),
+            federated: Federated::default(),
         }),
     };
     ClientTlsSet::new(tls, materials, trust).map_err(|error| error.to_string())
@@ -191,6 +191,6 @@ fn trust(authorities: &Arc<Authorities>, lists: &mut Lists) -> Result<Trust, Str
     Ok(Trust {
         roots: authorities.roots.clone(),
         revocations,
-        federated: authorities.federated.clone(),
+        federated: authorities.federated.clone().into_iter().collect(),
     })
 }

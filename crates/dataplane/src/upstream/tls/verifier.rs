@@ -2,15 +2,15 @@
 
 use super::names::is_expected;
 use crate::tls::certificate::{Parsed, SubjectAltName};
+use crate::tls::federated::Federated;
 use crate::tls::signatures::verify_signatures;
 use crate::tls::suites;
-use certificates::{Authorities, SpiffeId, TrustDomain};
+use certificates::{Authorities, TrustDomain};
 use rules::ExpectedNames;
 use rustls::client::danger::{ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::WebPkiSupportedAlgorithms;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{CertificateError, Error, OtherError, RootCertStore};
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use webpki::{CertRevocationList, EndEntityCert, KeyUsage, RevocationOptionsBuilder};
@@ -24,8 +24,8 @@ pub(super) struct Trust {
     pub(super) roots: Arc<RootCertStore>,
     /// As for clients, a list must be there for every authority of a chain, or for none.
     pub(super) revocations: Revocations,
-    /// Who signs identities of other trust domains, by domain. They count where such an identity is asked for.
-    pub(super) federated: BTreeMap<TrustDomain, Arc<Authorities>>,
+    /// Who signs identities of other trust domains. They count where such an identity is asked for.
+    pub(super) federated: Federated<Arc<Authorities>>,
 }
 
 /// Chain, time and revocation by webpki, then the names. Without trust nothing of it, but signatures count even
@@ -71,38 +71,27 @@ impl Verifier {
         }
     }
 
-    /// By the authorities of the domain that a certificate says it is of, and of no other: an authority signs for its
-    /// own domain alone.
-    ///
-    /// Source: SPIFFE Workload API, section 4.6.
-    fn check_signed(
+    /// By the authorities of the domain that a certificate says it is of. Returns that domain, unless it is the own one.
+    fn check_signed<'t>(
         &self,
-        trust: &Trust,
+        trust: &'t Trust,
         leaf: &EndEntityCert<'_>,
         der: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
-    ) -> Result<(), webpki::Error> {
-        match self.federated(trust, der) {
-            Some(others) => self.check_chain(&others.roots, &[], leaf, intermediates, now),
-            None => {
-                let lists: Vec<_> = trust.revocations.iter().collect();
-                self.check_chain(&trust.roots, &lists, leaf, intermediates, now)
-            }
-        }
-    }
-
-    /// Which domains count is for the names to tell, where identities are looked for.
-    fn federated<'t>(
-        &self,
-        trust: &'t Trust,
-        der: &CertificateDer<'_>,
-    ) -> Option<&'t Arc<Authorities>> {
-        if trust.federated.is_empty() || self.names == ExpectedNames::Sent {
-            return None;
-        }
-        let id = SpiffeId::of_certificate(der).ok()?;
-        trust.federated.get(id.trust_domain())
+    ) -> Result<Option<&'t TrustDomain>, webpki::Error> {
+        // Which domains count is for the names to tell, where identities are looked for.
+        let signer = match self.names {
+            ExpectedNames::Sent => None,
+            _ => trust.federated.signer(der),
+        };
+        let Some((domain, others)) = signer else {
+            let lists: Vec<_> = trust.revocations.iter().collect();
+            self.check_chain(&trust.roots, &lists, leaf, intermediates, now)?;
+            return Ok(None);
+        };
+        self.check_chain(&others.roots, &[], leaf, intermediates, now)?;
+        Ok(Some(domain))
     }
 
     fn check_chain(
@@ -127,11 +116,13 @@ impl Verifier {
         .map(drop)
     }
 
+    /// Of the names those count that who has signed vouches for.
     fn check_names(
         &self,
         leaf: &EndEntityCert<'_>,
         der: &CertificateDer<'_>,
         sent: &ServerName<'_>,
+        counts: impl Fn(&SubjectAltName) -> bool,
     ) -> Result<(), Error> {
         if self.names == ExpectedNames::Sent {
             return leaf
@@ -140,7 +131,8 @@ impl Verifier {
         }
         let parsed = Parsed::new(der).ok_or(CertificateError::BadEncoding)?;
         let found = parsed.names();
-        if found.iter().any(|name| is_expected(name, &self.names)) {
+        let mut counting = found.iter().filter(|name| counts(name));
+        if counting.any(|name| is_expected(name, &self.names)) {
             return Ok(());
         }
         let expected = self.names.clone();
@@ -160,9 +152,11 @@ impl ServerCertVerifier for Verifier {
     ) -> Result<ServerCertVerified, Error> {
         if let Some(trust) = &self.trust {
             let leaf = EndEntityCert::try_from(der).map_err(certificate_error)?;
-            self.check_signed(trust, &leaf, der, intermediates, now)
+            let signer = self
+                .check_signed(trust, &leaf, der, intermediates, now)
                 .map_err(certificate_error)?;
-            self.check_names(&leaf, der, sent)?;
+            let counts = |name: &SubjectAltName| trust.federated.vouches(signer, name);
+            self.check_names(&leaf, der, sent, counts)?;
         }
         Ok(ServerCertVerified::assertion())
     }

@@ -110,6 +110,10 @@ async fn identities_of_other_trust_domains_are_signed_by_their_own_authorities()
     check(&case, others.server(&[other]), Ok(())).await;
     check(&case, others.server(&[own]), REFUSED).await;
     check(&case, authority.server(&[other]), REFUSED).await;
+    // Of hosts it says nothing.
+    let hosts = Case::new(naming(&["b.test"]), credentials.clone());
+    check(&hosts, others.server(&[other, "b.test"]), REFUSED).await;
+    check(&hosts, authority.server(&[own, "b.test"]), Ok(())).await;
     // Any identity of the mesh, or the name that is sent.
     let mesh = UpstreamTls {
         mesh: true,
