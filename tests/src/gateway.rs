@@ -1,46 +1,44 @@
-//! The gateway, from outside: its files, its process, its ports.
+//! The gateway, from outside: what it listens on.
 
 use crate::client::{Connection, Request, Response};
+use crate::daemon::{Daemon, Home};
+use crate::namespace::Namespace;
 use crate::poll::{PATIENCE, poll_for};
-use crate::port::Port;
 use crate::programs::gateway_binary;
-use crate::scrape::Samples;
-use crate::setup::{BOOTSTRAP, Ports, Setup};
-use rustix::process::{Pid, Signal, kill_process};
-use serde_json::Value;
+use crate::setup::{BOOTSTRAP, Setup};
 use std::ffi::OsStr;
-use std::fs::{self, File};
-use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::Duration;
-
-/// How much of the log a failing test shows.
-const SHOWN_LOG: usize = 8 * 1024;
+use std::process::Command;
 
 /// A running gateway, stopped on drop.
-#[derive(Debug)]
-pub struct Gateway {
-    setup: Setup,
-    own: Ports,
-    process: Child,
+pub type Gateway = Daemon<Setup>;
+
+impl Home for Setup {
+    fn what(&self) -> String {
+        "the gateway".to_owned()
+    }
+
+    fn folder(&self) -> &Path {
+        self.folder()
+    }
+
+    fn namespace(&self) -> Option<&Namespace> {
+        self.namespace()
+    }
+
+    fn command(&self) -> Command {
+        let mut command = command(self);
+        command
+            .arg("run")
+            .arg("--config")
+            .arg(self.folder().join(BOOTSTRAP))
+            .envs(self.in_environment().iter().cloned());
+        command
+    }
 }
 
 impl Gateway {
-    /// Starts one with what its folder holds, and waits until it is ready.
-    #[track_caller]
-    pub(crate) fn launch(setup: Setup, own: Ports) -> Self {
-        let process = spawn(&setup);
-        let mut gateway = Self {
-            setup,
-            own,
-            process,
-        };
-        gateway.wait_until_ready();
-        gateway
-    }
-
     /// Starts one with these files as its resources.
     ///
     /// # Panics
@@ -57,42 +55,27 @@ impl Gateway {
 
     /// Where port 80 of its Gateways is bound.
     pub fn http(&self) -> u16 {
-        self.setup.bound(80)
+        self.home.bound(80)
     }
 
     /// Where port 443 of its Gateways is bound.
     pub fn https(&self) -> u16 {
-        self.setup.bound(443)
+        self.home.bound(443)
     }
 
     /// Where a Gateway server's port is bound.
     pub fn bound(&self, number: u16) -> u16 {
-        self.setup.bound(number)
+        self.home.bound(number)
     }
 
     /// Its URL for a path, for programs that want one.
     pub fn url(&self, path: &str) -> String {
-        format!("http://{}:{}{path}", self.setup.address(), self.http())
-    }
-
-    /// The folder of its resources.
-    pub fn resources(&self) -> PathBuf {
-        self.setup.resources()
+        format!("http://{}:{}{path}", self.home.address(), self.http())
     }
 
     /// The folder of its certificates.
     pub fn certificates(&self) -> PathBuf {
-        self.setup.certificates()
-    }
-
-    /// The folder of its bootstrap file.
-    pub fn folder(&self) -> &Path {
-        self.setup.folder()
-    }
-
-    /// Its process.
-    pub fn pid(&self) -> u32 {
-        self.process.id()
+        self.home.certificates()
     }
 
     /// `GET`, on a connection of its own.
@@ -125,108 +108,11 @@ impl Gateway {
     /// When it does not accept.
     #[track_caller]
     pub fn connect(&self) -> Connection {
-        let address = SocketAddr::new(self.setup.address(), self.http());
+        let address = SocketAddr::new(self.home.address(), self.http());
         match self.open(address) {
             Ok(connection) => connection,
             Err(error) => panic!("connecting to {address}: {error}"),
         }
-    }
-
-    /// A connection from the machine it is on.
-    fn open(&self, address: SocketAddr) -> io::Result<Connection> {
-        match self.setup.namespace() {
-            Some(namespace) => namespace.enter(|| Connection::open_at(address)),
-            None => Connection::open_at(address),
-        }
-    }
-
-    /// A connection to one of the ports for its own pages.
-    fn open_own(&self, port: &Port) -> io::Result<Connection> {
-        self.open((Ipv4Addr::LOCALHOST, port.number()).into())
-    }
-
-    /// A page of its admin server.
-    ///
-    /// # Panics
-    ///
-    /// When there is no response.
-    #[track_caller]
-    pub fn admin(&self, method: &str, target: &str) -> Response {
-        self.page(&self.own.admin, method, target)
-    }
-
-    /// A page of its admin server that is JSON.
-    ///
-    /// # Panics
-    ///
-    /// When it is not.
-    #[track_caller]
-    pub fn admin_json(&self, target: &str) -> Value {
-        let page = self.admin("GET", target);
-        match serde_json::from_slice(&page.body) {
-            Ok(value) => value,
-            Err(error) => panic!("{target}: {error} in {}", page.text()),
-        }
-    }
-
-    /// A page of its status server.
-    ///
-    /// # Panics
-    ///
-    /// When there is no response.
-    #[track_caller]
-    pub fn status(&self, target: &str) -> Response {
-        self.page(&self.own.status, "GET", target)
-    }
-
-    /// A page of its metrics server.
-    ///
-    /// # Panics
-    ///
-    /// When there is no response.
-    #[track_caller]
-    pub fn metrics_page(&self, target: &str) -> Response {
-        self.page(&self.own.metrics, "GET", target)
-    }
-
-    /// Its metrics at this moment.
-    ///
-    /// # Panics
-    ///
-    /// When there are none.
-    #[track_caller]
-    pub fn metrics(&self) -> Samples {
-        Samples::parse(&self.metrics_page("/stats/prometheus").text())
-    }
-
-    #[track_caller]
-    fn page(&self, port: &Port, method: &str, target: &str) -> Response {
-        let request = Request::new(method, "localhost", target).header("Connection", "close");
-        let answer = self.open_own(port).and_then(|mut own| own.send(&request));
-        match answer {
-            Ok(response) => response,
-            Err(error) => panic!("{method} {target} of its own pages: {error}"),
-        }
-    }
-
-    /// Replaces one file of its resources as careful editors do: written beside, then renamed.
-    ///
-    /// # Panics
-    ///
-    /// When the folder cannot be written.
-    pub fn write(&self, name: &str, content: impl AsRef<[u8]>) {
-        let beside = self.folder().join(format!("{name}.new"));
-        fs::write(&beside, content).expect("the folder can be written");
-        fs::rename(&beside, self.resources().join(name)).expect("the file can be renamed");
-    }
-
-    /// Takes one file of its resources away.
-    ///
-    /// # Panics
-    ///
-    /// When it is not there.
-    pub fn remove(&self, name: &str) {
-        fs::remove_file(self.resources().join(name)).expect("the file is there");
     }
 
     /// Waits until a request is answered with this status and body.
@@ -248,191 +134,6 @@ impl Gateway {
             "{host}{target}: waited for {status} {body:?}, last {last:?}"
         );
     }
-
-    /// The records of the access log so far, when it is JSON.
-    pub fn access_log(&self) -> Vec<Value> {
-        self.access_log_text()
-            .lines()
-            .filter_map(|line| serde_json::from_str(line).ok())
-            .collect()
-    }
-
-    /// The access log so far.
-    pub fn access_log_text(&self) -> String {
-        fs::read_to_string(self.folder().join("access.log")).unwrap_or_default()
-    }
-
-    /// Waits for the access-log record of a request's path, and returns the newest.
-    ///
-    /// # Panics
-    ///
-    /// When it does not come.
-    #[track_caller]
-    pub fn logged(&self, path: &str) -> Value {
-        self.logged_with("path", path)
-    }
-
-    /// Waits for an access-log record with this text in a field, and returns the newest.
-    ///
-    /// # Panics
-    ///
-    /// When it does not come.
-    #[track_caller]
-    pub fn logged_with(&self, field: &str, text: &str) -> Value {
-        let found = poll_for(PATIENCE, || {
-            let records = self.access_log();
-            records
-                .into_iter()
-                .rev()
-                .find(|record| record[field] == text)
-        });
-        match found {
-            Some(record) => record,
-            None => panic!(
-                "no access-log record with {field} {text}:\n{}",
-                self.access_log_text()
-            ),
-        }
-    }
-
-    /// What it wrote to its standard output and error so far.
-    pub fn log(&self) -> String {
-        let mut text = fs::read_to_string(self.folder().join("stdout.log")).unwrap_or_default();
-        text += &fs::read_to_string(self.folder().join("stderr.log")).unwrap_or_default();
-        text
-    }
-
-    /// Waits until its log says all of this, in one line.
-    ///
-    /// # Panics
-    ///
-    /// When it does not.
-    #[track_caller]
-    pub fn wait_for_log(&self, words: &[&str]) {
-        let seen = poll_for(PATIENCE, || {
-            let log = self.log();
-            log.lines()
-                .any(|line| words.iter().all(|word| line.contains(word)))
-                .then_some(())
-        });
-        assert!(seen.is_some(), "no line of the log has {words:?}");
-    }
-
-    /// What its admin server tells about a cluster: by its name in the access log.
-    ///
-    /// # Panics
-    ///
-    /// When there is no such cluster.
-    #[track_caller]
-    pub fn cluster(&self, name: &str) -> Value {
-        let page = self.admin_json("/clusters?format=json");
-        let all = page["clusters"].as_array().cloned().unwrap_or_default();
-        match all.into_iter().find(|cluster| cluster["name"] == name) {
-            Some(cluster) => cluster,
-            None => panic!("no cluster {name} in {page}"),
-        }
-    }
-
-    /// Sends it a signal.
-    ///
-    /// # Panics
-    ///
-    /// When it is gone.
-    pub fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.process), signal).expect("the gateway runs");
-    }
-
-    /// Whether it still runs.
-    pub fn is_running(&mut self) -> bool {
-        matches!(self.process.try_wait(), Ok(None))
-    }
-
-    /// Waits for it to end by itself.
-    pub fn ended_within(&mut self, limit: Duration) -> Option<ExitStatus> {
-        poll_for(limit, || self.process.try_wait().ok().flatten())
-    }
-
-    /// Ends it as an operator does and starts it again with the same files.
-    ///
-    /// # Panics
-    ///
-    /// When it does not end or does not get ready again.
-    #[track_caller]
-    pub fn restart(&mut self) {
-        self.signal(Signal::TERM);
-        let status = self.ended_within(PATIENCE);
-        assert!(status.is_some_and(|status| status.success()), "{status:?}");
-        self.process = spawn(&self.setup);
-        self.wait_until_ready();
-    }
-
-    /// Resident memory in KiB.
-    ///
-    /// # Panics
-    ///
-    /// When it is gone.
-    pub fn resident_kib(&self) -> u64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.pid()));
-        let status = status.expect("the gateway runs");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let kib = line.and_then(|line| line.trim().strip_suffix(" kB"));
-        kib.and_then(|kib| kib.trim().parse().ok())
-            .expect("VmRSS in kB")
-    }
-
-    #[track_caller]
-    fn wait_until_ready(&mut self) {
-        let request = Request::get("localhost", "/healthz/ready");
-        let ready = poll_for(PATIENCE * 2, || {
-            if let Some(status) = self.process.try_wait().ok().flatten() {
-                return Some(Err(status));
-            }
-            let mut own = self.open_own(&self.own.status).ok()?;
-            let response = own.send(&request).ok()?;
-            (response.status == 200).then_some(Ok(()))
-        });
-        match ready {
-            Some(Ok(())) => {}
-            Some(Err(status)) => panic!("the gateway ended: {status}\n{}", self.log()),
-            None => panic!("the gateway did not get ready\n{}", self.log()),
-        }
-    }
-}
-
-impl Drop for Gateway {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-        if std::thread::panicking() {
-            let log = self.log();
-            let tail = log.len().saturating_sub(SHOWN_LOG);
-            let tail = (tail..=log.len()).find(|at| log.is_char_boundary(*at));
-            eprintln!("--- the gateway's log\n{}", &log[tail.unwrap_or(0)..]);
-            eprintln!("--- its access log\n{}", self.access_log_text());
-        }
-    }
-}
-
-fn spawn(setup: &Setup) -> Child {
-    let folder = setup.folder();
-    let append = |name| {
-        File::options()
-            .create(true)
-            .append(true)
-            .open(folder.join(name))
-            .expect("the folder can be written")
-    };
-    command(setup)
-        .arg("run")
-        .arg("--config")
-        .arg(folder.join(BOOTSTRAP))
-        .current_dir(folder)
-        .envs(setup.in_environment().iter().cloned())
-        .stdin(Stdio::null())
-        .stdout(append("stdout.log"))
-        .stderr(append("stderr.log"))
-        .spawn()
-        .expect("the gateway starts")
 }
 
 /// The gateway, which sees the folder's `etc` in place of the machine's if there is one.

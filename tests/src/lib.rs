@@ -11,8 +11,10 @@ mod async_server;
 mod authority;
 mod census;
 mod client;
+mod daemon;
 mod dns;
 mod downloads;
+mod files;
 mod gate;
 mod gateway;
 mod grpc;
@@ -41,6 +43,7 @@ mod world;
 
 pub use authority::{Authority, Certificate, put_secret};
 pub use client::{Connection, Request, Response};
+pub use daemon::{Daemon, Home};
 pub use dns::{Mood, NameServer};
 pub use downloads::{put_package, put_repository};
 pub use gate::Gate;
