@@ -116,17 +116,16 @@ fn service_port(cursor: &Cursor<'_>) -> Option<ServicePort> {
         let target_port = fields.maybe("targetPort", target_port);
         let transport = transport(fields);
         let (name, app_protocol) = (fields.string("name"), fields.string("appProtocol"));
-        let protocol = match transport {
-            Transport::Tcp => {
-                PortProtocol::of_service_port(name.as_deref(), app_protocol.as_deref())
-            }
-            _ => PortProtocol::Udp,
-        };
         let node_port = fields
             .maybe("nodePort", |port| port.u16_in(0..=u16::MAX))
             .filter(|port| *port > 0);
         let port = port?;
         let target_port = target_port.unwrap_or(TargetPort::Number(port));
+        let (told, of_app) = (name.as_deref(), app_protocol.as_deref());
+        let protocol = match transport {
+            Transport::Tcp => PortProtocol::of_service_port(told, of_app, port),
+            _ => PortProtocol::Udp,
+        };
         Some(ServicePort {
             at: fields.at(),
             name,

@@ -56,12 +56,12 @@ impl PortProtocol {
     }
 
     /// What Istio makes of a Kubernetes Service port: `appProtocol` first, then the name's prefix
-    /// before the first `-`.
-    pub fn of_service_port(name: Option<&str>, app_protocol: Option<&str>) -> Self {
+    /// before the first `-`, then the number, where it is one of a protocol in which servers speak first.
+    pub fn of_service_port(name: Option<&str>, app_protocol: Option<&str>, number: u16) -> Self {
         app_protocol
             .and_then(of_word)
             .or_else(|| name.and_then(of_port_name))
-            .unwrap_or_default()
+            .unwrap_or_else(|| of_number(number))
     }
 
     /// Whether requests on it are routed by VirtualService `http` when it is not under TLS.
@@ -113,6 +113,17 @@ fn of_port_name(name: &str) -> Option<PortProtocol> {
     of_word(name.split('-').next().unwrap_or_default())
 }
 
+/// Source: Istio, well-known ports of Services.
+fn of_number(number: u16) -> PortProtocol {
+    match number {
+        // SMTP and DNS.
+        25 | 53 => PortProtocol::Tcp,
+        3306 => PortProtocol::Mysql,
+        27017 => PortProtocol::Mongo,
+        _ => PortProtocol::Unspecified,
+    }
+}
+
 fn of_word(word: &str) -> Option<PortProtocol> {
     match word.to_ascii_lowercase().as_str() {
         "kubernetes.io/h2c" => Some(PortProtocol::Http2),
@@ -145,10 +156,21 @@ mod tests {
         ];
         for (name, app, want) in cases {
             assert_eq!(
-                PortProtocol::of_service_port(name, app),
+                PortProtocol::of_service_port(name, app, 8080),
                 want,
                 "{name:?} {app:?}"
             );
+        }
+    }
+
+    #[test]
+    fn a_well_known_port_is_one_of_bytes_unless_it_says_otherwise() {
+        for number in [25, 53, 3306, 27017] {
+            let undeclared = PortProtocol::of_service_port(Some("db"), None, number);
+            assert!(!undeclared.is_http() && !undeclared.is_tls(), "{number}");
+            assert_ne!(undeclared, PortProtocol::Unspecified, "{number}");
+            let declared = PortProtocol::of_service_port(Some("http"), None, number);
+            assert_eq!(declared, PortProtocol::Http, "{number}");
         }
     }
 }
