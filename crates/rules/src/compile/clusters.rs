@@ -4,7 +4,7 @@ use super::destination_rules::MergedRule;
 use super::policy::{EffectivePolicy, PolicyOf};
 use super::resolve::Resolved;
 use super::services::{PortView, ServiceView, Source};
-use super::{CompileOptions, Mesh, balancing, pool, upstream_tls};
+use super::{CompileOptions, balancing, pool, upstream_tls};
 use crate::on_demand::without_clothes;
 use crate::{Cluster, ClusterKey, ForbiddenNetworks, OnDemand, UpstreamProtocol};
 use ahash::{HashMap, HashMapExt};
@@ -162,7 +162,7 @@ impl<'r> Shape<'r> {
             service_host: key.host.clone(),
             namespace: service.namespace().clone(),
             service_name: service.display_name(),
-            protocol: protocol(port, http, tls, mesh),
+            protocol: protocol(port, http, tls, options),
             subset_labels: self.labels,
             load_balancing: balancing::load_balancing(policy.load_balancer),
             localities: balancing::localities(
@@ -216,12 +216,13 @@ fn on_demand(
     })
 }
 
-/// TLS that a DestinationRule asks for has HTTP inside; TLS of the client's own has nobody knows what.
+/// TLS that a DestinationRule asks for has HTTP inside; TLS of the client's own has nobody knows what. A sidecar looks at
+/// what its workload speaks where nothing is said, and speaks the same.
 fn protocol(
     port: &PortView,
     http: Option<&HttpSettings>,
     tls: Option<&ClientTlsSettings>,
-    mesh: &Mesh,
+    options: &CompileOptions,
 ) -> UpstreamProtocol {
     if port.protocol.is_tls() && tls.is_none() {
         return UpstreamProtocol::Tcp;
@@ -232,10 +233,13 @@ fn protocol(
     let upgraded = match http.map(|http| http.h2_upgrade_policy).unwrap_or_default() {
         H2UpgradePolicy::Upgrade => true,
         H2UpgradePolicy::DoNotUpgrade => false,
-        H2UpgradePolicy::Default => mesh.h2_upgrade && port.protocol.is_http(),
+        H2UpgradePolicy::Default => options.mesh.h2_upgrade && port.protocol.is_http(),
     };
+    let is_told_by_client = options.sidecar.is_some() && port.protocol == PortProtocol::Unspecified;
     if upgraded {
         UpstreamProtocol::Http2
+    } else if is_told_by_client {
+        UpstreamProtocol::AsClient
     } else {
         port.upstream()
     }
