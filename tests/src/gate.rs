@@ -3,6 +3,7 @@
 use crate::origin::{After, Origin};
 use crate::poll::PATIENCE;
 use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Mutex;
 use std::sync::mpsc::{self, Receiver, Sender};
 
@@ -24,10 +25,15 @@ impl Default for Gate {
 impl Gate {
     /// Starts one.
     pub fn new() -> Self {
+        Self::start_at((Ipv4Addr::LOCALHOST, 0).into())
+    }
+
+    /// As [`Gate::new`], at a given address.
+    pub fn start_at(address: SocketAddr) -> Self {
         let (arrived, arrivals) = mpsc::channel();
         let (orders, ordered) = mpsc::channel::<()>();
         let ordered = Mutex::new(ordered);
-        let origin = Origin::serving(move |exchange| {
+        let origin = Origin::bound_to(address, move |exchange| {
             arrived.send(()).map_err(io::Error::other)?;
             let order = {
                 let ordered = ordered.lock().map_err(|_| io::ErrorKind::Other)?;

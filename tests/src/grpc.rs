@@ -96,8 +96,19 @@ impl GrpcOrigin {
 /// When there is no whole response.
 #[track_caller]
 pub fn call_grpc(port: u16, authority: &str, path: &str, message: &[u8]) -> GrpcReply {
+    let address = (Ipv4Addr::LOCALHOST, port).into();
+    call_grpc_at(address, authority, path, message)
+}
+
+/// As [`call_grpc`], at a given address.
+///
+/// # Panics
+///
+/// When there is no whole response.
+#[track_caller]
+pub fn call_grpc_at(address: SocketAddr, authority: &str, path: &str, message: &[u8]) -> GrpcReply {
     let call = async {
-        let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await?;
+        let stream = TcpStream::connect(address).await?;
         let handshake = client::handshake(TokioExecutor::new(), TokioIo::new(stream)).await;
         let (mut sender, connection) = handshake.map_err(std::io::Error::other)?;
         tokio::spawn(connection);

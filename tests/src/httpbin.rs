@@ -1,5 +1,6 @@
 //! The real httpbin, as its authors ship it.
 
+use crate::namespace::Namespace;
 use crate::port::Port;
 use crate::programs::peers;
 use crate::{PATIENCE, poll_for};
@@ -8,10 +9,12 @@ use std::net::{Ipv4Addr, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-/// httpbin under gunicorn on loopback.
+/// httpbin under gunicorn, on loopback unless said otherwise.
 #[derive(Debug)]
 pub struct Httpbin {
     port: Port,
+    /// Where it is, unless that is where the test is.
+    namespace: Option<Namespace>,
     process: Child,
 }
 
@@ -23,9 +26,27 @@ impl Httpbin {
     /// When it is not installed (`tests/run` does that) or does not come up.
     #[track_caller]
     pub fn start() -> Self {
-        let port = Port::reserve();
-        let process = spawn(&port);
-        let httpbin = Self { port, process };
+        Self::launch(Port::reserve(), None)
+    }
+
+    /// As [`Httpbin::start`] on another machine, at all of its addresses.
+    ///
+    /// # Panics
+    ///
+    /// As there.
+    #[track_caller]
+    pub fn start_in(namespace: &Namespace, port: u16) -> Self {
+        Self::launch(Port::unreserved(port), Some(namespace.clone()))
+    }
+
+    #[track_caller]
+    fn launch(port: Port, namespace: Option<Namespace>) -> Self {
+        let process = spawn(&port, namespace.as_ref());
+        let httpbin = Self {
+            port,
+            namespace,
+            process,
+        };
         httpbin.wait_until_up();
         httpbin
     }
@@ -37,7 +58,7 @@ impl Httpbin {
     /// When it does not come up.
     #[track_caller]
     pub fn start_again(&mut self) {
-        self.process = spawn(&self.port);
+        self.process = spawn(&self.port, self.namespace.as_ref());
         self.wait_until_up();
     }
 
@@ -60,8 +81,10 @@ impl Httpbin {
 
     #[track_caller]
     fn wait_until_up(&self) {
-        let up = poll_for(PATIENCE * 2, || {
-            TcpStream::connect((Ipv4Addr::LOCALHOST, self.port())).ok()
+        let address = (Ipv4Addr::LOCALHOST, self.port());
+        let up = poll_for(PATIENCE * 2, || match &self.namespace {
+            Some(namespace) => namespace.enter(|| TcpStream::connect(address)).ok(),
+            None => TcpStream::connect(address).ok(),
         });
         assert!(up.is_some(), "httpbin did not come up");
     }
@@ -76,15 +99,19 @@ impl Drop for Httpbin {
 }
 
 #[track_caller]
-fn spawn(port: &Port) -> Child {
+fn spawn(port: &Port, namespace: Option<&Namespace>) -> Child {
     let gunicorn = peers().join("bin/gunicorn");
     assert!(
         gunicorn.is_file(),
         "{} is missing: `tests/run` installs it",
         gunicorn.display()
     );
-    Command::new(gunicorn)
-        .args(["--bind", &format!("127.0.0.1:{}", port.number())])
+    let (mut command, address) = match namespace {
+        Some(namespace) => (namespace.command(gunicorn), "0.0.0.0"),
+        None => (Command::new(gunicorn), "127.0.0.1"),
+    };
+    command
+        .args(["--bind", &format!("{address}:{}", port.number())])
         .args(["--worker-class", "gthread", "--threads", "4"])
         .args(["--keep-alive", "60", "--log-level", "error"])
         .arg("httpbin:app")

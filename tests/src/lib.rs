@@ -9,6 +9,7 @@
 
 mod async_server;
 mod authority;
+mod bookinfo;
 mod census;
 mod client;
 mod daemon;
@@ -21,14 +22,19 @@ mod grpc;
 mod grpc_health;
 mod http2_gate;
 mod httpbin;
+mod mesh;
 mod namespace;
 mod openssl;
 mod origin;
 mod pebble;
+mod pod;
 mod policies;
 mod poll;
 mod port;
 mod programs;
+mod redirection;
+mod redis;
+mod registry;
 mod resources;
 mod scrape;
 mod secure_origin;
@@ -42,24 +48,29 @@ mod wire;
 mod world;
 
 pub use authority::{Authority, Certificate, put_secret};
+pub use bookinfo::Bookinfo;
 pub use client::{Connection, Request, Response};
 pub use daemon::{Daemon, Home};
 pub use dns::{Mood, NameServer};
 pub use downloads::{put_package, put_repository};
 pub use gate::Gate;
 pub use gateway::Gateway;
-pub use grpc::{GrpcOrigin, GrpcReply, call_grpc};
+pub use grpc::{GrpcOrigin, GrpcReply, call_grpc, call_grpc_at};
 pub use grpc_health::GrpcHealth;
 pub use http2_gate::Http2Gate;
 pub use httpbin::Httpbin;
+pub use mesh::{Mesh, Outside};
 pub use namespace::Namespace;
 pub use openssl::{Handshake, s_client};
 pub use origin::{After, Exchange, Origin};
 pub use pebble::{Pebble, PebbleOptions};
+pub use pod::{Agent, Pod, PodSetup};
 pub use policies::{Place, destination_rule, endpoint_slice, service_at, service_entry};
 pub use poll::{PATIENCE, eventually, poll_for};
 pub use port::Port;
-pub use programs::{Ran, gateway_binary, peers, run, run_gateway};
+pub use programs::{Ran, gateway_binary, mesh_agent_binary, peers, run, run_gateway};
+pub use redis::Redis;
+pub use registry::ServiceSpec;
 pub use resources::{
     gateway, gateway_of, https_server, l4_virtual_service, secret, seed, server, service,
     service_of, virtual_service,

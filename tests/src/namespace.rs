@@ -114,16 +114,24 @@ impl Namespace {
         ip(&["-netns", &self.name], commands);
     }
 
-    /// Turns a switch of its kernel off, such as `net/ipv4/ip_forward`.
+    /// Sets a switch of its kernel, such as `net/ipv4/ip_forward`.
     #[track_caller]
-    pub(crate) fn switch_off(&self, switch: &str) {
-        let path = Path::new("/proc/sys").join(switch);
+    pub(crate) fn switch(&self, name: &str, wanted: &str) {
+        let path = Path::new("/proc/sys").join(name);
         self.enter(|| {
             let found = fs::read_to_string(&path).expect("a switch of the kernel");
-            if found.trim() != "0" {
-                fs::write(&path, "0").expect("root can turn it off");
+            if found.trim() != wanted {
+                fs::write(&path, wanted).expect("root can set it");
             }
         });
+    }
+
+    /// Has it speak IPv6.
+    #[track_caller]
+    pub(crate) fn with_ipv6(&self) {
+        for device in ["all", "default"] {
+            self.switch(&format!("net/ipv6/conf/{device}/disable_ipv6"), "0");
+        }
     }
 
     fn move_here(&self) {

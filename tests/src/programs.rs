@@ -76,11 +76,23 @@ pub(crate) fn try_finish_with(command: &mut Command, input: &[u8]) -> io::Result
 ///
 /// When there is none: it belongs to another package, so Cargo does not build it for us.
 pub fn gateway_binary() -> PathBuf {
-    let path =
-        env::var_os("GATEWAY_BINARY").map_or_else(|| build_folder().join("gateway"), PathBuf::from);
+    binary("gateway", "GATEWAY_BINARY")
+}
+
+/// The sidecar's: the one built beside this test, or `MESH_AGENT_BINARY`.
+///
+/// # Panics
+///
+/// As [`gateway_binary`].
+pub fn mesh_agent_binary() -> PathBuf {
+    binary("mesh-agent", "MESH_AGENT_BINARY")
+}
+
+fn binary(name: &str, variable: &str) -> PathBuf {
+    let path = env::var_os(variable).map_or_else(|| build_folder().join(name), PathBuf::from);
     assert!(
         path.is_file(),
-        "{} is missing: run `cargo build -p gateway` first, or `tests/run`, which does",
+        "{} is missing: run `cargo build -p {name}` first, or `tests/run`, which does",
         path.display()
     );
     path

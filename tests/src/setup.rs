@@ -288,7 +288,7 @@ impl Ports {
     }
 
     /// Those that are the default.
-    fn usual() -> Self {
+    pub(crate) fn usual() -> Self {
         Self {
             admin: Port::unreserved(15000),
             status: Port::unreserved(15021),

@@ -80,7 +80,12 @@ impl TcpOrigin {
 
     /// Speaks first: says its name, and ends.
     pub fn named(name: &'static str) -> Self {
-        Self::serving(move |mut stream| {
+        Self::named_at((Ipv4Addr::LOCALHOST, 0).into(), name)
+    }
+
+    /// As [`TcpOrigin::named`], at a given address.
+    pub fn named_at(address: SocketAddr, name: &'static str) -> Self {
+        Self::serving_at(address, move |mut stream| {
             stream.write_all(name.as_bytes())?;
             stream.shutdown(Shutdown::Write)?;
             until_the_end(&mut stream)
@@ -89,8 +94,17 @@ impl TcpOrigin {
 
     /// The same in TLS.
     pub fn tls_named(certificate: &Certificate, name: &'static str) -> Self {
+        Self::tls_named_at((Ipv4Addr::LOCALHOST, 0).into(), certificate, name)
+    }
+
+    /// As [`TcpOrigin::tls_named`], at a given address.
+    pub fn tls_named_at(
+        address: SocketAddr,
+        certificate: &Certificate,
+        name: &'static str,
+    ) -> Self {
         let config = server_config(certificate);
-        Self::serving(move |stream| {
+        Self::serving_at(address, move |stream| {
             let mut stream = accept_tls(&config, stream)?;
             stream.write_all(name.as_bytes())?;
             stream.conn.send_close_notify();

@@ -144,10 +144,9 @@ impl Default for World {
 /// that is outside. The inside has no such way.
 #[track_caller]
 fn wire(inside: &Namespace, edge: &Namespace, outside: &Namespace) {
-    edge.switch_off("net/ipv4/ip_forward");
+    edge.switch("net/ipv4/ip_forward", "0");
     for namespace in [inside, edge, outside] {
-        namespace.switch_off("net/ipv6/conf/all/disable_ipv6");
-        namespace.switch_off("net/ipv6/conf/default/disable_ipv6");
+        namespace.with_ipv6();
     }
     edge.connect("inside", inside, "edge");
     edge.connect("outside", outside, "edge");
@@ -160,7 +159,7 @@ fn wire(inside: &Namespace, edge: &Namespace, outside: &Namespace) {
 }
 
 /// A link that was just put up may lose its first packets, and a name server is not asked twice.
-fn wait_for_answer(name_server: SocketAddr) {
+pub(crate) fn wait_for_answer(name_server: SocketAddr) {
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).expect("a socket");
     let limit = Some(Duration::from_millis(100));
     socket.set_read_timeout(limit).expect("a limit");
@@ -193,7 +192,7 @@ fn outer_addresses() -> String {
 }
 
 /// The commands of `ip` that give a device these addresses and turn it on.
-fn addresses(device: &str, all: &[String]) -> String {
+pub(crate) fn addresses(device: &str, all: &[String]) -> String {
     let mut commands = format!("link set {device} up\n");
     for address in all {
         // An IPv6 address is looked for elsewhere first, which takes a second, unless it is said to be unique.
