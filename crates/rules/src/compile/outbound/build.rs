@@ -82,11 +82,21 @@ struct Site<'s> {
     rules: Option<Arc<VirtualService>>,
 }
 
+impl Site<'_> {
+    /// Whether there are rules that need a name to be found.
+    fn has_rules_by_name(&self) -> bool {
+        let rules = self.rules.as_ref();
+        self.protocol == OutboundProtocol::Tls && rules.is_some_and(|rules| !rules.tls.is_empty())
+    }
+}
+
 /// What was added for a host on a port.
 struct Added {
     port: u16,
     virtual_host: Option<Arc<VirtualHost>>,
     service: Option<Arc<OutboundService>>,
+    /// For who comes by an address. Names in TLS are asked before.
+    at_address: Option<Arc<OutboundService>>,
 }
 
 impl<'b> Build<'b> {
@@ -166,6 +176,10 @@ impl<'b> Build<'b> {
         for (host, routes) in self.connections(site) {
             service = Some(self.add(site, &host, routes));
         }
+        let at_address = match site.has_rules_by_name() {
+            true => Some(Arc::new(self.plain_service(site))),
+            false => service.clone(),
+        };
         if let Some(one) = &virtual_host {
             let port = self.ports.entry(site.port).or_default();
             port.virtual_hosts.add(&spelled(site.host), one.clone());
@@ -174,6 +188,17 @@ impl<'b> Build<'b> {
             port: site.port,
             virtual_host,
             service,
+            at_address,
+        }
+    }
+
+    /// The service as no rule has it.
+    fn plain_service(&mut self, site: &Site<'_>) -> OutboundService {
+        OutboundService {
+            host: site.host.clone(),
+            protocol: site.protocol,
+            routes: TcpRoutes(vec![self.plain(site).route()]),
+            origin: site.origin.clone(),
         }
     }
 
@@ -209,7 +234,7 @@ impl<'b> Build<'b> {
                 if let Some(host) = &one.virtual_host {
                     port.virtual_hosts_at.add(*network, host.clone());
                 }
-                if let Some(service) = &one.service {
+                if let Some(service) = &one.at_address {
                     port.addresses.add(*network, service.clone());
                 }
             }
