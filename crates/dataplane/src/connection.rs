@@ -6,7 +6,7 @@ use crate::net::ConnectionState;
 use crate::tls::TlsFacts;
 use http::HeaderValue;
 use rules::{ListenerKey, Target};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 /// Whose connections a listener takes.
@@ -44,6 +44,14 @@ impl ConnectionInfo {
     /// The address that the client connected to, or was going to, as what it asks for.
     pub(crate) fn target(&self) -> Target {
         Target::of_address(self.local.ip(), self.local.port())
+    }
+
+    /// The address of the proxy's machine. A workload asks from there, whatever address it asks for.
+    pub(crate) fn own_ip(&self) -> IpAddr {
+        match self.side {
+            Side::Outbound => self.peer.ip(),
+            Side::Gateway | Side::Inbound => self.local.ip(),
+        }
     }
 
     /// The client's address as headers have it, spelt once for a connection.

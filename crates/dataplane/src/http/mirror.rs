@@ -263,7 +263,7 @@ impl Draft {
         let mut head = copy_of(original, has_body, pool.shadow_host_suffix).ok()?;
         let asked = ctx.head.as_ref()?;
         if !asked.stays_as_sent() {
-            forwarding::tell_shadow(&mut head, asked.connection.local.ip());
+            forwarding::tell_shadow(&mut head, asked.connection.own_ip());
         }
         let how = super::attempt::how(ctx, false);
         Some(Self {
