@@ -6,10 +6,14 @@ use std::iter;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 const TYPE_A: u16 = 1;
 const TYPE_AAAA: u16 = 28;
 const HEAD: usize = 12;
+
+/// How long an answer is waited for, also one that is not to come.
+const ANSWER_LIMIT: Duration = Duration::from_millis(500);
 
 /// No error, the server failed, there is no such name.
 const OK: u8 = 0;
@@ -131,6 +135,63 @@ impl NameServer {
     pub fn queries(&self, name: &str) -> usize {
         let told = lock(&self.shared);
         told.queries.get(name).copied().unwrap_or_default()
+    }
+}
+
+/// What a DNS server answers about a name by UDP: the code, and the IPv4 addresses after all aliases. `None`: no answer.
+///
+/// # Panics
+///
+/// When there is no way to ask, or the answer is none of DNS.
+pub fn look_up(server: SocketAddr, name: &str) -> Option<(u8, Vec<Ipv4Addr>)> {
+    let query = query(name);
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).expect("a port to ask from");
+    let limit = Some(ANSWER_LIMIT);
+    socket.set_read_timeout(limit).expect("a limit");
+    socket.send_to(&query, server).expect("a way to the server");
+    let mut answer = [0; 512];
+    let length = socket.recv(&mut answer).ok()?;
+    let addresses = addresses_of(&answer[query.len()..length]);
+    Some((answer[3] & 0xf, addresses.expect("records")))
+}
+
+/// Asks for A, and for recursion.
+fn query(name: &str) -> Vec<u8> {
+    let mut query = vec![0, 7, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
+    for label in name.split('.') {
+        query.push(u8::try_from(label.len()).expect("a short label"));
+        query.extend(label.as_bytes());
+    }
+    query.extend([0, 0, 1, 0, 1]);
+    query
+}
+
+/// The addresses among records; whose they are does not matter.
+fn addresses_of(mut records: &[u8]) -> Option<Vec<Ipv4Addr>> {
+    let mut addresses = Vec::new();
+    while !records.is_empty() {
+        let rest = after_name(records)?;
+        let kind = u16::from_be_bytes([*rest.first()?, *rest.get(1)?]);
+        let length = u16::from_be_bytes([*rest.get(8)?, *rest.get(9)?]);
+        let data = rest.get(10..)?;
+        let (data, after) = data.split_at_checked(length.into())?;
+        if let (TYPE_A, [a, b, c, d]) = (kind, data) {
+            addresses.push(Ipv4Addr::new(*a, *b, *c, *d));
+        }
+        records = after;
+    }
+    Some(addresses)
+}
+
+/// A name ends with an empty label, or a pointer to one that was written before.
+fn after_name(mut bytes: &[u8]) -> Option<&[u8]> {
+    loop {
+        let length = *bytes.first()?;
+        match length {
+            0 => return bytes.get(1..),
+            0xc0.. => return bytes.get(2..),
+            _ => bytes = bytes.get(usize::from(length) + 1..)?,
+        }
     }
 }
 

@@ -51,7 +51,7 @@ pub use authority::{Authority, Certificate, put_secret};
 pub use bookinfo::Bookinfo;
 pub use client::{Connection, Request, Response};
 pub use daemon::{Daemon, Home};
-pub use dns::{Mood, NameServer};
+pub use dns::{Mood, NameServer, look_up};
 pub use downloads::{put_package, put_repository};
 pub use gate::Gate;
 pub use gateway::Gateway;

@@ -140,6 +140,11 @@ impl Mesh {
         lock(&self.registry).remove_pod(namespace, name);
     }
 
+    /// Has a retired pod be an endpoint again.
+    pub fn readmit(&self, pod: &Pod) {
+        self.enroll(pod.spec().clone());
+    }
+
     /// Connects the rest of the world.
     ///
     /// # Panics
@@ -209,6 +214,17 @@ impl Mesh {
 
     pub(crate) fn registry(&self) -> Arc<Mutex<Registry>> {
         Arc::clone(&self.registry)
+    }
+
+    /// The path of a file that everybody can read.
+    ///
+    /// # Panics
+    ///
+    /// When it cannot be written.
+    pub fn file(&self, name: &str, content: &str) -> String {
+        let path = self.folder().join(name);
+        fs::write(&path, content).expect("the folder can be written");
+        path.to_str().expect("a path of UTF-8").to_owned()
     }
 
     /// What every sidecar can read.

@@ -42,7 +42,8 @@ pub struct PodSetup<'m> {
     account: String,
     config: BTreeMap<&'static str, Vec<String>>,
     identity: Option<(Certificate, String)>,
-    is_redirected: bool,
+    /// Of the command that redirects. Absent: nothing is redirected.
+    redirection: Option<Vec<String>>,
 }
 
 /// A pod. Its application is whatever a test does in it.
@@ -77,7 +78,7 @@ impl<'m> PodSetup<'m> {
             account: "default".to_owned(),
             config: BTreeMap::new(),
             identity: None,
-            is_redirected: true,
+            redirection: Some(Vec::new()),
         }
     }
 
@@ -125,9 +126,16 @@ impl<'m> PodSetup<'m> {
         setup
     }
 
+    /// With flags of `mesh-agent iptables`.
+    pub fn redirection(mut self, flags: &[&str]) -> Self {
+        let flags = flags.iter().map(|flag| (*flag).to_owned());
+        self.redirection.get_or_insert_default().extend(flags);
+        self
+    }
+
     /// Its application goes to the sidecar on purpose: nothing is redirected.
     pub fn without_redirection(mut self) -> Self {
-        self.is_redirected = false;
+        self.redirection = None;
         self.config("capture", "mode = \"NONE\"")
     }
 
@@ -138,11 +146,11 @@ impl<'m> PodSetup<'m> {
     /// When the sidecar does not get ready.
     #[track_caller]
     pub fn start(self) -> Pod {
-        let is_redirected = self.is_redirected;
+        let redirection = self.redirection.clone();
         let sidecar = self.sidecar_folder();
         let mut pod = self.join();
-        if is_redirected {
-            redirect(&pod.machine);
+        if let Some(flags) = redirection {
+            redirect(&pod.machine, &flags);
         }
         let binary = sidecar.with_file_name("mesh-agent");
         File::create(&binary).expect("the folder can be written");

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 const RATINGS: &str = "ratings";
 
 /// A DestinationRule with a subset for each of these versions, which the examples presuppose.
-fn versions_of(host: &str, versions: &[&str]) -> String {
+pub(crate) fn versions_of(host: &str, versions: &[&str]) -> String {
     let mut subsets = "subsets:\n".to_owned();
     for version in versions {
         subsets += &format!("- {{name: {version}, labels: {{version: {version}}}}}\n");

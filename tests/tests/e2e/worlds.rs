@@ -3,18 +3,14 @@
 use crate::TO_SHOP;
 use e2e::{
     Authority, Certificate, Connection, Mood, Namespace, Origin, Place, Request, SecureOrigin,
-    TcpOrigin, TlsClient, World, peers, put_package, put_repository, service_entry,
+    TcpOrigin, TlsClient, World, look_up, peers, put_package, put_repository, service_entry,
     virtual_service,
 };
 use std::fs;
 use std::io::Write as _;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
-
-/// How long an answer is waited for that is not to come.
-const ANSWER_LIMIT: Duration = Duration::from_millis(500);
 
 /// The first of the servers.
 fn server(port: u16) -> SocketAddr {
@@ -67,27 +63,8 @@ fn clients_reach_the_edge_from_their_addresses() {
 
 /// What the world's DNS server answers on the edge about a name: the code and the IPv4 addresses; nothing: no answer.
 fn ask(world: &World, name: &str) -> Option<(u8, Vec<Ipv4Addr>)> {
-    let mut query = vec![0, 7, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
-    for label in name.split('.') {
-        query.push(u8::try_from(label.len()).expect("a short label"));
-        query.extend(label.as_bytes());
-    }
-    query.extend([0, 0, 1, 0, 1]);
-    let bound = world
-        .edge
-        .enter(|| UdpSocket::bind((World::EDGE_OUTSIDE, 0)));
-    let socket = bound.expect("a port to ask from");
-    socket
-        .set_read_timeout(Some(ANSWER_LIMIT))
-        .expect("a limit");
-    socket
-        .send_to(&query, (World::NAME_SERVER, 53))
-        .expect("a way to the server");
-    let mut answer = [0; 512];
-    let length = socket.recv(&mut answer).ok()?;
-    let records = answer[query.len()..length].chunks(16);
-    let address = |record: &[u8]| Ipv4Addr::new(record[12], record[13], record[14], record[15]);
-    Some((answer[3] & 0xf, records.map(address).collect()))
+    let server = (World::NAME_SERVER, 53).into();
+    world.edge.enter(|| look_up(server, name))
 }
 
 #[test]
