@@ -44,12 +44,23 @@ impl TlsClient {
         Self::build(authority.der(), name, Some(certificate))
     }
 
-    /// As [`TlsClient::new`], and looks at no certificate: for measuring servers, not for testing them.
+    /// As [`TlsClient::new`], and looks at no certificate: for measuring servers, and for those whose names are not
+    /// of DNS.
     pub fn trusting_anybody(name: &str) -> Self {
         let verifier = Arc::new(Anybody(default_provider()));
         let builder = builder().dangerous();
         let builder = builder.with_custom_certificate_verifier(verifier);
         Self::with(builder.with_no_client_auth(), name)
+    }
+
+    /// As [`TlsClient::trusting_anybody`], and shows a certificate.
+    pub fn showing_anybody(name: &str, certificate: &Certificate) -> Self {
+        let (chain, key) = certificate.parts();
+        let verifier = Arc::new(Anybody(default_provider()));
+        let builder = builder().dangerous();
+        let builder = builder.with_custom_certificate_verifier(verifier);
+        let config = builder.with_client_auth_cert(chain, key);
+        Self::with(config.expect("a key of its certificate"), name)
     }
 
     fn build(root: CertificateDer<'static>, name: &str, shown: Option<&Certificate>) -> Self {

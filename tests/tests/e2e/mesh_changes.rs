@@ -2,8 +2,8 @@
 
 use crate::mesh_bookinfo::versions_of;
 use e2e::{
-    After, Connection, Gate, Load, Mesh, Origin, Pod, Request, ServiceSpec, WebSocket, eventually,
-    seed, websocket_echo,
+    After, Connection, Gate, Load, Mesh, Origin, Pod, Request, ServiceSpec, WebSocket, seed,
+    websocket_echo,
 };
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};

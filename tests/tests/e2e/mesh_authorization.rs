@@ -1,0 +1,201 @@
+//! Who may do what at a workload.
+
+use crate::mesh_tls::{Secured, peers};
+use e2e::{Pod, Response, ServiceSpec, TcpOrigin, eventually};
+use std::net::{Ipv4Addr, SocketAddr};
+
+const HTTP: u16 = 9080;
+const TCP: u16 = 7000;
+
+/// An AuthorizationPolicy in `default` for the server, with these fields of its `spec`.
+fn policy(name: &str, spec: &str) -> String {
+    let mut text = format!(
+        "apiVersion: security.istio.io/v1\n\
+         kind: AuthorizationPolicy\n\
+         metadata: {{name: {name}, namespace: default}}\n\
+         spec:\n  selector: {{matchLabels: {{app: server}}}}\n"
+    );
+    for line in spec.lines() {
+        text += &format!("  {line}\n");
+    }
+    text
+}
+
+/// A server that is told who asks, under this policy; and a second client with another account.
+fn world(policies: &str) -> (Secured, Pod) {
+    let world = Secured::with(&format!("{}---\n{policies}", peers("PERMISSIVE")));
+    let other = world
+        .mesh
+        .pod("other-v1")
+        .account("other")
+        .identity(&world.authority);
+    let other = other.start();
+    (world, other)
+}
+
+#[track_caller]
+fn check_denied(answer: &Response) {
+    let text = answer.text();
+    assert_eq!((answer.status, &*text), (403, "RBAC: access denied"));
+}
+
+#[test]
+fn a_principal_is_let_in_and_nobody_else() {
+    let (world, other) = world(&policy(
+        "clients",
+        "rules: [{from: [{source: {principals: [cluster.local/ns/default/sa/client]}}]}]\n",
+    ));
+    let origin = world.echo(HTTP);
+    assert_eq!(world.client.get("server:9080/").status, 200);
+    check_denied(&other.get("server:9080/"));
+    // Who shows nothing is nobody.
+    let url = format!("{}:{HTTP}/", world.server.address());
+    check_denied(&world.plain.get(&url));
+    assert_eq!(origin.hits(), 1);
+    let record = world.server.agent().logged_with(
+        "response_code_details",
+        "rbac_access_denied_matched_policy[none]",
+    );
+    assert_eq!(record["response_code"], 403, "{record}");
+}
+
+#[test]
+fn what_is_denied_is_denied_first() {
+    let deny =
+        "action: DENY\nrules: [{to: [{operation: {methods: [DELETE], paths: [/admin*]}}]}]\n";
+    let allow = "rules: [{from: [{source: {namespaces: [default]}}]}]\n";
+    let (world, other) = world(&format!(
+        "{}---\n{}",
+        policy("deny", deny),
+        policy("allow", allow)
+    ));
+    let _origin = world.echo(HTTP);
+    for client in [&world.client, &other] {
+        assert_eq!(client.get("server:9080/admin/users").status, 200);
+        assert_eq!(client.get("server:9080/admin").status, 200);
+    }
+    let delete = |path: &str| {
+        let mut connection = other.connect(other.resolve("server", HTTP));
+        let request = e2e::Request::new("DELETE", "server:9080", path);
+        connection.send(&request).expect("an answer")
+    };
+    check_denied(&delete("/admin/users"));
+    // However the path is written.
+    check_denied(&delete("/public/../admin/users"));
+    assert_eq!(delete("/users").status, 200);
+    let record = world.server.agent().logged("/admin/users");
+    let details = record["response_code_details"]
+        .as_str()
+        .unwrap_or_default()
+        .to_owned();
+    let _ = details;
+}
+
+/// A header, an address, a host and a port are conditions, too.
+#[test]
+fn conditions_are_all_to_hold() {
+    let rules = "rules:\n\
+                 - to: [{operation: {hosts: [\"server:9080\"], ports: [\"9080\"]}}]\n  \
+                   when:\n  \
+                   - {key: \"request.headers[x-team]\", values: [a, b*]}\n  \
+                   - {key: source.principal, values: [\"*\"]}\n";
+    let (world, _other) = world(&policy("conditions", rules));
+    let _origin = world.echo(HTTP);
+    let ask = |team: &str| world.client.get_with("server:9080/", &[("x-team", team)]);
+    assert_eq!(ask("a").status, 200);
+    assert_eq!(ask("bees").status, 200);
+    check_denied(&ask("c"));
+    check_denied(&world.client.get("server:9080/"));
+    let url = format!("{}:{HTTP}/", world.server.address());
+    check_denied(
+        &world
+            .plain
+            .get_with(&url, &[("x-team", "a"), ("host", "server:9080")]),
+    );
+}
+
+/// Connections of bytes are closed before the application hears of them.
+#[test]
+fn bytes_are_for_those_who_are_let_in() {
+    let (world, other) = world(&policy(
+        "bytes",
+        "rules:\n\
+         - from: [{source: {principals: [cluster.local/ns/default/sa/client]}}]\n  \
+           to: [{operation: {ports: [\"7000\"]}}]\n",
+    ));
+    let everywhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, TCP));
+    let origin = world
+        .server
+        .enter(|| TcpOrigin::named_at(everywhere, "220 ready"));
+    let heard = |pod: &Pod| pod.connect(pod.resolve("server", TCP)).read_to_end();
+    assert_eq!(heard(&world.client), b"220 ready");
+    assert_eq!(heard(&other), b"");
+    let at = (world.server.address(), TCP);
+    assert_eq!(world.plain.connect(at).read_to_end(), b"");
+    assert_eq!(origin.connections(), 1);
+}
+
+#[test]
+fn an_address_is_let_in() {
+    let (world, other) = world("");
+    let _origin = world.echo(HTTP);
+    let own = world.plain.address();
+    let rules = format!("rules: [{{from: [{{source: {{ipBlocks: [{own}]}}}}]}}]\n");
+    world.mesh.write("address.yaml", policy("address", &rules));
+    let url = format!("{}:{HTTP}/", world.server.address());
+    eventually("the policy holds", || {
+        other.get("server:9080/").status == 403
+    });
+    assert_eq!(world.plain.get(&url).status, 200);
+}
+
+/// A policy that is changed holds for the next request, on connections that are there too.
+#[test]
+fn a_policy_is_changed_at_once() {
+    let (world, other) = world("");
+    let _origin = world.echo(HTTP);
+    let mut connection = other.connect(other.resolve("server", HTTP));
+    let request = e2e::Request::get("server:9080", "/");
+    assert_eq!(connection.send(&request).expect("an answer").status, 200);
+    // Nobody is let in where a policy has no rule.
+    world
+        .mesh
+        .write("nobody.yaml", policy("nobody", "action: ALLOW\n"));
+    eventually("the policy holds", || {
+        connection.send(&request).expect("an answer").status == 403
+    });
+    world.mesh.remove("nobody.yaml");
+    eventually("the policy is gone", || {
+        connection.send(&request).expect("an answer").status == 200
+    });
+}
+
+/// What cannot be obeyed is not taken for leave: nobody is let in whom another authority was to be asked about.
+#[test]
+fn a_policy_of_another_authority_lets_nobody_in() {
+    let custom = "action: CUSTOM\nprovider: {name: ext-authz}\nrules: [{to: [{operation: {paths: [/custom*]}}]}]\n";
+    let (world, _other) = world(&policy("custom", custom));
+    let _origin = world.echo(HTTP);
+    let told = ["AuthorizationPolicy default/custom", "CUSTOM"];
+    world.server.agent().wait_for_log(&told);
+    check_denied(&world.client.get("server:9080/custom/1"));
+    assert_eq!(world.client.get("server:9080/other").status, 200);
+}
+
+/// Other workloads of the namespace are none of its business.
+#[test]
+fn a_policy_is_of_its_workload() {
+    let (world, _other) = world(&policy("nobody", "action: ALLOW\n"));
+    world
+        .mesh
+        .service(ServiceSpec::new("free").port("http", HTTP));
+    let free = world.mesh.pod("free-v1").identity(&world.authority).start();
+    let _apps = [world.echo(HTTP), {
+        let at = SocketAddr::from((Ipv4Addr::UNSPECIFIED, HTTP));
+        free.enter(|| e2e::Origin::echo_at(at))
+    }];
+    eventually("the other is known", || {
+        world.client.get("free:9080/").status == 200
+    });
+    check_denied(&world.client.get("server:9080/"));
+}
