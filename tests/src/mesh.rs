@@ -1,11 +1,13 @@
 //! A mesh: pods on one network, and what a cluster tells their sidecars.
 
+use crate::authority::Authority;
 use crate::dns::NameServer;
 use crate::files::replace;
 use crate::namespace::{Lease, Namespace};
-use crate::pod::{Pod, PodSetup};
+use crate::pod::{Pod, PodSetup, spiffe_id};
 use crate::poll::eventually;
 use crate::registry::{PodSpec, Registry, ServiceSpec};
+use crate::setup::Setup;
 use crate::world::{World, addresses, wait_for_answer};
 use std::fs::{self, Permissions};
 use std::io;
@@ -96,6 +98,26 @@ impl Mesh {
     /// A pod to be: its name is its workload's, and `reviews-v1` has the labels `app: reviews` and `version: v1`.
     pub fn pod(&self, name: &str) -> PodSetup<'_> {
         PodSetup::new(self, name)
+    }
+
+    /// A gateway in a pod without a sidecar, which has the resources that are there now, and the identity of a service
+    /// account of its namespace.
+    pub fn gateway(&self, pod: &Pod, authority: &Authority, account: &str) -> Setup {
+        let setup = Setup::within(pod.machine(), pod.address().into())
+            .proxy(&format!("service-account = {account:?}"))
+            .tls("identity", "\"identity\"");
+        let certificate = authority.issue(&[&spiffe_id("istio-system", account)]);
+        fs::create_dir(setup.folder().join("identity")).expect("a folder in it");
+        let setup = setup
+            .beside("identity/key.pem", &certificate.key)
+            .beside("identity/cert-chain.pem", &certificate.chain)
+            .beside("identity/root-cert.pem", &authority.pem());
+        let resources = fs::read_dir(self.resources()).expect("the folder is there");
+        resources.fold(setup, |setup, file| {
+            let file = file.expect("the folder can be read");
+            let content = fs::read(file.path()).expect("the file can be read");
+            setup.file(&file.file_name().to_string_lossy(), content)
+        })
     }
 
     /// Adds a Service; returns its virtual address.

@@ -434,7 +434,7 @@ impl Home for Sidecar {
 }
 
 /// Who a service account is.
-fn spiffe_id(namespace: &str, account: &str) -> String {
+pub(crate) fn spiffe_id(namespace: &str, account: &str) -> String {
     format!("spiffe://cluster.local/ns/{namespace}/sa/{account}")
 }
 

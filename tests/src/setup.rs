@@ -146,8 +146,14 @@ impl Setup {
 
     /// At this place, `region/zone/subzone`.
     #[must_use]
-    pub fn locality(mut self, place: &str) -> Self {
-        let _ = writeln!(self.proxy, "locality = {place:?}");
+    pub fn locality(self, place: &str) -> Self {
+        self.proxy(&format!("locality = {place:?}"))
+    }
+
+    /// With a line of `[proxy]`.
+    #[must_use]
+    pub(crate) fn proxy(mut self, line: &str) -> Self {
+        let _ = writeln!(self.proxy, "{line}");
         self
     }
 
