@@ -234,7 +234,7 @@ pub struct Endpoint {
     pub weight: u32,
     /// What runs there. Absent: not known, as behind the host of a ServiceEntry.
     pub workload: Option<Arc<Workload>>,
-    /// Whether it takes the mesh's TLS: its workload is in the mesh, and is not told to end no TLS on this port.
+    /// Whether it takes the mesh's TLS: its workload is in the mesh, and no PeerAuthentication turns that off for the port.
     pub takes_mesh_tls: bool,
     /// `region/zone/subzone`, empty when unknown. Parts may be empty, and at the end left out.
     pub locality: Arc<str>,

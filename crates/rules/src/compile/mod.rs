@@ -269,6 +269,7 @@ impl Compiler {
         let shared = endpoints::Shared {
             answers,
             forbidden: &self.options.forbidden,
+            root_namespace: &self.options.mesh.root_namespace,
             workloads: &self.workloads,
             auto_mtls: self.options.auto_mtls,
         };

@@ -4,8 +4,8 @@ use super::{NameAnswers, Workloads};
 use crate::compile::Source;
 use ahash::HashSet;
 use model::{
-    EndpointSlice, Hostname, Labels, Node, Objects, Pod, Resources, Service, SliceEndpoint,
-    WorkloadEntry, selects,
+    EndpointSlice, Hostname, Labels, Node, Objects, PeerAuthentication, Pod, Resources, Service,
+    SliceEndpoint, WorkloadEntry, selects,
 };
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
@@ -18,6 +18,7 @@ pub(super) struct Inputs {
     pods: Objects<Pod>,
     entries: Objects<WorkloadEntry>,
     nodes: Objects<Node>,
+    peers: Objects<PeerAuthentication>,
     answers: Arc<NameAnswers>,
 }
 
@@ -28,6 +29,7 @@ impl Inputs {
             pods: resources.pods.clone(),
             entries: resources.workload_entries.clone(),
             nodes: resources.nodes.clone(),
+            peers: resources.peer_authentications.clone(),
             answers: answers.clone(),
         }
     }
@@ -40,18 +42,26 @@ pub(super) struct Changes<'i> {
     pods: Vec<&'i Pod>,
     entries: Vec<&'i WorkloadEntry>,
     nodes_moved: bool,
+    /// Namespaces whose workloads may take other TLS.
+    peers: HashSet<&'i str>,
+    /// Whether those of all namespaces may.
+    peers_of_all: bool,
     names: HashSet<&'i Hostname>,
 }
 
 impl<'i> Changes<'i> {
-    pub(super) fn between(before: &'i Inputs, now: &'i Inputs) -> Self {
+    pub(super) fn between(before: &'i Inputs, now: &'i Inputs, root_namespace: &str) -> Self {
         let slices = different(&before.slices, &now.slices);
         let slices = slices.into_iter().filter_map(|slice| {
             let service = slice.service_name.as_deref()?;
             Some((slice.meta.namespace(), service))
         });
+        let peers = different(&before.peers, &now.peers);
+        let peers: HashSet<_> = peers.iter().map(|one| one.meta.namespace()).collect();
         Self {
             slices: slices.collect(),
+            peers_of_all: peers.contains(root_namespace),
+            peers,
             pods: different(&before.pods, &now.pods),
             entries: different(&before.entries, &now.entries),
             nodes_moved: have_moved(&before.nodes, &now.nodes),
@@ -66,7 +76,12 @@ impl<'i> Changes<'i> {
         names: &BTreeSet<Hostname>,
         workloads: &Workloads<'_>,
     ) -> bool {
-        if self.nodes_moved || names.iter().any(|name| self.names.contains(name)) {
+        let namespace = &*source.reference().namespace;
+        let is_of_all = self.nodes_moved || self.peers_of_all;
+        if is_of_all || self.peers.contains(namespace) {
+            return true;
+        }
+        if names.iter().any(|name| self.names.contains(name)) {
             return true;
         }
         match source {

@@ -2,7 +2,7 @@
 
 use super::names::{NameSite, NamedAddress};
 use super::workloads::{Take, Wanted, tcp};
-use super::{Finding, Standing, Workloads, endpoint_of, standing};
+use super::{Finding, Standing, Workloads, standing};
 use crate::Endpoint;
 use crate::compile::warning;
 use ahash::{HashMap, HashMapExt};
@@ -133,7 +133,7 @@ impl<'r> Workloads<'r> {
             let endpoint = Endpoint {
                 locality: locality.clone(),
                 forbidden: found.forbidden,
-                ..endpoint_of(tcp(found.address, port), workload.clone())
+                ..self.endpoint(tcp(found.address, port), workload.clone())
             };
             finding.add(Some(endpoint), Some(standing));
         }
@@ -166,7 +166,7 @@ impl<'r> Workloads<'r> {
         let workload = self.shared.workloads.of_pod(pod);
         Some(Endpoint {
             locality: self.locality_of_pod(pod),
-            ..endpoint_of(tcp(*address, port), workload)
+            ..self.endpoint(tcp(*address, port), workload)
         })
     }
 }

@@ -21,6 +21,7 @@ pub(crate) use index::WorkloadIndex;
 pub use names::{NameAnswer, NameAnswers};
 
 use crate::compile::{Registry, ServiceView, Source};
+use crate::inbound::PeerModes;
 use crate::{Endpoint, EndpointAddr, Endpoints, ForbiddenNetworks, ServicePort, Workload};
 use ahash::{HashMap, HashMapExt};
 use changes::{Changes, Inputs};
@@ -51,6 +52,8 @@ pub(crate) struct Shared<'s> {
     pub(crate) answers: &'s Arc<NameAnswers>,
     /// Addresses that no name may stand for.
     pub(crate) forbidden: &'s ForbiddenNetworks,
+    /// The namespace whose objects hold for everybody.
+    pub(crate) root_namespace: &'s Arc<str>,
     /// The workloads of the resources.
     pub(crate) workloads: &'s WorkloadIndex,
     /// Whether the mesh's TLS is begun with whoever is in the mesh.
@@ -75,7 +78,7 @@ impl EndpointCompiler {
     ) -> (Endpoints, Vec<Diagnostic>) {
         let inputs = Inputs::of(resources, shared.answers);
         let before = std::mem::replace(&mut self.inputs, inputs);
-        let changes = Changes::between(&before, &self.inputs);
+        let changes = Changes::between(&before, &self.inputs, shared.root_namespace);
         let workloads = Workloads::new(resources, shared);
         let mut known = std::mem::take(&mut self.services);
         let mut next = HashMap::with_capacity(known.len());
@@ -163,6 +166,7 @@ struct Workloads<'r> {
     shared: Shared<'r>,
     /// By the namespace and name of the service.
     slices: HashMap<(&'r str, &'r str), Vec<&'r EndpointSlice>>,
+    peers: PeerModes<'r>,
     nodes: HashMap<&'r str, &'r Node>,
 }
 
@@ -180,6 +184,7 @@ impl<'r> Workloads<'r> {
             resources,
             shared,
             slices,
+            peers: PeerModes::new(&resources.peer_authentications, shared.root_namespace),
             nodes: nodes.map(|node| (node.meta.name(), &**node)).collect(),
         }
     }
@@ -231,6 +236,27 @@ impl<'r> Workloads<'r> {
         (*key.namespace == *slice.meta.namespace()).then_some(&**pod)
     }
 
+    /// An endpoint of a workload, of which nothing else is known.
+    fn endpoint(&self, address: EndpointAddr, workload: Option<Arc<Workload>>) -> Endpoint {
+        Endpoint {
+            takes_mesh_tls: workload
+                .as_deref()
+                .is_some_and(|workload| self.takes_mesh_tls(workload, &address)),
+            workload,
+            ..Endpoint::at(address)
+        }
+    }
+
+    fn takes_mesh_tls(&self, workload: &Workload, address: &EndpointAddr) -> bool {
+        // A socket has no port that anybody could name.
+        let port = match address {
+            EndpointAddr::Tcp(address) => address.port(),
+            EndpointAddr::Unix(_) => 0,
+        };
+        let (namespace, labels) = (&workload.namespace, &workload.labels);
+        workload.in_mesh && self.peers.accepts_mtls(namespace, labels, port)
+    }
+
     /// The Pods that a selector selects.
     fn selected_pods(
         &self,
@@ -276,15 +302,6 @@ fn standing(pod: &Pod, publishes_not_ready: bool) -> Option<Standing> {
         (true, false) => Some(Standing::Ready),
         (true, true) => Some(Standing::Leaving),
         (false, _) => None,
-    }
-}
-
-/// An endpoint of a workload, of which nothing else is known.
-fn endpoint_of(address: EndpointAddr, workload: Option<Arc<Workload>>) -> Endpoint {
-    Endpoint {
-        takes_mesh_tls: workload.as_ref().is_some_and(|workload| workload.in_mesh),
-        workload,
-        ..Endpoint::at(address)
     }
 }
 

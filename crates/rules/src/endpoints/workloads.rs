@@ -2,7 +2,7 @@
 
 use super::index::of_spec;
 use super::names::{NameSite, NamedAddress};
-use super::{Finding, Workloads, endpoint_of, unknown};
+use super::{Finding, Workloads, unknown};
 use crate::compile::{Help, ServiceView, warning};
 use crate::{Endpoint, EndpointAddr, Workload};
 use ipnet::IpNet;
@@ -147,7 +147,11 @@ impl Workloads<'_> {
     ) {
         let own = spec.ports.get(wanted.name).copied();
         let port = own.unwrap_or(wanted.number);
-        let at = |address| endpoint_of_spec(spec, workload, address);
+        let at = |address| Endpoint {
+            weight: spec.weight.unwrap_or(1).max(1),
+            locality: spec.locality.as_deref().unwrap_or_default().into(),
+            ..self.endpoint(address, workload.clone())
+        };
         match &spec.address {
             Some(WorkloadAddress::Ip(address)) => finding.ready.push(at(tcp(*address, port))),
             Some(WorkloadAddress::Unix(path)) => {
@@ -215,7 +219,7 @@ impl Workloads<'_> {
         {
             finding.ready.push(Endpoint {
                 forbidden: found.forbidden,
-                ..endpoint_of(tcp(found.address, wanted.number), workload.clone())
+                ..self.endpoint(tcp(found.address, wanted.number), workload.clone())
             });
         }
     }
@@ -247,17 +251,5 @@ fn of_own(entry: &ServiceEntry, spec: &model::Workload) -> Workload {
         name: entry.meta.reference.name.clone(),
         namespace: entry.meta.reference.namespace.clone(),
         ..of_spec(spec)
-    }
-}
-
-fn endpoint_of_spec(
-    spec: &model::Workload,
-    workload: &Option<Arc<Workload>>,
-    address: EndpointAddr,
-) -> Endpoint {
-    Endpoint {
-        weight: spec.weight.unwrap_or(1).max(1),
-        locality: spec.locality.as_deref().unwrap_or_default().into(),
-        ..endpoint_of(address, workload.clone())
     }
 }

@@ -6,5 +6,6 @@ mod selection;
 mod unenforced;
 
 pub use authorization::*;
+pub(crate) use peer_authentication::PeerModes;
 pub use peer_authentication::*;
 pub(crate) use unenforced::unenforced;

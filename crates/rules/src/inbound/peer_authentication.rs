@@ -5,8 +5,8 @@ use crate::compile::{Help, warning};
 use crate::{CompileOptions, Mesh, Proxy};
 use ahash::HashMap;
 use model::{
-    At, Diagnostic, Origin, PeerAuthentication, PeerTls, PeerTlsMode, ResourceRef, Resources,
-    selects,
+    At, Diagnostic, Labels, Objects, Origin, PeerAuthentication, PeerTls, PeerTlsMode, ResourceRef,
+    Resources, selects,
 };
 use std::sync::Arc;
 
@@ -111,7 +111,7 @@ impl PeerMtlsCompiler {
         if let Some(last) = self.last.as_ref().filter(is_same) {
             return last.result.clone();
         }
-        let levels = Levels::of(&objects, proxy, mesh);
+        let levels = Levels::of(&objects, &proxy.labels, &mesh.root_namespace);
         let result = Arc::new(levels.resolve());
         let diagnostics = levels.diagnostics;
         self.last = Some(Compiled {
@@ -131,6 +131,47 @@ impl PeerMtlsCompiler {
     }
 }
 
+/// What workloads end of the mesh's TLS, as their clients see it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PeerModes<'r> {
+    objects: &'r Objects<PeerAuthentication>,
+    root_namespace: &'r Arc<str>,
+    /// Whether any object turns it off. Few meshes have one.
+    turned_off: bool,
+}
+
+impl<'r> PeerModes<'r> {
+    /// As these objects say.
+    pub(crate) fn new(
+        objects: &'r Objects<PeerAuthentication>,
+        root_namespace: &'r Arc<str>,
+    ) -> Self {
+        Self {
+            turned_off: objects.values().any(|object| turns_off(object)),
+            objects,
+            root_namespace,
+        }
+    }
+
+    /// Whether a workload ends the mesh's TLS on one of its own ports.
+    ///
+    /// Source: Istio, which has clients speak in clear text to whom a PeerAuthentication sets to `DISABLE`.
+    pub(crate) fn accepts_mtls(&self, namespace: &Arc<str>, labels: &Labels, port: u16) -> bool {
+        if !self.turned_off {
+            return true;
+        }
+        let objects = of_mesh_and_namespace(self.objects, self.root_namespace, namespace);
+        let levels = Levels::of(&objects, labels, self.root_namespace);
+        levels.mode(port) != MtlsMode::Disable
+    }
+}
+
+fn turns_off(object: &PeerAuthentication) -> bool {
+    let of_ports = object.port_level_mtls.values();
+    let mut all = object.mtls.iter().chain(of_ports);
+    all.any(|tls| tls.mode == PeerTlsMode::Disable)
+}
+
 /// The object that counts on each level.
 #[derive(Default)]
 struct Levels<'r> {
@@ -141,17 +182,17 @@ struct Levels<'r> {
 }
 
 impl<'r> Levels<'r> {
-    fn of(objects: &'r [Arc<PeerAuthentication>], proxy: &Proxy, mesh: &Mesh) -> Self {
+    fn of(objects: &'r [Arc<PeerAuthentication>], labels: &Labels, root: &str) -> Self {
         let mut by_age: Vec<&PeerAuthentication> = objects.iter().map(|object| &**object).collect();
         by_age.sort_by(|one, other| age(&one.meta).cmp(&age(&other.meta)));
         let mut levels = Self::default();
         for object in by_age {
-            let is_root = object.meta.namespace() == &*mesh.root_namespace;
+            let is_root = object.meta.namespace() == root;
             match (object.selector.is_empty(), is_root) {
                 (true, true) => place(&mut levels.mesh, object, &mut levels.diagnostics),
                 (true, false) => place(&mut levels.namespace, object, &mut levels.diagnostics),
                 (false, true) => levels.diagnostics.push(of_root(object)),
-                (false, false) if selects(&object.selector, &proxy.labels) => {
+                (false, false) if selects(&object.selector, labels) => {
                     place(&mut levels.workload, object, &mut levels.diagnostics);
                 }
                 (false, false) => {}
@@ -160,12 +201,27 @@ impl<'r> Levels<'r> {
         levels
     }
 
-    fn resolve(&self) -> PeerMtls {
+    /// What holds for ports that nobody names, and the object that says so.
+    fn of_all_ports(&self) -> Option<(&'r PeerAuthentication, MtlsMode, At)> {
         let levels = [self.workload, self.namespace, self.mesh];
-        let set = levels.into_iter().flatten().find_map(|object| {
+        levels.into_iter().flatten().find_map(|object| {
             let (mode, at) = MtlsMode::of(object.mtls.as_ref())?;
-            Some(setting(object, mode, "spec.mtls".to_owned(), at))
+            Some((object, mode, at))
+        })
+    }
+
+    fn mode(&self, port: u16) -> MtlsMode {
+        let of_port = self.workload.and_then(|object| {
+            let (mode, _) = MtlsMode::of(object.port_level_mtls.get(&port))?;
+            Some(mode)
         });
+        let default = || Some(self.of_all_ports()?.1);
+        of_port.or_else(default).unwrap_or_default()
+    }
+
+    fn resolve(&self) -> PeerMtls {
+        let set = self.of_all_ports();
+        let set = set.map(|(object, mode, at)| setting(object, mode, "spec.mtls".to_owned(), at));
         let default = set.unwrap_or_default();
         let ports = self.workload.into_iter().flat_map(|object| {
             let ports = object.port_level_mtls.iter();

@@ -146,6 +146,51 @@ fn whom_addresses_belong_to_is_the_same_as_long_as_nothing_of_it_changes() {
 }
 
 #[test]
+fn a_peer_authentication_concerns_its_namespace_or_all_from_the_root() {
+    let mut compiling = Compiling::new();
+    let object = |namespace: &str| {
+        format!(
+            "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\n\
+             metadata: {{ name: off, namespace: {namespace} }}\nspec: {{ mtls: {{ mode: DISABLE }} }}\n"
+        )
+    };
+    compiling.put(&object("elsewhere"));
+    assert_eq!(compiling.compile(), (vec![], 0));
+    // Nobody in it is in the mesh.
+    compiling.put(&object("default"));
+    assert_eq!(compiling.compile(), (vec![], 5));
+    compiling.put(&object("istio-system"));
+    assert_eq!(compiling.compile(), (vec![], 5));
+    compiling.put(OWNED_IN_MESH);
+    assert_eq!(compiling.compile().0, ["web"]);
+    let takes = |compiling: &Compiling| {
+        let web = &compiling.last.services[&key(WEB, 80)];
+        let found = web
+            .iter()
+            .find(|one| one.address.to_string() == "10.7.0.1:8080");
+        found.unwrap().takes_mesh_tls
+    };
+    assert!(!takes(&compiling));
+    for namespace in ["default", "istio-system"] {
+        let reference = ResourceRef {
+            kind: "PeerAuthentication".into(),
+            namespace: namespace.into(),
+            name: "off".into(),
+        };
+        compiling.resources.remove(&reference);
+    }
+    assert_eq!(compiling.compile().0, ["web"]);
+    assert!(takes(&compiling));
+}
+
+const OWNED_IN_MESH: &str = "
+apiVersion: v1
+kind: Pod
+metadata: { name: meshed, labels: { app: web, security.istio.io/tlsMode: istio } }
+status: { podIP: 10.7.0.1 }
+";
+
+#[test]
 fn a_workload_entry_concerns_who_selected_it_or_selects_it_now() {
     let mut compiling = Compiling::new();
     compiling.put(ENTRY);

@@ -181,6 +181,64 @@ fn of_two_pods_with_an_address_the_one_that_stays_has_it_and_then_the_younger() 
     check_addresses(&[machine.as_str(), &young].concat(), &younger);
 }
 
+/// Whether a Pod in the mesh takes its TLS at the ports 8080 and 9000 of its own, which are 80 and 81 of its service.
+#[track_caller]
+fn check_takes_tls(policies: &[&str], want: [bool; 2]) {
+    let ports = OWNED.replace(
+        "serviceAccountName: front",
+        "containers: [{ name: c, ports: [{ name: web, containerPort: 9000 }] }]",
+    );
+    let policies: Vec<_> = policies.iter().map(|one| format!("{one}\n---\n")).collect();
+    let text = [SERVICE.to_owned(), ports, policies.concat()].concat();
+    let (endpoints, _) = compiled(&text);
+    let takes = |port| {
+        let list = &endpoints.services[&key(WEB, port)];
+        list[0].takes_mesh_tls
+    };
+    assert_eq!([takes(80), takes(81)], want, "{policies:?}");
+}
+
+fn peers(namespace: &str, spec: &str) -> String {
+    let name = if spec.contains("selector") {
+        "workload"
+    } else {
+        "all"
+    };
+    format!(
+        "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\n\
+         metadata: {{ name: {name}, namespace: {namespace} }}\nspec: {{ {spec} }}"
+    )
+}
+
+/// Port by port and workload by workload, which Istio leaves out where a whole namespace is set to `DISABLE`.
+#[test]
+fn who_is_told_to_end_no_tls_takes_none() {
+    let of_mesh = |mode: &str| peers("istio-system", &format!("mtls: {{ mode: {mode} }}"));
+    let of_namespace = |mode: &str| peers("default", &format!("mtls: {{ mode: {mode} }}"));
+    let of_workload = |rest: &str| {
+        let selector = "selector: { matchLabels: { app: web } }";
+        peers("default", &format!("{selector}, {rest}"))
+    };
+    check_takes_tls(&[], [true, true]);
+    check_takes_tls(&[&of_mesh("STRICT")], [true, true]);
+    check_takes_tls(&[&of_mesh("DISABLE")], [false, false]);
+    check_takes_tls(
+        &[&of_mesh("DISABLE"), &of_namespace("PERMISSIVE")],
+        [true, true],
+    );
+    check_takes_tls(&[&of_namespace("DISABLE")], [false, false]);
+    let strict = of_workload("mtls: { mode: STRICT }");
+    check_takes_tls(&[&of_namespace("DISABLE"), &strict], [true, true]);
+    let port = of_workload("portLevelMtls: { 9000: { mode: DISABLE }, 80: { mode: DISABLE } }");
+    check_takes_tls(&[&port], [true, false]);
+    let others = port.replace("app: web", "app: other");
+    check_takes_tls(&[&others], [true, true]);
+    check_takes_tls(
+        &[&of_namespace("DISABLE").replace("default", "elsewhere")],
+        [true, true],
+    );
+}
+
 #[test]
 fn identities_are_of_a_trust_domain_the_namespace_and_the_account() {
     let workload = Workload {

@@ -67,8 +67,22 @@ fn written(setting: &MtlsSetting) -> String {
 
 #[track_caller]
 fn check(objects: &[String], default: &str, ports: &[(u16, &str)]) {
-    let resolved = PeerMtlsCompiler::default().compile(&options(), &resources(objects));
+    let (options, resources) = (options(), resources(objects));
+    let resolved = PeerMtlsCompiler::default().compile(&options, &resources);
     assert_eq!(written(&resolved.default), default, "{objects:?}");
+    // Clients see of it whether it ends TLS at all.
+    let modes = PeerModes::new(
+        &resources.peer_authentications,
+        &options.mesh.root_namespace,
+    );
+    let Proxy {
+        namespace, labels, ..
+    } = &options.proxy;
+    for port in 80..90 {
+        let accepts = modes.accepts_mtls(namespace, labels, port);
+        let wants = resolved.of(port) != MtlsMode::Disable;
+        assert_eq!(accepts, wants, "{port} of {objects:?}");
+    }
     for (port, want) in ports {
         assert_eq!(
             written(resolved.setting(*port)),
