@@ -115,6 +115,12 @@ impl Rules {
         cluster
     }
 
+    /// Gives a cluster other endpoints.
+    pub(crate) fn endpoints(&mut self, cluster: &Cluster, endpoints: Vec<Endpoint>) {
+        let service = cluster.key.service();
+        self.endpoints.services.insert(service, endpoints.into());
+    }
+
     pub(crate) fn route(
         &mut self,
         predicate: Predicate,
@@ -223,8 +229,16 @@ impl Gateway {
         for list in self.endpoints.services.values_mut() {
             *list = endpoints.clone();
         }
+        let credentials = self.shared.snapshot().credentials.clone();
+        self.shared
+            .publish(self.table.clone(), &self.endpoints, credentials);
+    }
+
+    /// Publishes other certificates.
+    pub(crate) fn publish_credentials(&mut self, credentials: Credentials) {
         let table = self.table.clone();
-        self.shared.publish(table, &self.endpoints, Arc::default());
+        self.shared
+            .publish(table, &self.endpoints, Arc::new(credentials));
     }
 
     /// The only cluster, as it is now.

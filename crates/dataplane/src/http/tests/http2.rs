@@ -13,14 +13,14 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 
 /// An upstream that echoes bodies and ends with trailers; it refuses as many streams as it is told first.
-struct Http2Origin {
-    address: SocketAddr,
+pub(super) struct Http2Origin {
+    pub(super) address: SocketAddr,
     connections: Arc<AtomicUsize>,
-    streams: Arc<AtomicUsize>,
+    pub(super) streams: Arc<AtomicUsize>,
 }
 
 impl Http2Origin {
-    async fn start(refused: usize) -> Self {
+    pub(super) async fn start(refused: usize) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let origin = Self {

@@ -8,6 +8,7 @@ mod forwarding;
 pub(crate) mod gateway;
 mod http2;
 mod identities;
+mod mesh;
 mod mirrors;
 pub(crate) mod names;
 mod on_demand;

@@ -4,6 +4,7 @@ use super::PATIENCE;
 use crate::http::tests::names::Names;
 use crate::net::{Addresses, ConnectionObserver, Limits, ListenerManager, Refused};
 use crate::{GatewayApp, Outside, Resolve, Settings, Shared};
+use certificates::Credentials;
 use model::{Origin, Position, ResourceRef};
 use rules::{
     Cluster, ClusterKey, ClusterTarget, ConnectionPool, Endpoint, EndpointAddr, Endpoints,
@@ -51,6 +52,7 @@ pub(super) struct Rules {
     endpoints: Endpoints,
     pub(super) settings: Settings,
     pub(super) limits: Limits,
+    pub(super) credentials: Arc<Credentials>,
     /// Absent: names are not resolved.
     pub(super) resolver: Option<Arc<dyn Resolve>>,
 }
@@ -128,7 +130,7 @@ impl Rules {
             ..Outside::default()
         };
         let shared = Shared::towards(self.settings, metrics, Arc::new(log), outside);
-        shared.publish(Arc::new(self.table), &self.endpoints, Arc::default());
+        shared.publish(Arc::new(self.table), &self.endpoints, self.credentials);
         let addresses = Addresses {
             address: IpAddr::from(Ipv4Addr::LOCALHOST),
             ports: BTreeMap::from([(KEY.port, 0)]),

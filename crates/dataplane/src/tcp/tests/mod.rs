@@ -4,6 +4,7 @@ mod ends;
 mod failures;
 mod forwarding;
 mod gateway;
+mod mesh;
 mod on_demand;
 mod origin;
 mod proxied;

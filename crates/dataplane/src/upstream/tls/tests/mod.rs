@@ -4,6 +4,7 @@ mod identities;
 mod keeping;
 pub(crate) mod server;
 mod showing;
+pub(crate) mod sidecar;
 mod system;
 mod verifying;
 
