@@ -36,6 +36,7 @@ mod mesh_egress;
 mod mesh_gateway;
 mod mesh_inbound;
 mod mesh_limits;
+mod mesh_metrics;
 mod mesh_mirroring;
 mod mesh_programs;
 mod mesh_tcp;
