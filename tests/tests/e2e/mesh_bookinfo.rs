@@ -1,6 +1,7 @@
 //! The sample application in a mesh, by the original examples as they are written.
 
-use e2e::{Bookinfo, Pod, destination_rule, eventually, seed};
+use e2e::{Bookinfo, Pod, destination_rule, eventually, mesh_agent_binary, seed};
+use serde_json::Value;
 use std::time::{Duration, Instant};
 
 /// What requests for ratings end in, as the page tells it.
@@ -33,6 +34,19 @@ fn book(rules: &[(&str, &str)]) -> Bookinfo {
 /// `GET` of the ratings by reviews of a version.
 fn ratings_by(reviews: &Pod, headers: &[(&str, &str)]) -> u16 {
     reviews.get_with("ratings:9080/ratings/0", headers).status
+}
+
+/// What the sidecar of a pod would do with a request of its application, without doing it. Promise 2.
+fn explain(pod: &Pod, arguments: &[&str], url: &str) -> Value {
+    let config = pod.agent().folder().join("mesh-agent.toml");
+    let config = config.to_str().expect("a path of UTF-8");
+    let usual = ["explain", "--format", "json", "--config", config];
+    let all = [&usual[..], arguments, &[url]].concat();
+    let ran = pod.machine().run(mesh_agent_binary(), &all);
+    match serde_json::from_str(&ran.stdout) {
+        Ok(explained) => explained,
+        Err(error) => panic!("{error}: {ran:?}"),
+    }
 }
 
 #[test]
@@ -94,6 +108,10 @@ fn ratings_fail_for_one_user() {
     ] {
         let page = book.page(&[("Cookie", cookie)]);
         assert_eq!(page[RATINGS], status, "{cookie}: {page}");
+        let header = format!("cookie: {cookie}");
+        let explained = explain(&book.reviews[1], &["-H", &header], "http://ratings:9080/");
+        let outcome = if status == 500 { "abort" } else { "forward" };
+        assert_eq!(explained["outcome"], outcome, "{cookie}: {explained}");
     }
     assert_eq!(book.page(&[])[RATINGS], 200);
     assert_eq!(book.ratings_app.hits(), 4);

@@ -2,9 +2,10 @@
 
 use crate::mesh_bookinfo::versions_of;
 use e2e::{
-    After, Connection, Gate, Load, Mesh, Origin, Pod, Request, ServiceSpec, WebSocket, seed,
-    websocket_echo,
+    After, Connection, Gate, Load, Mesh, Origin, PATIENCE, Pod, Request, ServiceSpec, WebSocket,
+    eventually, seed, websocket_echo,
 };
+use rustix::process::Signal;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
@@ -155,4 +156,36 @@ fn a_sidecar_is_restarted() {
     assert_eq!(client.get("reviews:9080/").text(), "v1");
     reviews.agent_mut().restart();
     assert_eq!(client.get("reviews:9080/").text(), "v1");
+}
+
+/// A pod is replaced as a Deployment does it: the new one is there, the old one is no endpoint any more, then it ends.
+#[test]
+fn a_pod_is_replaced_and_no_request_fails() {
+    let mesh = Mesh::new();
+    let address = mesh.service(ServiceSpec::new("reviews").port("http", PORT));
+    let mut old = mesh.pod("reviews-v1").start();
+    let client = mesh.pod("client-v1").start();
+    let first = serve(&old, "v1");
+    let machine = client.machine().clone();
+    let service = SocketAddr::from((address, PORT));
+    let dial = move || machine.enter(|| Connection::open_at(service));
+    let request = Request::get("reviews:9080", "/");
+    let load = Load::dialling(dial, 4, &request, |answer| answer.status == 200);
+    eventually("requests are served", || load.served() > 100);
+    let new = mesh.pod("reviews-v2").start();
+    let second = serve(&new, "v2");
+    mesh.retire(&old);
+    eventually("the new one is asked", || second.hits() > 100);
+    old.agent().signal(Signal::TERM);
+    let ended = old.agent_mut().ended_within(PATIENCE);
+    assert!(ended.is_some_and(|status| status.success()), "{ended:?}");
+    let before = second.hits();
+    eventually("only the new one is asked", || second.hits() > before + 100);
+    let report = load.stop();
+    assert_eq!(
+        report.failed, 0,
+        "{} served: {:?}",
+        report.served, report.failures
+    );
+    assert_eq!(first.hits() + second.hits(), report.served);
 }

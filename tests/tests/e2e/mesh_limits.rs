@@ -112,3 +112,17 @@ fn without_limits_nobody_waits() {
     let statuses: Vec<_> = asked.iter_mut().map(status_of).collect();
     assert_eq!(statuses, [200; 20]);
 }
+
+/// A workload is believed about how long it wants to wait.
+#[test]
+fn a_client_limits_its_own_request() {
+    let held = Held::by(&versions_of("reviews", &["v1"]));
+    let limit = [("x-envoy-upstream-rq-timeout-ms", "200")];
+    let answer = held.client.get_with("reviews:9080/late", &limit);
+    assert_eq!(
+        (answer.status, answer.text()),
+        (504, "upstream request timeout".into())
+    );
+    let record = held.client.agent().logged("/late");
+    assert_eq!(record["response_flags"], "UT", "{record}");
+}

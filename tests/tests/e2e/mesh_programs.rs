@@ -1,8 +1,9 @@
 //! Programs that know nothing of a mesh, between two sidecars.
 
+use crate::mesh_tls::peers;
 use e2e::{
-    GrpcOrigin, Httpbin, Mesh, Pod, Ran, Redis, ServiceSpec, WebSocket, call_grpc_at,
-    websocket_echo,
+    Authority, GrpcOrigin, Httpbin, Mesh, Pod, PodSetup, Ran, Redis, ServiceSpec, WebSocket,
+    call_grpc_at, websocket_echo,
 };
 use serde_json::Value;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -17,11 +18,30 @@ struct Pair {
 
 impl Pair {
     fn new(name: &str, port_name: &str, port: u16) -> Self {
+        Self::with(name, port_name, port, |setup| setup)
+    }
+
+    /// Who speak mutual TLS with each other, and with nobody anything else.
+    fn secured(name: &str, port_name: &str, port: u16) -> Self {
+        let authority = Authority::new("mesh");
+        let pair = Self::with(name, port_name, port, |setup| setup.identity(&authority));
+        pair.mesh.write("peers.yaml", peers("STRICT"));
+        let agent = pair.server.agent();
+        agent.wait_for_log(&["PeerAuthentication istio-system/default added"]);
+        pair
+    }
+
+    fn with(
+        name: &str,
+        port_name: &str,
+        port: u16,
+        change: impl for<'m> Fn(PodSetup<'m>) -> PodSetup<'m>,
+    ) -> Self {
         let mesh = Mesh::new();
         let address = mesh.service(ServiceSpec::new(name).port(port_name, port));
         Self {
-            server: mesh.pod(&format!("{name}-v1")).start(),
-            client: mesh.pod("client-v1").start(),
+            server: change(mesh.pod(&format!("{name}-v1"))).start(),
+            client: change(mesh.pod("client-v1")).start(),
             service: (address, port).into(),
             mesh,
         }
@@ -129,6 +149,38 @@ fn redis_cli_and_redis() {
         let peers = cli(&["client", "list"]);
         assert!(peers.stdout.contains(" addr=127.0.0.6:"), "{peers:?}");
         let _ = &pair.mesh;
+    }
+}
+
+/// The programs notice nothing of TLS; httpbin tells the headers that it was sent.
+#[test]
+fn programs_through_mutual_tls() {
+    let pair = Pair::secured("httpbin", "http", 8000);
+    let _httpbin = Httpbin::start_in(pair.server.machine(), 8000);
+    let ran = pair.curl("httpbin", &[], "/headers");
+    for part in [
+        "X-Forwarded-Client-Cert",
+        "URI=spiffe://cluster.local/",
+        "X-Envoy-Attempt-Count",
+    ] {
+        assert!(ran.stdout.contains(part), "{part}: {ran:?}");
+    }
+    for port_name in ["tcp-redis", "cache"] {
+        let pair = Pair::secured("redis", port_name, 6379);
+        let _redis = Redis::start_in(pair.server.machine());
+        let host = pair.service.ip().to_string();
+        let client = pair.client.machine();
+        let ran = client.run("redis-cli", &["-h", &host, "ping"]);
+        assert_eq!(ran.stdout, "PONG\n", "{port_name}: {ran:?}");
+        let ran = client.run(
+            "redis-benchmark",
+            &["-h", &host, "-q", "-n", "2000", "-c", "20", "-t", "set,get"],
+        );
+        assert_eq!(ran.code, 0, "{ran:?}");
+        assert!(
+            ran.stdout.contains("GET: ") && !ran.stdout.contains("rror"),
+            "{ran:?}"
+        );
     }
 }
 

@@ -400,6 +400,10 @@ const SECONDS: u64 = 8;
 fn certificates_of_both_sides_are_replaced_under_load_ten_times_a_second() {
     let world = Secured::with(&peers("STRICT"));
     let origin = world.echo(HTTP);
+    let everywhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, TCP));
+    let _bytes = world.server.enter(|| TcpOrigin::echo_at(everywhere));
+    let mut lasting = world.client.connect((world.service, TCP));
+    assert_eq!(lasting.echo(b"before").expect("an echo"), b"before");
     let steady = Load::dialling(
         dial(&world),
         3,
@@ -434,6 +438,7 @@ fn certificates_of_both_sides_are_replaced_under_load_ten_times_a_second() {
         assert!(report.served > 0);
     }
     assert!(origin.hits() >= reports.iter().map(|report| report.served).sum());
+    assert_eq!(lasting.echo(b"after").expect("an echo"), b"after");
     // Who only has the first authority's is not heard any more, once that is gone.
     for pod in [&world.client, &world.server] {
         pod.put_identity(&next.issue(&[&pod.spiffe_id()]), &next.pem());
