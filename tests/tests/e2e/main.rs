@@ -33,6 +33,7 @@ mod mesh_capture;
 mod mesh_changes;
 mod mesh_dns;
 mod mesh_egress;
+mod mesh_failing;
 mod mesh_gateway;
 mod mesh_inbound;
 mod mesh_limits;
