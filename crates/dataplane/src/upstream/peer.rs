@@ -10,7 +10,7 @@ use super::tls::{Alpn, ReadyTls};
 use super::way::{Occasion, Way};
 use crate::health::Spoken;
 use pingora_core::upstreams::peer::HttpPeer;
-use rules::{EndpointAddr, Target};
+use rules::{EndpointAddr, Target, Workload};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -30,6 +30,8 @@ pub struct Upstream {
     pub address: EndpointAddr,
     /// Its place: `region/zone/subzone`, empty when unknown.
     pub locality: Arc<str>,
+    /// What runs there. Absent: not known.
+    pub workload: Option<Arc<Workload>>,
     /// What is known of its own idle timeout.
     pub keep_alive: Arc<KeepAlive>,
     /// For requests.
@@ -116,6 +118,7 @@ impl Upstream {
         Some(Self {
             address: endpoint.address.clone(),
             locality: endpoint.locality.clone(),
+            workload: endpoint.workload.clone(),
             keep_alive,
             template: with_way(template, &way),
             terms: terms(cluster, &way.dialer),
@@ -127,6 +130,11 @@ impl Upstream {
             keeps_none: cluster.pool.max_requests_per_connection == Some(1),
             group,
         })
+    }
+
+    /// Whether it is spoken to in TLS, be it that this cannot be begun for now.
+    pub fn speaks_tls(&self) -> bool {
+        self.way.dialer.speaks_tls()
     }
 
     /// Whether it is never dialled, since a name stands for its address that no name may stand for.

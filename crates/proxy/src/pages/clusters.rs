@@ -3,6 +3,7 @@
 use super::wants;
 use crate::serve::Serving;
 use dataplane::upstream::{Cluster, Upstream};
+use rules::Workload;
 use serde_json::{Value, json};
 use std::fmt::{Display, Write as _};
 use telemetry::server::{PageRequest, PageResponse};
@@ -71,11 +72,24 @@ fn endpoint_as_text(cluster: &Cluster, index: usize, member: &Member<Upstream>, 
     line("weight", &member.weight);
     line("priority", &member.place.priority);
     line("locality", &member.value.locality);
+    line("tls", &member.value.speaks_tls());
+    if let Some(workload) = &member.value.workload {
+        let Workload {
+            namespace, name, ..
+        } = &**workload;
+        line("workload", &format_args!("{namespace}/{name}"));
+        line("service_account", &account(workload));
+    }
     line("rq_active", &member.state.active());
     line("rq_total", &member.state.total());
     line("rq_error", &member.state.failed());
     line("health_flags", &health(member));
     line("in_rotation", &cluster.endpoints.in_rotation(index));
+}
+
+/// Empty: not known.
+fn account(workload: &Workload) -> &str {
+    workload.service_account.as_deref().unwrap_or_default()
 }
 
 /// Envoy's words.
@@ -135,9 +149,17 @@ fn as_json(cluster: &Cluster) -> Value {
 }
 
 fn endpoint_as_json(cluster: &Cluster, index: usize, member: &Member<Upstream>) -> Value {
+    let workload = member.value.workload.as_deref();
     json!({
         "address": member.value.address.to_string(),
         "locality": &*member.value.locality,
+        "tls": member.value.speaks_tls(),
+        "workload": workload.map(|workload| json!({
+            "namespace": &*workload.namespace,
+            "name": &*workload.name,
+            "service_account": workload.service_account.as_deref(),
+            "in_mesh": workload.in_mesh,
+        })),
         "priority": member.place.priority,
         "weight": member.weight,
         "active": member.state.active(),
