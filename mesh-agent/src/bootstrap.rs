@@ -4,7 +4,7 @@ use crate::downward;
 use model::Labels;
 use proxy::bootstrap::{
     AccessLog, Admin, Bootstrap, Capture, Dns, Drain, ForwardProxy, HealthChecks, Limits, Listen,
-    Mesh, MetricsServer, Proxy, ResourceFiles, Status, Tls, Topology,
+    Mesh, MetricsServer, Proxy, ResourceFiles, Status, Tls, Topology, everywhere,
 };
 use serde::Deserialize;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -80,10 +80,10 @@ impl From<File> for Bootstrap {
             admin: file.admin,
             // Kubelets and scrapers come from outside of the pod.
             status: file.status.unwrap_or_else(|| Status {
-                address: everywhere(15021),
+                address: every_address(15021),
             }),
             metrics: file.metrics.unwrap_or_else(|| MetricsServer {
-                address: everywhere(15020),
+                address: every_address(15020),
             }),
             access_log: file.access_log,
             drain: file.drain,
@@ -109,8 +109,8 @@ impl From<Workload> for Proxy {
     }
 }
 
-fn everywhere(port: u16) -> SocketAddr {
-    SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))
+fn every_address(port: u16) -> SocketAddr {
+    everywhere(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)))
 }
 
 #[cfg(test)]
@@ -136,6 +136,7 @@ mod tests {
         assert_eq!(bootstrap.proxy.service_account, "reviews");
         assert_eq!(bootstrap.proxy.workers, 1);
         assert!(bootstrap.capture.unwrap().inbound_on_loopback);
-        assert_eq!(bootstrap.status.address.to_string(), "0.0.0.0:15021");
+        assert_eq!(bootstrap.status.address.port(), 15021);
+        assert!(bootstrap.status.address.ip().is_unspecified());
     }
 }

@@ -148,6 +148,10 @@ pub struct Cluster {
     pub proxy_protocol: Option<ProxyProtocolVersion>,
     /// Endpoints that are found when a client asks for them. Absent: the published ones are all.
     pub on_demand: Option<Arc<OnDemand>>,
+    /// Whether clients choose the endpoint, by connecting to its address.
+    ///
+    /// Source: Istio, headless Services.
+    pub headless: bool,
     /// Whether connections come from Istio's own address on loopback, by which the redirect rules know those from a
     /// sidecar to its workload.
     pub from_sidecar: bool,
@@ -174,6 +178,7 @@ impl Cluster {
             tunnel: None,
             proxy_protocol: None,
             on_demand: None,
+            headless: false,
             from_sidecar: false,
             origin: None,
         }
@@ -203,10 +208,15 @@ pub struct Endpoints {
     pub unresolved: HashMap<ServicePort, Arc<[Hostname]>>,
     /// Those of headless Services that have names of their own.
     pub members: HashMap<ServicePort, Arc<Members>>,
+    /// Whose endpoint an address is that clients of a headless Service connect to. For a sidecar only.
+    pub headless: Headless,
     /// Whom an address belongs to: Pods that run and have one of their own, and WorkloadEntries. The same as before
     /// when nothing in it changed.
     pub workloads: Arc<HashMap<IpAddr, Arc<Workload>>>,
 }
+
+/// Service ports by the addresses of their endpoints.
+pub type Headless = Arc<HashMap<SocketAddr, ServicePort>>;
 
 /// The addresses of the endpoints of a headless Service that have a name of their own, by that name: its first label,
 /// as in `db-0.db.shop.svc.cluster.local`. All of them, whatever their kind.

@@ -73,6 +73,7 @@ impl Watched {
                 Ok(Message::Changes(changes)) => self.take(changes),
                 Ok(Message::Certificates(files)) => self.take_certificates(files),
                 Ok(Message::Names(names)) => panic!("names of a source of files: {names:?}"),
+                Ok(Message::Identity(_)) => panic!("an identity of a source of files"),
                 Err(TryRecvError::Empty) => std::thread::yield_now(),
                 Err(TryRecvError::Disconnected) => panic!("the source ended"),
             }

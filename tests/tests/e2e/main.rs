@@ -27,13 +27,14 @@ mod lifecycle;
 mod listeners;
 mod localities;
 mod memory;
+mod mesh_addresses;
 mod mesh_authorization;
 mod mesh_bookinfo;
 mod mesh_capture;
 mod mesh_changes;
 mod mesh_dns;
 mod mesh_egress;
-mod mesh_failing;
+
 mod mesh_gateway;
 mod mesh_inbound;
 mod mesh_limits;

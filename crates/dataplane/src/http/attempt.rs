@@ -239,7 +239,10 @@ fn select(ctx: &mut RequestCtx) -> Result<(), Failure> {
         },
         leave_priority,
     };
-    let chosen = plan.cluster.select(choice, &mut chance::roll);
+    let connection = ctx.head.as_ref().map(|head| &head.connection);
+    let chosen = connection
+        .and_then(|connection| plan.cluster.chosen_by(connection))
+        .or_else(|| plan.cluster.select(choice, &mut chance::roll));
     let index = chosen.ok_or_else(|| match plan.cluster.endpoints.members() {
         [] => Failure::NoEndpoint,
         _ => Failure::NoHealthyEndpoint,

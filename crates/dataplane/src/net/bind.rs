@@ -4,7 +4,7 @@ use rules::ListenerKey;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use tokio::net::TcpListener;
 
 /// Connections the kernel completes before they are accepted. The kernel's `somaxconn` may be less.
@@ -39,6 +39,10 @@ pub(super) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     // Connections of an earlier process in TIME_WAIT must not keep a new one from starting.
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
+    if address.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED) {
+        // Whatever the system's default is: who says so means every address.
+        socket.set_only_v6(false)?;
+    }
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     TcpListener::from_std(socket.into())

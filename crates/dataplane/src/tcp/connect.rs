@@ -47,7 +47,9 @@ impl TcpConnection {
                 tried: &tried,
                 leave_priority: false,
             };
-            let Some(index) = cluster.select(choice, &mut roll) else {
+            let chosen = cluster.chosen_by(&self.info);
+            let chosen = chosen.or_else(|| cluster.select(choice, &mut roll));
+            let Some(index) = chosen else {
                 break;
             };
             let Some(member) = cluster.endpoints.members().get(index) else {

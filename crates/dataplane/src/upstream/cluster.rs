@@ -5,6 +5,7 @@ use super::peer::{Attempt, Common};
 use super::streams::Admission;
 use super::tls::ClientTlsStore;
 use super::{KeepAlive, Upstream};
+use crate::{ConnectionInfo, Side};
 use ahash::{HashMap, HashSet};
 use model::HashAlgorithm;
 use rules::{Endpoint, EndpointAddr, LoadBalancing, Rank, Target, UpstreamProtocol};
@@ -206,6 +207,16 @@ impl Cluster {
         same_source
             && self.speaks_tls_of(parts.tls)
             && (Arc::ptr_eq(&self.definition, definition) || self.definition == *definition)
+    }
+
+    /// The endpoint that a client has chosen itself, where it does.
+    pub(crate) fn chosen_by(&self, connection: &ConnectionInfo) -> Option<usize> {
+        if !self.definition.headless || connection.side != Side::Outbound {
+            return None;
+        }
+        let chosen = EndpointAddr::Tcp(connection.local);
+        let mut members = self.endpoints.members().iter();
+        members.position(|member| member.value.address == chosen)
     }
 
     /// Selects an endpoint by the cluster's policy.

@@ -7,7 +7,7 @@ use crate::labels::Workloads;
 use crate::tls::Terminations;
 use ahash::HashMap;
 use certificates::Credentials;
-use rules::{ClusterKey, Endpoints, Table};
+use rules::{ClusterKey, Endpoints, Headless, Table};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -18,6 +18,8 @@ pub struct Snapshot {
     pub table: Arc<Table>,
     /// The clusters of the table, with their endpoints.
     pub clusters: HashMap<ClusterKey, Arc<Cluster>>,
+    /// Endpoints that clients connect to by their addresses.
+    pub(crate) headless: Headless,
     /// Whose addresses are whose.
     pub(crate) workloads: Arc<Workloads>,
     /// The certificates that its TLS servers name.
@@ -59,6 +61,7 @@ impl Snapshot {
         let swept = clusters.values().filter(|cluster| cluster.needs_sweeps());
         Self {
             swept: swept.cloned().collect(),
+            headless: endpoints.headless.clone(),
             workloads: self.workloads.next(&endpoints.workloads),
             table,
             clusters,

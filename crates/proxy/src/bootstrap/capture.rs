@@ -3,7 +3,10 @@
 use rules::{LocalPortOptions, NameOptions, SidecarOptions, Target};
 use serde::{Deserialize, Deserializer};
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+
+/// Istio's port for DNS of a workload.
+const DNS_PORT: u16 = 15053;
 
 /// How the connections of a workload come to its sidecar.
 #[derive(Clone, Debug, Deserialize)]
@@ -15,8 +18,9 @@ pub struct Capture {
     pub outbound: SocketAddr,
     /// Where what the workload receives is redirected to. Default `0.0.0.0:15006`.
     pub inbound: SocketAddr,
-    /// Where DNS of the workload is redirected to. Default `127.0.0.1:15053`, and none where nothing is redirected.
-    pub dns: Vec<SocketAddr>,
+    /// Where DNS of the workload is redirected to. Default port 15053 of loopback, of IPv6 too where there is any; and
+    /// nowhere where nothing is redirected.
+    pub dns: Option<Vec<SocketAddr>>,
     /// Which virtual addresses are given to services that have none, for who asks for them by name.
     pub auto_allocate: AutoAllocate,
     /// Whether the application gets what it receives on loopback, rather than on the address that was connected to.
@@ -45,7 +49,7 @@ impl Default for Capture {
             mode: InterceptionMode::default(),
             outbound: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 15001)),
             inbound: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 15006)),
-            dns: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 15053))],
+            dns: None,
             auto_allocate: AutoAllocate::default(),
             inbound_on_loopback: false,
             services: BTreeMap::new(),
@@ -82,9 +86,14 @@ impl From<AutoAllocate> for rules::AutoAllocate {
 impl Capture {
     /// Where DNS is answered. Empty: nowhere.
     pub fn dns_addresses(&self) -> Vec<SocketAddr> {
-        match self.mode {
-            InterceptionMode::Redirect => self.dns.clone(),
-            InterceptionMode::None => Vec::new(),
+        match (self.mode, &self.dns) {
+            (InterceptionMode::None, _) => Vec::new(),
+            (InterceptionMode::Redirect, Some(addresses)) => addresses.clone(),
+            (InterceptionMode::Redirect, None) => {
+                let v6 = has_ipv6().then(|| IpAddr::V6(Ipv6Addr::LOCALHOST));
+                let families = [IpAddr::V4(Ipv4Addr::LOCALHOST)].into_iter().chain(v6);
+                families.map(|ip| SocketAddr::new(ip, DNS_PORT)).collect()
+            }
         }
     }
 
@@ -106,12 +115,27 @@ impl Capture {
                 service: service.clone(),
             });
         SidecarOptions {
-            outbound: redirected.then_some(self.outbound),
-            inbound: redirected.then_some(self.inbound),
+            outbound: redirected.then(|| everywhere(self.outbound)),
+            inbound: redirected.then(|| everywhere(self.inbound)),
             inbound_on_loopback: self.inbound_on_loopback,
             ports: ports.collect(),
         }
     }
+}
+
+/// `0.0.0.0` stands for every address of the machine, those of IPv6 too where there are any: redirect rules are made
+/// for both.
+pub fn everywhere(address: SocketAddr) -> SocketAddr {
+    let is_every = address.ip() == IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+    match is_every && has_ipv6() {
+        true => SocketAddr::from((Ipv6Addr::UNSPECIFIED, address.port())),
+        false => address,
+    }
+}
+
+/// Whether the kernel has IPv6 on. No packet is sent.
+fn has_ipv6() -> bool {
+    UdpSocket::bind((Ipv6Addr::LOCALHOST, 0)).is_ok()
 }
 
 fn services<'de, D: Deserializer<'de>>(
@@ -140,8 +164,8 @@ mod tests {
     #[test]
     fn without_redirection_there_are_only_services() {
         let of_all = options("");
-        assert_eq!(of_all.outbound.unwrap().to_string(), "0.0.0.0:15001");
-        assert_eq!(of_all.inbound.unwrap().to_string(), "0.0.0.0:15006");
+        assert_eq!(of_all.outbound.unwrap().port(), 15001);
+        assert_eq!(of_all.inbound.unwrap().port(), 15006);
         let text = "mode = 'NONE'\nservices = { '127.0.0.1:1' = 'reviews:9080' }";
         let none = options(text);
         assert_eq!((none.outbound, none.inbound), (None, None));

@@ -9,7 +9,7 @@ mod limits;
 mod tls;
 
 pub use acme::Acme;
-pub use capture::{Capture, InterceptionMode};
+pub use capture::{Capture, InterceptionMode, everywhere};
 pub use dns::Dns;
 pub use forward_proxy::ForwardProxy;
 pub use health::HealthChecks;

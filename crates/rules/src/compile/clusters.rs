@@ -180,6 +180,7 @@ impl<'r> Shape<'r> {
             }),
             proxy_protocol: policy.of_all_ports.proxy_protocol,
             on_demand: on_demand(service, port, forbidden).map(Arc::new),
+            headless: matches!(&service.source, Source::Service(service) if service.headless),
             from_sidecar: false,
             origin: self.origin.map(Arc::new),
             key,

@@ -52,7 +52,7 @@ pub(crate) use services::{Registry, ServiceView, Source, same_objects};
 
 use crate::endpoints::{self, EndpointCompiler, WorkloadIndex};
 use crate::inbound::unenforced;
-use crate::{Endpoints, Listener, ListenerKey, NameAnswers, Table};
+use crate::{EndpointAddr, Endpoints, Listener, ListenerKey, NameAnswers, ServicePort, Table};
 use ahash::{HashMap, HashMapExt};
 use clusters::Clusters;
 use diagnostics::distinct;
@@ -66,6 +66,7 @@ use secure::{CompiledServer, ServerKey};
 use sidecar::SidecarCompiler;
 use spelled::SpelledClusters;
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use virtual_hosts::CompiledHost;
 
@@ -283,6 +284,7 @@ impl Compiler {
         }
         if let Some(sidecar) = &self.sidecar {
             sidecar.add_endpoints(&mut endpoints);
+            endpoints.headless = Arc::new(headless(self.resolver.services(), &endpoints));
         }
         endpoints.workloads = self.workloads.by_address().clone();
         (endpoints, distinct(diagnostics))
@@ -297,4 +299,32 @@ impl Compiler {
     pub fn names(&self) -> &BTreeSet<Hostname> {
         &self.names
     }
+}
+
+/// Whose endpoint an address is that clients of a headless Service connect to.
+fn headless(services: &Registry, endpoints: &Endpoints) -> HashMap<SocketAddr, ServicePort> {
+    let mut all = HashMap::new();
+    let of_pods = services
+        .iter()
+        .filter(|view| matches!(&view.source, Source::Service(service) if service.headless));
+    for view in of_pods {
+        for port in &view.ports {
+            let port = ServicePort {
+                host: view.host.clone(),
+                port: port.number,
+                view: None,
+            };
+            let addresses = endpoints
+                .services
+                .get(&port)
+                .into_iter()
+                .flat_map(|all| all.iter());
+            for endpoint in addresses {
+                if let EndpointAddr::Tcp(address) = endpoint.address {
+                    all.entry(address).or_insert_with(|| port.clone());
+                }
+            }
+        }
+    }
+    all
 }

@@ -1,8 +1,8 @@
 //! Listeners for what a workload sends.
 
 use crate::{
-    Decision, Denial, Dice, Facts, Observer, Outbound, OutboundProtocol, OutboundService, Reached,
-    RequestHead, Target, host_of,
+    Decision, Denial, Dice, Facts, Headless, Observer, Outbound, OutboundProtocol, OutboundService,
+    Reached, RequestHead, ServicePort, Target, host_of,
 };
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -31,10 +31,13 @@ pub enum OutboundTo {
 
 impl OutboundListener {
     /// The service of a connection to `local`, as far as the connection itself tells; of a redirected one that is
-    /// where it was going. Absent: only what is in it tells.
-    pub fn service(&self, local: SocketAddr) -> Option<&Arc<OutboundService>> {
+    /// where it was going, which may be an endpoint of a headless Service. Absent: only what is in it tells.
+    pub fn service(&self, local: SocketAddr, headless: &Headless) -> Option<&Arc<OutboundService>> {
         match &self.to {
-            OutboundTo::OriginalDestination => self.outbound.service(&address(local)),
+            OutboundTo::OriginalDestination => {
+                let by_address = self.outbound.service(&address(local));
+                by_address.or_else(|| self.headless(headless.get(&local)?))
+            }
             OutboundTo::Port(port) => self.only_service(*port),
             OutboundTo::Service(target) => self.outbound.service(target),
         }
@@ -50,8 +53,8 @@ impl OutboundListener {
     }
 
     /// What becomes of a connection of which nothing else is known.
-    pub fn reach(&self, local: SocketAddr) -> Reached<'_> {
-        match self.service(local) {
+    pub fn reach(&self, local: SocketAddr, headless: &Headless) -> Reached<'_> {
+        match self.service(local, headless) {
             Some(service) => Reached::Service(service),
             None => self.unknown(local),
         }
@@ -61,8 +64,8 @@ impl OutboundListener {
     /// else than for its address, the more specific one counts; a name leads nowhere else than the address does.
     ///
     /// Source: Istio, filter chains of outbound listeners.
-    pub fn reach_by_name(&self, local: SocketAddr, name: &str) -> Reached<'_> {
-        let by_address = self.service(local);
+    pub fn reach_by_name(&self, local: SocketAddr, name: &str, headless: &Headless) -> Reached<'_> {
+        let by_address = self.service(local, headless);
         let named = Target::new(name, self.port(local)).ok();
         let named = named.and_then(|named| self.outbound.service(&named));
         let named = named.filter(|named| {
@@ -119,6 +122,15 @@ impl OutboundListener {
             OutboundTo::Port(_) => Reached::Refused(Denial::NotInRegistry),
             OutboundTo::Service(target) => Reached::Refused(self.outbound.denial(target)),
         }
+    }
+
+    /// A service whose endpoints are connected to by their addresses.
+    fn headless(&self, port: &ServicePort) -> Option<&Arc<OutboundService>> {
+        self.outbound
+            .ports
+            .get(&port.port)?
+            .services
+            .exact(&port.host)
     }
 
     /// The service of a port that has no other.

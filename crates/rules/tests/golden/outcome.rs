@@ -174,8 +174,8 @@ impl Outcome {
             return self.record(&decision, &head, endpoints);
         }
         let reached = match &target.sni {
-            Some(sni) => listener.reach_by_name(local, sni),
-            None => listener.reach(local),
+            Some(sni) => listener.reach_by_name(local, sni, &endpoints.headless),
+            None => listener.reach(local, &endpoints.headless),
         };
         match reached {
             Reached::Refused(denial) => self.fails(denial.code()),

@@ -11,7 +11,7 @@ use crate::tcp::TcpConnection;
 use crate::tls::{HandshakeFailure, hello};
 use crate::upstream::Snapshot;
 use bytes::Bytes;
-use rules::{Denial, OutboundListener, OutboundProtocol, OutboundTo, Reached, Serves};
+use rules::{Denial, Headless, OutboundListener, OutboundProtocol, OutboundTo, Reached, Serves};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::AsyncReadExt;
@@ -30,16 +30,26 @@ pub(in crate::net) async fn outbound<A: Application>(
 ) -> Way {
     let shared = serving.app.shared();
     info.side = Side::Outbound;
-    let Some(listener) = listener_of(&shared.snapshot(), info) else {
+    let snapshot = shared.snapshot();
+    let headless = snapshot.headless.clone();
+    let Some(listener) = listener_of(&snapshot, info) else {
         return Way::Over;
     };
+    drop(snapshot);
     let is_redirected = listener.to == OutboundTo::OriginalDestination;
     if is_redirected && !original::settle(&socket, info) {
         drop(TcpConnection::denied(shared, info, "", Denial::Itself));
         return Way::Over;
     }
-    let asked = Asked { listener, shared };
-    let protocol = asked.listener.service(info.local).map(|one| one.protocol);
+    let asked = Asked {
+        listener,
+        headless,
+        shared,
+    };
+    let protocol = asked
+        .listener
+        .service(info.local, &asked.headless)
+        .map(|one| one.protocol);
     match protocol {
         Some(OutboundProtocol::Http) => Way::Http {
             transport: Transport::plain(socket),
@@ -84,6 +94,7 @@ async fn read_hello(
 /// A connection of which nothing was read.
 struct Asked<'s> {
     listener: Arc<OutboundListener>,
+    headless: Headless,
     shared: &'s Arc<Shared>,
 }
 
@@ -126,14 +137,16 @@ impl Asked<'_> {
             HandshakeFailure::TooSlow.record(info, self.shared);
             return Way::Over;
         };
-        let reached = self.listener.reach_by_name(info.local, &sni);
+        let reached = self
+            .listener
+            .reach_by_name(info.local, &sni, &self.headless);
         let connection = self.connection(reached, info, &sni);
         Way::bytes(connection, Transport::plain(socket), raw)
     }
 
     /// By the address alone.
     fn send(&self, socket: TcpStream, prefix: Bytes, info: &ConnectionInfo) -> Way {
-        let connection = self.connection(self.listener.reach(info.local), info, "");
+        let connection = self.connection(self.listener.reach(info.local, &self.headless), info, "");
         Way::bytes(connection, Transport::plain(socket), prefix)
     }
 

@@ -1,10 +1,9 @@
-//! What a mesh should do and does not do yet. Each fails.
+//! Addresses of both families, and those of Pods that clients choose themselves.
 
 use e2e::{After, Mesh, Origin, Request, ServiceSpec, TcpOrigin};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
-/// Where a machine has IPv6 `mesh-agent iptables` captures it, and the sidecar listens to IPv4 alone unless it is told:
-/// every connection by IPv6 is refused then.
+/// Where a machine has IPv6 `mesh-agent iptables` captures it, and the sidecar listens to it too.
 #[test]
 fn both_families_of_addresses_are_captured() {
     let mesh = Mesh::new();
