@@ -203,7 +203,7 @@ fn the_mesh_needs_its_identity_where_no_rule_says_so() {
             "{one}"
         );
     }
-    let (own, root) = (pair("gateway.test"), pair("mesh.test"));
+    let (own, root) = (pair(OWN), pair("mesh.test"));
     let files = vec![
         file("identity/cert-chain.pem", &own.certificate, ANYBODYS),
         file("identity/key.pem", &own.key, OWNERS_ALONE),
