@@ -14,5 +14,5 @@ mod readiness;
 
 pub use access_log::{AccessLog, AccessRecord, Address, Format, ResponseFlags};
 pub use metrics::Metrics;
-pub use readiness::Readiness;
+pub use readiness::{Readiness, ReadinessState};
 pub use receipts::{Receipt, Receipts};
