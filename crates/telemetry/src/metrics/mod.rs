@@ -41,9 +41,15 @@ pub struct Metrics {
 impl Metrics {
     /// Everything at zero. `version` is the program's, for `istio_build`.
     pub fn new(version: &str) -> Self {
+        Self::beside(version, "")
+    }
+
+    /// The same for a process whose metrics are told together with those of another: `prefix`, in Istio
+    /// `istio_agent_`, goes before the names of those that every process has.
+    pub fn beside(version: &str, prefix: &str) -> Self {
         let registry = Registry::new();
         let own = Own::register(&registry, version);
-        process::register(&registry);
+        process::register(&registry, prefix);
         Self {
             registry,
             requests: Cache::new(),

@@ -1,4 +1,4 @@
-//! Metrics of the process, under the names that Prometheus' own clients use.
+//! Metrics of the process, under the names that Prometheus' own clients use, or those with a prefix.
 //!
 //! Read from `/proc/self`; where there is none, they are zero.
 
@@ -41,9 +41,10 @@ impl Memory {
     }
 }
 
-pub(super) fn register(registry: &Registry) {
+/// `prefix` goes before each name, and may be empty.
+pub(super) fn register(registry: &Registry, prefix: &str) {
     registry
-        .register(Box::new(Process::new()))
+        .register(Box::new(Process::new(prefix)))
         .expect("the names below are distinct");
 }
 
@@ -58,18 +59,23 @@ struct Process {
 }
 
 impl Process {
-    fn new() -> Self {
+    fn new(prefix: &str) -> Self {
         let started = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();
-        let cpu = Counter::new("process_cpu_seconds_total", "CPU time used.");
+        let gauge = |name: &str, help| {
+            let gauge = Gauge::new(format!("{prefix}process_{name}"), help);
+            gauge.expect("the name is well-formed")
+        };
+        let cpu = format!("{prefix}process_cpu_seconds_total");
+        let cpu = Counter::new(cpu, "CPU time used.");
         let process = Self {
-            resident: gauge("process_resident_memory_bytes", "Memory in RAM."),
-            reserved: gauge("process_virtual_memory_bytes", "Addresses reserved."),
+            resident: gauge("resident_memory_bytes", "Memory in RAM."),
+            reserved: gauge("virtual_memory_bytes", "Addresses reserved."),
             cpu: cpu.expect("the name is well-formed"),
-            open_fds: gauge("process_open_fds", "File descriptors in use."),
-            max_fds: gauge("process_max_fds", "File descriptors allowed."),
-            started: gauge("process_start_time_seconds", "When the process started."),
+            open_fds: gauge("open_fds", "File descriptors in use."),
+            max_fds: gauge("max_fds", "File descriptors allowed."),
+            started: gauge("start_time_seconds", "When the process started."),
         };
         process.started.set(started.as_secs_f64());
         process
@@ -110,10 +116,6 @@ impl Collector for Process {
             .flat_map(Collector::collect)
             .collect()
     }
-}
-
-fn gauge(name: &str, help: &str) -> Gauge {
-    Gauge::new(name, help).expect("the names above are well-formed")
 }
 
 fn cpu_seconds() -> f64 {

@@ -531,3 +531,12 @@ fn connections_long_gone_are_forgotten_and_open_ones_are_not() {
     );
     assert!(lines(&text, "istio_tcp_sent_bytes_total")[0].ends_with(" 7"));
 }
+
+/// Every client library has metrics of these names, and two of a name would be one too many.
+#[test]
+fn beside_an_application_the_process_has_a_prefix() {
+    let metrics = Metrics::beside("0.1.0", "istio_agent_");
+    let text = metrics.text();
+    assert!(text.contains("\nistio_agent_process_open_fds "), "{text}");
+    assert!(!text.contains("\nprocess_"), "{text}");
+}
