@@ -1,8 +1,10 @@
 //! A bounded HTTP/1.1 server for pages.
 
-use super::page::{Found, Page, PageBody, PageMethod, PageRequest, PageResponse, Pages};
+use super::page::{Found, Handler, Page, PageMethod, Pages};
+use super::request::PageRequest;
+use super::response::{PageBody, PageResponse};
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HOST, ORIGIN, X_CONTENT_TYPE_OPTIONS};
+use http::header::{ALLOW, CACHE_CONTROL, HOST, ORIGIN, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
@@ -37,7 +39,7 @@ struct Limits {
     head_bytes: usize,
     /// How old a connection may become; then it ends with the answer it is at.
     age: Duration,
-    /// How long that answer may still take.
+    /// How long the client may still take for that answer, once its page has given it.
     grace: Duration,
 }
 
@@ -163,9 +165,12 @@ impl Server {
         mut stopped: watch::Receiver<()>,
     ) {
         let limits = self.limits;
-        let service = service_fn(move |request| {
-            let server = self.clone();
-            async move { Ok::<_, Infallible>(server.answer(request, peer).await) }
+        let (busy, mut is_busy) = watch::channel(false);
+        let service = service_fn(|request| async {
+            busy.send_replace(true);
+            let answer = self.answer(request, peer).await;
+            busy.send_replace(false);
+            Ok::<_, Infallible>(answer)
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
@@ -179,7 +184,15 @@ impl Server {
             () = sleep(limits.age) => {}
         }
         connection.as_mut().graceful_shutdown();
-        let _ = timeout(limits.grace, connection).await;
+        let given_up = async {
+            // How long a page takes is its own affair.
+            let _ = is_busy.wait_for(|busy| !busy).await;
+            sleep(limits.grace).await;
+        };
+        tokio::select! {
+            _ = connection => {}
+            () = given_up => {}
+        }
     }
 
     async fn answer(&self, request: Request<Incoming>, peer: SocketAddr) -> Response<ResponseBody> {
@@ -217,10 +230,14 @@ impl Server {
         let request = PageRequest {
             path,
             query,
+            headers: head.headers,
             body,
             peer,
         };
-        let answer = spawn_blocking(move || (page.handler)(&request)).await;
+        let answer = match page.handler {
+            Handler::Blocking(handler) => spawn_blocking(move || handler(&request)).await,
+            Handler::Waiting(handler) => Ok(handler(request).await),
+        };
         answer.unwrap_or_else(|_| {
             PageResponse::text("this page failed, see the log\n")
                 .with_status(StatusCode::INTERNAL_SERVER_ERROR)
@@ -298,8 +315,8 @@ fn is_own_name(host: &str) -> bool {
 fn into_http(page: PageResponse, allow: Option<&'static str>) -> Response<ResponseBody> {
     let mut response = Response::new(ResponseBody(page.body));
     *response.status_mut() = page.status;
+    *response.headers_mut() = page.headers;
     let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(page.content_type));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     if let Some(allow) = allow {

@@ -6,10 +6,12 @@
 mod html;
 mod http1;
 mod page;
+mod request;
+mod response;
 mod standard;
 
 pub use http1::PageServer;
-pub use page::{
-    DuplicatePage, Handler, Page, PageBody, PageMethod, PageRequest, PageResponse, Pages,
-};
-pub use standard::{add_admin_pages, metrics_pages, status_pages};
+pub use page::{Answering, DuplicatePage, Handler, Page, PageMethod, Pages};
+pub use request::PageRequest;
+pub use response::{PageBody, PageResponse};
+pub use standard::{add_admin_pages, metrics_pages, ready_page, status_pages};

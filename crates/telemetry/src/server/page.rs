@@ -1,19 +1,30 @@
 //! Pages: what a server answers.
 
 use super::html;
-use bytes::Bytes;
+use super::request::PageRequest;
+use super::response::PageResponse;
 use http::StatusCode;
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 
-/// Answers a request. May take its time: it is called on a thread where blocking is allowed.
-pub type Handler = Arc<dyn Fn(&PageRequest) -> PageResponse + Send + Sync>;
+/// What answers a request.
+#[derive(Clone)]
+pub enum Handler {
+    /// May take its time: it is called on a thread where blocking is allowed.
+    Blocking(Arc<dyn Fn(&PageRequest) -> PageResponse + Send + Sync>),
+    /// Waits for others without a thread. It is dropped when its client goes away.
+    Waiting(Arc<dyn Fn(PageRequest) -> Answering + Send + Sync>),
+}
+
+/// An answer to come.
+pub type Answering = Pin<Box<dyn Future<Output = PageResponse> + Send>>;
 
 /// One page of a server.
 #[derive(Clone)]
 pub struct Page {
-    /// Its path, without a query: `/config_dump`.
+    /// Its path, without a query: `/config_dump`. One that ends in `/` stands for all paths that begin with it and
+    /// have no page of their own.
     pub path: &'static str,
     /// What it is asked with.
     pub method: PageMethod,
@@ -34,7 +45,21 @@ impl Page {
             path,
             method: PageMethod::Get,
             help,
-            handler: Arc::new(handler),
+            handler: Handler::Blocking(Arc::new(handler)),
+        }
+    }
+
+    /// The same, where showing it means waiting for somebody else.
+    pub fn get_waiting<A: Future<Output = PageResponse> + Send + 'static>(
+        path: &'static str,
+        help: &'static str,
+        handler: impl Fn(PageRequest) -> A + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            path,
+            method: PageMethod::Get,
+            help,
+            handler: Handler::Waiting(Arc::new(move |request| Box::pin(handler(request)))),
         }
     }
 
@@ -48,7 +73,7 @@ impl Page {
             path,
             method: PageMethod::Post,
             help,
-            handler: Arc::new(handler),
+            handler: Handler::Blocking(Arc::new(handler)),
         }
     }
 }
@@ -68,120 +93,6 @@ impl PageMethod {
         match self {
             Self::Get => "GET",
             Self::Post => "POST",
-        }
-    }
-}
-
-/// A request to a page.
-#[derive(Clone, Debug)]
-pub struct PageRequest {
-    /// The path, without the query.
-    pub path: String,
-    /// The query as it came, without the question mark; empty for none.
-    pub query: String,
-    /// The body.
-    pub body: Bytes,
-    /// Who asks.
-    pub peer: SocketAddr,
-}
-
-impl PageRequest {
-    /// The value of the first query parameter of that name; `Some("")` for one without a value.
-    ///
-    /// `%XX` and `+` are decoded; what is not UTF-8 then becomes U+FFFD.
-    pub fn parameter(&self, name: &str) -> Option<String> {
-        let pairs = self
-            .query
-            .split('&')
-            .map(|pair| pair.split_once('=').unwrap_or((pair, "")));
-        pairs
-            .into_iter()
-            .find(|(key, _)| decode(key) == name)
-            .map(|(_, value)| decode(value))
-    }
-}
-
-/// Undoes the encoding of a query parameter. A `%` that no two digits follow stays.
-fn decode(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&first, tail)) = rest.split_first() {
-        rest = tail;
-        match (first, tail) {
-            (b'%', [high, low, after @ ..])
-                if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() =>
-            {
-                bytes.push(hex_value(*high) << 4 | hex_value(*low));
-                rest = after;
-            }
-            (b'+', _) => bytes.push(b' '),
-            _ => bytes.push(first),
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
-}
-
-fn hex_value(digit: u8) -> u8 {
-    (digit as char).to_digit(16).map_or(0, |value| value as u8)
-}
-
-/// The answer of a page.
-pub struct PageResponse {
-    /// Its status.
-    pub status: StatusCode,
-    /// Its content type.
-    pub content_type: &'static str,
-    /// Its body.
-    pub body: PageBody,
-}
-
-/// The body of an answer.
-pub enum PageBody {
-    /// All of it.
-    Full(Bytes),
-    /// Made piece by piece as the client reads.
-    Chunks(Box<dyn Iterator<Item = Bytes> + Send>),
-}
-
-impl PageResponse {
-    /// 200 with plain text.
-    pub fn text(text: impl Into<String>) -> Self {
-        Self::full("text/plain; charset=utf-8", text.into())
-    }
-
-    /// 200 with indented JSON.
-    pub fn json(value: &serde_json::Value) -> Self {
-        Self::full("application/json", format!("{value:#}\n"))
-    }
-
-    /// 200 with a whole HTML document.
-    pub fn html(document: impl Into<String>) -> Self {
-        Self::full("text/html; charset=utf-8", document.into())
-    }
-
-    /// 200 with pieces that are made as the client reads them.
-    pub fn chunks(
-        content_type: &'static str,
-        chunks: impl Iterator<Item = Bytes> + Send + 'static,
-    ) -> Self {
-        Self {
-            status: StatusCode::OK,
-            content_type,
-            body: PageBody::Chunks(Box::new(chunks)),
-        }
-    }
-
-    /// The same with another status.
-    #[must_use]
-    pub fn with_status(self, status: StatusCode) -> Self {
-        Self { status, ..self }
-    }
-
-    fn full(content_type: &'static str, body: String) -> Self {
-        Self {
-            status: StatusCode::OK,
-            content_type,
-            body: PageBody::Full(body.into()),
         }
     }
 }
@@ -265,10 +176,14 @@ impl Pages {
         }
     }
 
+    /// The page of the path itself, else that of the longest path above it.
     fn page(&self, path: &str, method: PageMethod) -> Option<&Page> {
-        self.pages
-            .values()
-            .find(|page| page.path == path && page.method == method)
+        let of_method = self.pages.values().filter(|page| page.method == method);
+        let fitting = of_method.filter(|page| {
+            let is_above = page.path.ends_with('/') && path.starts_with(page.path);
+            page.path == path || is_above
+        });
+        fitting.max_by_key(|page| page.path.len())
     }
 
     fn not_found(&self) -> PageResponse {
@@ -313,37 +228,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parameters_are_decoded() {
-        let request = |query: &str| PageRequest {
-            path: "/logging".into(),
-            query: query.into(),
-            body: Bytes::new(),
-            peer: ([127, 0, 0, 1], 1).into(),
-        };
-        let cases = [
-            ("level=debug", Some("debug")),
-            (
-                "a=b&level=info%2Cdataplane%3Ddebug",
-                Some("info,dataplane=debug"),
-            ),
-            ("level=a+b", Some("a b")),
-            ("level", Some("")),
-            ("level=100%", Some("100%")),
-            ("level=%zz%4", Some("%zz%4")),
-            ("level=%+1", Some("% 1")),
-            ("levels=debug", None),
-            ("", None),
-        ];
-        for (query, want) in cases {
-            assert_eq!(
-                request(query).parameter("level").as_deref(),
-                want,
-                "{query}"
-            );
-        }
-    }
-
-    #[test]
     fn a_page_is_registered_once() {
         let page = || Page::get("/clusters", "clusters", |_| PageResponse::text(""));
         let mut pages = Pages::with_index("Tidegate");
@@ -362,5 +246,27 @@ mod tests {
                 .add(Page::get("/help", "", |_| PageResponse::text("")))
                 .is_err()
         );
+    }
+
+    #[test]
+    fn a_path_that_ends_in_a_slash_stands_for_those_below() {
+        let page = |path| Page::get(path, "", |_| PageResponse::text(""));
+        let mut pages = Pages::new("test");
+        for path in ["/app/", "/app/own/", "/app/exact"] {
+            pages.add(page(path)).unwrap();
+        }
+        for (path, want) in [
+            ("/app/", Some("/app/")),
+            ("/app/x/y", Some("/app/")),
+            ("/app/own", Some("/app/")),
+            ("/app/own/x", Some("/app/own/")),
+            ("/app/exact", Some("/app/exact")),
+            ("/app/exact/x", Some("/app/")),
+            ("/app", None),
+            ("/apps/x", None),
+        ] {
+            let found = pages.page(path, PageMethod::Get);
+            assert_eq!(found.map(|page| page.path), want, "{path}");
+        }
     }
 }

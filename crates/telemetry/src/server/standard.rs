@@ -1,6 +1,8 @@
 //! The pages that need nothing from other crates.
 
-use super::page::{DuplicatePage, Page, PageRequest, PageResponse, Pages};
+use super::page::{DuplicatePage, Page, Pages};
+use super::request::PageRequest;
+use super::response::PageResponse;
 use crate::logging::LogHandle;
 use crate::metrics::{CONTENT_TYPE, Memory};
 use crate::{Metrics, Readiness};
@@ -63,7 +65,8 @@ fn pages_of(title: &'static str, list: impl IntoIterator<Item = Page>) -> Pages 
     pages
 }
 
-fn ready_page(path: &'static str, readiness: &Readiness) -> Page {
+/// A page that tells whether traffic is wanted: 200, or 503 and why not.
+pub fn ready_page(path: &'static str, readiness: &Readiness) -> Page {
     let readiness = readiness.clone();
     Page::get(
         path,

@@ -446,3 +446,51 @@ async fn pages_that_are_not_everybodys_are_shown_by_own_names_only() {
         assert_eq!(status(&any.send(&request).await), "200", "{host}");
     }
 }
+
+/// With the clock paused, it goes on whenever everybody waits.
+#[tokio::test(start_paused = true)]
+async fn a_page_that_waits_is_not_hurried() {
+    let mut pages = Pages::new("test");
+    let page = Page::get_waiting("/hook/", "waits", |request| async move {
+        sleep(Duration::from_secs(3600)).await;
+        let from = request.headers["x-from"].to_str().unwrap();
+        PageResponse::text(format!("{} {from}\n", request.path))
+    });
+    pages.add(page).unwrap();
+    let server = Running::start(pages, LIMITS);
+    let mut stream = server.connect().await;
+    stream
+        .write_all(b"GET /hook/a HTTP/1.1\r\nhost: a\r\nx-from: kubelet\r\n\r\n")
+        .await
+        .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert_eq!(body(&answer), "/hook/a kubelet\n");
+}
+
+#[tokio::test]
+async fn a_page_that_waits_for_a_client_that_is_gone_is_dropped() {
+    let (asked, mut was_asked) = tokio::sync::mpsc::channel(1);
+    let mut pages = Pages::new("test");
+    let page = Page::get_waiting("/hook", "waits", move |_| {
+        let asked = asked.clone();
+        async move {
+            let (held, dropped) = oneshot::channel::<()>();
+            asked.send(dropped).await.unwrap();
+            std::future::pending::<()>().await;
+            drop(held);
+            PageResponse::text("")
+        }
+    });
+    pages.add(page).unwrap();
+    let server = Running::start(pages, LIMITS);
+    let mut stream = server.connect().await;
+    stream
+        .write_all(b"GET /hook HTTP/1.1\r\nhost: a\r\n\r\n")
+        .await
+        .unwrap();
+    let dropped = was_asked.recv().await.unwrap();
+    drop(stream);
+    let dropped = timeout(Duration::from_secs(20), dropped).await;
+    assert!(dropped.expect("the page is dropped").is_err());
+}
