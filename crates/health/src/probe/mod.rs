@@ -11,8 +11,10 @@ use crate::{Ask, Check, Connect, Failure, TargetKey};
 use ::http::uri::Authority;
 use std::borrow::Cow;
 use std::net::Ipv6Addr;
+use std::num::NonZeroU32;
 use std::pin::pin;
 use std::str::FromStr;
+use std::time::Duration;
 use tokio::time::timeout;
 
 /// Bytes of an answer's head, and of its body, that are read.
@@ -20,6 +22,28 @@ const MAX_ANSWER: usize = 8 * 1024;
 
 /// What servers see in their logs.
 const USER_AGENT: &str = concat!("tidegate-health/", env!("CARGO_PKG_VERSION"));
+
+/// Asks once, within `timeout`, from connecting to the end of the answer.
+///
+/// # Errors
+///
+/// The target is not well, or gave no answer.
+pub async fn ask_once(
+    connector: &dyn Connect,
+    target: &TargetKey,
+    ask: Ask,
+    timeout: Duration,
+) -> Result<(), Failure> {
+    let check = Check {
+        ask,
+        interval: Duration::ZERO,
+        timeout,
+        jitter: Duration::ZERO,
+        healthy_threshold: NonZeroU32::MIN,
+        unhealthy_threshold: NonZeroU32::MIN,
+    };
+    probe(connector, target, &check).await
+}
 
 /// Asks once, within the check's timeout.
 pub(crate) async fn probe(
