@@ -2,7 +2,7 @@
 
 use crate::http::{MirrorPool, Refusals};
 use crate::labels::Peers;
-use crate::net::OwnPorts;
+use crate::net::{InUse, OwnPorts};
 use crate::resolve::ResolvesNothing;
 use crate::upstream::{
     self, OnDemandClusters, Snapshot, Surroundings, UpstreamConnector, connector_conf,
@@ -33,6 +33,8 @@ pub struct Shared {
     /// Where the process listens. What listens beside [`crate::net::ListenerManager`] is to be added here, so that
     /// clients cannot ask the proxy for itself.
     pub own_ports: Arc<OwnPorts>,
+    /// What is in use, which the end of the process may wait for.
+    pub in_use: Arc<InUse>,
     pub(crate) on_demand: OnDemandClusters,
     /// Is told what clients of a forward proxy have passed. Absent: nobody learns.
     pub(crate) passages: Option<Arc<dyn Passages>>,
@@ -87,6 +89,7 @@ impl Shared {
             challenges: Challenges::default(),
             health: NotedHealth::default(),
             own_ports: Arc::default(),
+            in_use: Arc::default(),
             on_demand: OnDemandClusters::new(outside.resolver),
             passages: outside.passages,
         });

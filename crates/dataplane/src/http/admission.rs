@@ -39,6 +39,7 @@ pub(super) fn admit(session: &mut Session, ctx: &mut RequestCtx) -> Result<(), R
         forwarding::tell_origin(request, &mut head, settings);
     }
     let is_tunnel = head.method == Method::CONNECT;
+    ctx.shared.in_use.begin();
     ctx.head = Some(Box::new(head));
     checked?;
     if is_tunnel {

@@ -25,7 +25,7 @@ pub(crate) struct RequestCtx {
     pub(super) snapshot: Arc<Snapshot>,
     pub(super) started: Instant,
     pub(super) start_time: SystemTime,
-    /// Absent until the head was looked at, and then nothing is recorded.
+    /// Absent until the head was looked at: nothing is recorded, and nothing is in use.
     pub(super) head: Option<Box<Head>>,
     pub(super) route: Option<Arc<Route>>,
     /// What caused the answer, when it is not the route: a virtual host's object, a destination.

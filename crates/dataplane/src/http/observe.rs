@@ -263,10 +263,14 @@ impl RequestCtx {
 
 impl Drop for RequestCtx {
     fn drop(&mut self) {
-        if !self.recorded && self.head.is_some() {
+        if self.head.is_none() {
+            return;
+        }
+        if !self.recorded {
             self.explain_ending();
             self.record();
         }
+        self.shared.in_use.end();
     }
 }
 

@@ -3,6 +3,7 @@
 mod bind;
 mod both_ways;
 mod either;
+mod in_use;
 mod io;
 mod limits;
 mod linger;
@@ -21,6 +22,7 @@ mod write_buffer;
 pub use bind::Addresses;
 pub(crate) use both_ways::{BothWays, End, Side, Silence};
 pub(crate) use either::Either;
+pub use in_use::{InUse, Using};
 pub(crate) use io::DownstreamIo;
 pub use limits::Limits;
 pub(crate) use linger::linger;

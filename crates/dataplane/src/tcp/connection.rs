@@ -6,7 +6,7 @@ use super::tunnel::Asking;
 use crate::forward_proxy::{Proxied, Refused};
 use crate::http::roll;
 use crate::net;
-use crate::net::{BothWays, End, Silence, Transport};
+use crate::net::{BothWays, End, Silence, Transport, Using};
 use crate::tls::Routed;
 use crate::upstream::{Cluster, Snapshot, UpstreamIo};
 use crate::{ConnectionInfo, Shared, Side, authorization};
@@ -55,6 +55,8 @@ pub(crate) struct TcpConnection {
     pub(super) sent: u64,
     pub(super) failure: Option<Failure>,
     pub(super) ending: Ending,
+    /// Absent: what is in it counts by itself.
+    in_use: Option<Using>,
 }
 
 /// How a connection ended that had reached its endpoint.
@@ -146,6 +148,7 @@ impl TcpConnection {
             sent: 0,
             failure: Some(Failure::NoRoute),
             ending: Ending::Orderly,
+            in_use: Some(shared.in_use.hold()),
         }
     }
 
@@ -188,6 +191,7 @@ impl TcpConnection {
     pub(crate) fn of_requests(shared: &Arc<Shared>, info: &ConnectionInfo) -> Self {
         let mut connection = Self::unclaimed(shared, info, "");
         connection.failure = None;
+        connection.in_use = None;
         connection
     }
 

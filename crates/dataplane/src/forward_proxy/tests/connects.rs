@@ -255,6 +255,7 @@ async fn a_tunnel_ends_with_its_client() {
 async fn draining_leaves_tunnels_alone() {
     let gateway = Proxy::default().tcp(echo().await).start().await;
     let (_, mut socket) = ask(&gateway, "db.test:5432").await;
+    assert_eq!(gateway.shared.in_use.count(), 1);
     let drained = gateway.listeners.drain();
     tokio::pin!(drained);
     let moment = Duration::from_millis(100);

@@ -113,6 +113,8 @@ async fn draining_ends_a_tunnel_that_waits_for_requests() {
     let origin = Origin::answering(ok("hello")).await;
     let (gateway, mut client) = open(&origin, 80).await;
     assert_eq!(client.ask(&get("/")).await.status(), 200);
+    let unused = gateway.shared.in_use.emptied();
+    tokio::time::timeout(PATIENCE, unused).await.unwrap();
     let drained = gateway.listeners.drain();
     tokio::time::timeout(PATIENCE, drained).await.unwrap();
     assert!(client.is_closed().await);

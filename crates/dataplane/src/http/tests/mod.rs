@@ -3,6 +3,7 @@
 mod answers;
 pub(crate) mod client;
 mod destinations;
+mod ending;
 mod forbidden;
 mod forwarding;
 pub(crate) mod gateway;

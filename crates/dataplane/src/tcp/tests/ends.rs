@@ -121,6 +121,7 @@ async fn a_connection_outlives_its_listener_and_its_rules() {
         .await;
     assert_eq!(exchange(&mut client, "after").await, "after");
     assert_eq!(gateway.listeners.connections(), 1);
+    assert_eq!(gateway.shared.in_use.count(), 1);
     // The process waits for it.
     let drained = gateway.listeners.drain();
     tokio::pin!(drained);
@@ -131,5 +132,6 @@ async fn a_connection_outlives_its_listener_and_its_rules() {
     }
     drop(client);
     tokio::time::timeout(PATIENCE, drained).await.unwrap();
+    assert_eq!(gateway.shared.in_use.count(), 0);
     assert_eq!(gateway.count("connections_closed"), 1);
 }
