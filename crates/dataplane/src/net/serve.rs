@@ -132,12 +132,7 @@ async fn serve_sniffed<A: Application>(
                 serve_tunnel(tunnel, serving, drain).await;
             }
         }
-        Protocol::Http2 if over_tls => {
-            Box::pin(serve_http2(io, &state, &serving.app, drain)).await;
-        }
-        Protocol::Http2 => {
-            serving.app.process_new(io, drain).await;
-        }
+        Protocol::Http2 => Box::pin(serve_http2(io, &state, &serving.app, drain)).await,
     }
 }
 
@@ -287,20 +282,27 @@ async fn serve_inside<A: Application>(
 }
 
 /// Serves HTTP/2 of which a single connection may be asked to end: Pingora ends those of a listener together.
+///
+/// One that begins while its listener drains is for a request at least: its client would come back again and again
+/// if it were told to go before it has sent any.
 async fn serve_http2<A: Application>(
     io: Box<DownstreamIo>,
     state: &ConnectionState,
     app: &Arc<A>,
     drain: &ShutdownWatch,
 ) {
-    let (end, ended) = watch::channel(*drain.borrow());
+    let (end, ended) = watch::channel(false);
     let mut drain = drain.clone();
     let serving = app.process_new(io, &ended);
     tokio::pin!(serving);
+    let told = async {
+        let _ = drain.wait_for(|ends| *ends).await;
+        poll_fn(|cx| state.poll_begun(cx)).await;
+    };
     tokio::select! {
         biased;
         _ = &mut serving => return,
-        _ = drain.wait_for(|ends| *ends) => {}
+        () = told => {}
         () = poll_fn(|cx| state.poll_closing(cx)) => {}
     }
     let _ = end.send(true);

@@ -90,7 +90,9 @@ impl ConnectionState {
     ///
     /// `bytes`: the length of head and body together. `None` when only its end will tell.
     pub fn request_started(&self, bytes: Option<u64>) {
-        self.requests.fetch_add(1, Ordering::Relaxed);
+        if self.requests.fetch_add(1, Ordering::Relaxed) == 0 {
+            self.waker.wake();
+        }
         self.enter(Phase::Request);
         let began = self.request_ends.load(Ordering::Relaxed);
         let ends = bytes.map_or(u64::MAX, |bytes| began.saturating_add(bytes));
@@ -162,13 +164,23 @@ impl ConnectionState {
         self.closing.load(Ordering::Acquire)
     }
 
+    /// Ready when a request has begun on it.
+    pub(super) fn poll_begun(&self, cx: &Context<'_>) -> Poll<()> {
+        self.poll(cx, || self.requests() > 0)
+    }
+
     /// Ready when the connection was asked to end.
     pub(super) fn poll_closing(&self, cx: &Context<'_>) -> Poll<()> {
-        if self.is_closing() {
+        self.poll(cx, || self.is_closing())
+    }
+
+    /// One task at a time may wait, for either.
+    fn poll(&self, cx: &Context<'_>, is_ready: impl Fn() -> bool) -> Poll<()> {
+        if is_ready() {
             return Poll::Ready(());
         }
         self.waker.register(cx.waker());
-        if self.is_closing() {
+        if is_ready() {
             Poll::Ready(())
         } else {
             Poll::Pending
