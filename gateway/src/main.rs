@@ -21,6 +21,7 @@ const PROGRAM: Program = Program {
     version: env!("CARGO_PKG_VERSION"),
     default_config: "conf/gateway.toml",
     parse: |text| toml::from_str(text),
+    metrics: proxy::metrics_pages,
     start: acme::start,
 };
 

@@ -12,12 +12,14 @@ mod render;
 mod resources;
 mod run;
 mod serve;
+mod servers;
 mod signals;
 
 pub use check::run as check;
 pub use egress::run as egress;
 pub use explain::{Client, Way, run as explain};
-pub use program::Program;
+pub use pages::Control;
+pub use program::{Program, metrics_pages};
 pub use resources::{Loaded, settings};
 pub use run::{run, runtime};
 pub use serve::Serving;

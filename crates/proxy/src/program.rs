@@ -1,12 +1,15 @@
 //! What tells one binary from the other.
 
 use crate::bootstrap::{Bootstrap, InvalidBootstrap};
+use crate::pages::Control;
 use crate::serve::Serving;
 use anyhow::Context;
 use source_spiffe::Endpoint;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use telemetry::server::Pages;
 
 /// A configuration error, or an error that `check` found. Usage errors are clap's: 2.
 pub(crate) const CONFIGURATION_ERROR: u8 = 1;
@@ -24,11 +27,29 @@ pub struct Program {
     pub default_config: &'static str,
     /// Reads its bootstrap file.
     pub parse: fn(&str) -> Result<Bootstrap, toml::de::Error>,
+    /// The pages of `[metrics]`, which are served at this address.
+    ///
+    /// # Errors
+    /// When what they are about cannot be read, which ends the process.
+    pub metrics: fn(&Bootstrap, &Arc<Serving>, Control, SocketAddr) -> anyhow::Result<Pages>,
     /// Starts what the other one has not, once pages and listeners are there.
     ///
     /// # Errors
     /// When it cannot be started, which ends the process.
     pub start: fn(&Bootstrap, &Arc<Serving>) -> anyhow::Result<()>,
+}
+
+/// Metrics alone, for [`Program::metrics`].
+///
+/// # Errors
+/// None.
+pub fn metrics_pages(
+    _: &Bootstrap,
+    serving: &Arc<Serving>,
+    _: Control,
+    _: SocketAddr,
+) -> anyhow::Result<Pages> {
+    Ok(telemetry::server::metrics_pages(&serving.metrics))
 }
 
 /// A program for tests.
@@ -39,6 +60,7 @@ pub(crate) const GATEWAY: Program = Program {
     version: "0",
     default_config: "conf/gateway.toml",
     parse: |text| toml::from_str(text),
+    metrics: metrics_pages,
     start: |_, _| Ok(()),
 };
 

@@ -5,19 +5,19 @@ use crate::args::{Format, LogArgs, RunArgs};
 use crate::bootstrap::Bootstrap;
 use crate::egress;
 use crate::health;
-use crate::pages::{self, Control};
+use crate::pages::{self, Control, Wishes};
 use crate::resources::settings;
 use crate::serve::Serving;
+use crate::servers::{PageServers, bind};
 use crate::signals::{Signals, Wish};
 use anyhow::Context;
 use config::Configuration;
 use source_file::{FileSource, Options};
-use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use telemetry::logging::{self, LogFormat, LogHandle};
-use telemetry::server::{PageServer, Pages, metrics_pages, status_pages};
+use telemetry::server::status_pages;
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 
@@ -60,16 +60,7 @@ async fn serve(
     let mut signals = Signals::listen().context("signals cannot be awaited")?;
     let serving = Serving::new(program, bootstrap)?;
     let (control, mut wishes) = Control::new();
-    let admin = pages::admin(program, &serving, control, &log)?;
-    let admin_server = bind("admin", bootstrap.admin.address)?.own_names_only();
-    serve_pages("admin", admin_server, admin, &serving);
-    // Kubelets and scrapers ask these two by whatever name they have for them.
-    let status_server = bind("status", bootstrap.status.address)?;
-    let status = status_pages(&serving.readiness);
-    serve_pages("status", status_server, status, &serving);
-    let metrics_server = bind("metrics", bootstrap.metrics.address)?;
-    let metrics = metrics_pages(&serving.metrics);
-    serve_pages("metrics", metrics_server, metrics, &serving);
+    let servers = serve_pages(program, bootstrap, &serving, control, &log)?;
     health::start(bootstrap, &serving);
     egress::start(&serving);
     (program.start)(bootstrap, &serving)?;
@@ -77,19 +68,45 @@ async fn serve(
     tracing::info!(version = program.version, config = %file.display(), "started");
     if until_wished(&mut signals, &mut wishes, &source, &serving).await == pages::Wish::Drain {
         tokio::select! {
-            () = serving.drain(bootstrap.drain.delay, bootstrap.drain.timeout) => {}
+            () = serving.drain(&bootstrap.drain) => {}
             () = signals.stop() => tracing::warn!("stopping at once"),
             () = pages::quit(&mut wishes) => tracing::warn!("stopping at once"),
         }
     }
     serving.write_what_is_left();
+    servers.stop().await;
     Ok(())
+}
+
+/// Serves the pages of operators, kubelets and scrapers.
+fn serve_pages(
+    program: &Program,
+    bootstrap: &Bootstrap,
+    serving: &Arc<Serving>,
+    control: Control,
+    log: &LogHandle,
+) -> anyhow::Result<PageServers> {
+    let mut servers = PageServers::default();
+    let admin = pages::admin(program, serving, control.clone(), log)?;
+    let admin_server = bind("admin", bootstrap.admin.address)?.own_names_only();
+    servers.serve("admin", admin_server, admin, serving);
+    // Kubelets and scrapers ask these two by whatever name they have for them.
+    let status = status_pages(&serving.readiness);
+    let status_server = bind("status", bootstrap.status.address)?;
+    servers.serve("status", status_server, status, serving);
+    let metrics_server = bind("metrics", bootstrap.metrics.address)?;
+    let address = metrics_server
+        .local_addr()
+        .context("the metrics address is not known")?;
+    let metrics = (program.metrics)(bootstrap, serving, control, address)?;
+    servers.serve("metrics", metrics_server, metrics, serving);
+    Ok(servers)
 }
 
 /// Serves until the process shall end, and tells how.
 async fn until_wished(
     signals: &mut Signals,
-    wishes: &mut mpsc::Receiver<pages::Wish>,
+    wishes: &mut Wishes,
     source: &FileSource,
     serving: &Serving,
 ) -> pages::Wish {
@@ -99,26 +116,16 @@ async fn until_wished(
                 Wish::Reload => reload(source, serving),
                 Wish::Stop => return pages::Wish::Drain,
             },
-            wish = wishes.recv() => return wish.unwrap_or(pages::Wish::Quit),
+            wished = wishes.changed() => match *wishes.borrow_and_update() {
+                _ if wished.is_err() => return pages::Wish::Quit,
+                None => {}
+                Some(pages::Wish::BeginDrain) => {
+                    serving.begin_drain();
+                }
+                Some(wish) => return wish,
+            },
         }
     }
-}
-
-fn bind(name: &str, address: SocketAddr) -> anyhow::Result<PageServer> {
-    PageServer::bind(address)
-        .with_context(|| format!("the {name} address {address} cannot be bound"))
-}
-
-/// Serves pages until the process ends. No client of the forward proxy is led there.
-fn serve_pages(name: &'static str, server: PageServer, pages: Pages, serving: &Serving) {
-    let address = server.local_addr();
-    let own_port = address.map(|address| serving.shared.own_ports.hold_pages(address.port()));
-    tokio::spawn(async move {
-        let _own_port = own_port;
-        if let Err(error) = server.serve(pages, std::future::pending()).await {
-            tracing::error!(%error, "the {name} server ended");
-        }
-    });
 }
 
 /// Starts watching the files, compiling what they hold, and serving that.

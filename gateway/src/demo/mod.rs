@@ -6,7 +6,7 @@ use crate::PROGRAM;
 use crate::args::DemoArgs;
 use anyhow::Context;
 use config::{Change, Configuration, Content, Followers, Message};
-use proxy::bootstrap::Bootstrap;
+use proxy::bootstrap::{Bootstrap, Drain};
 use proxy::{Serving, Signals, runtime, settings};
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -25,8 +25,11 @@ const SERVICES: [(&str, &str); 2] = [("httpbin", "v1"), ("httpbin-v2", "v2")];
 /// How many ports are tried after the one asked for.
 const PORTS_TRIED: u16 = 100;
 
-/// Connections still in use at Ctrl-C may finish this long.
-const DRAIN: Duration = Duration::from_secs(1);
+/// Connections still in use at Ctrl-C may finish for a moment.
+const DRAIN: Drain = Drain {
+    delay: Duration::ZERO,
+    timeout: Duration::from_secs(1),
+};
 
 /// Serves the bundled example until Ctrl-C.
 pub(crate) fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
@@ -57,7 +60,7 @@ async fn serve(bootstrap: &Bootstrap, port: u16) -> anyhow::Result<()> {
     std::io::stdout().lock().write_all(hints(port).as_bytes())?;
     signals.stop().await;
     drop(sender);
-    serving.drain(Duration::ZERO, DRAIN).await;
+    serving.drain(&DRAIN).await;
     serving.write_what_is_left();
     Ok(())
 }

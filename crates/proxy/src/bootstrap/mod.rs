@@ -305,8 +305,11 @@ fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::E
     })
 }
 
-/// Zero is told from absence.
-fn duration_or_none<'de, D: Deserializer<'de>>(
+/// Reads a duration, for fields that are absent by default: zero is told from that.
+///
+/// # Errors
+/// When it is no duration.
+pub fn duration_or_none<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<Duration>, D::Error> {
     duration(deserializer).map(Some)

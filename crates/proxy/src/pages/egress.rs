@@ -51,6 +51,7 @@ mod tests {
         let request = PageRequest {
             path: "/egress".to_owned(),
             query: query.to_owned(),
+            headers: http::HeaderMap::new(),
             body: bytes::Bytes::new(),
             peer: ([127, 0, 0, 1], 1).into(),
         };

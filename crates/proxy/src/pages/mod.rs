@@ -17,38 +17,70 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 use telemetry::logging::LogHandle;
 use telemetry::server::{DuplicatePage, Page, PageRequest, PageResponse, Pages, add_admin_pages};
-use tokio::sync::mpsc;
+use tokio::sync::watch;
 
-/// What an operator asks of the process by a page.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+/// What an operator asks of the process by a page, the less patient the greater.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(crate) enum Wish {
+    /// Begin to drain, and go on.
+    BeginDrain,
     /// As SIGTERM.
     Drain,
     /// End at once.
     Quit,
 }
 
+/// The greatest wish so far, if there is any.
+pub(crate) type Wishes = watch::Receiver<Option<Wish>>;
+
 /// Hands wishes to the main loop.
-#[derive(Clone)]
-pub(crate) struct Control(mpsc::Sender<Wish>);
+#[derive(Clone, Debug)]
+pub struct Control(watch::Sender<Option<Wish>>);
 
 impl Control {
-    /// A few wishes may wait; more of them would say nothing new.
-    pub(crate) fn new() -> (Self, mpsc::Receiver<Wish>) {
-        let (sender, receiver) = mpsc::channel(4);
+    /// Nothing is wished for yet.
+    pub(crate) fn new() -> (Self, Wishes) {
+        let (sender, receiver) = watch::channel(None);
         (Self(sender), receiver)
     }
 
-    fn ask(&self, wish: Wish, answer: &str) -> PageResponse {
-        // A full queue holds the same wish already.
-        let _ = self.0.try_send(wish);
-        PageResponse::text(answer)
+    /// Traffic is not wanted any more, and every answer is the last of its connection, but the process goes on until
+    /// it is told to end, which then waits for nothing but what is in use.
+    pub fn begin_drain(&self) {
+        self.wish(Wish::BeginDrain);
+    }
+
+    /// The process ends as on SIGTERM.
+    pub fn drain(&self) {
+        self.wish(Wish::Drain);
+    }
+
+    /// The process ends at once.
+    pub fn quit(&self) {
+        self.wish(Wish::Quit);
+    }
+
+    fn wish(&self, wish: Wish) {
+        self.0.send_if_modified(|greatest| {
+            let is_greater = *greatest < Some(wish);
+            if is_greater {
+                *greatest = Some(wish);
+            }
+            is_greater
+        });
     }
 }
 
 /// Waits for the wish to end at once.
-pub(crate) async fn quit(wishes: &mut mpsc::Receiver<Wish>) {
-    while wishes.recv().await.is_some_and(|wish| wish != Wish::Quit) {}
+pub(crate) async fn quit(wishes: &mut Wishes) {
+    // Fails only when nobody is left who could wish it.
+    if wishes
+        .wait_for(|wish| *wish == Some(Wish::Quit))
+        .await
+        .is_err()
+    {
+        std::future::pending().await
+    }
 }
 
 /// All pages of the admin server.
@@ -107,10 +139,14 @@ pub(crate) fn admin(
     pages.add(Page::post(
         "/drain",
         "end gracefully, as on SIGTERM",
-        move |_| drain.ask(Wish::Drain, "draining\n"),
+        move |_| {
+            drain.drain();
+            PageResponse::text("draining\n")
+        },
     ))?;
     pages.add(Page::post("/quitquitquit", "end at once", move |_| {
-        stop.ask(Wish::Quit, "stopping\n")
+        stop.quit();
+        PageResponse::text("stopping\n")
     }))?;
     Ok(pages)
 }
@@ -165,4 +201,26 @@ fn listener_as_json(listener: &ListenerStatus) -> Value {
         "error": listener.error,
         "connections": listener.connections,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_least_patient_wish_counts() {
+        let (control, mut wishes) = Control::new();
+        let mut heard = || {
+            let is_news = wishes.has_changed().unwrap();
+            is_news.then(|| wishes.borrow_and_update().unwrap())
+        };
+        assert_eq!(heard(), None);
+        control.begin_drain();
+        assert_eq!(heard(), Some(Wish::BeginDrain));
+        control.quit();
+        assert_eq!(heard(), Some(Wish::Quit));
+        control.drain();
+        control.begin_drain();
+        assert_eq!(heard(), None);
+    }
 }

@@ -84,10 +84,12 @@ impl Listeners {
         self.ending.load(Ordering::Relaxed)
     }
 
-    /// Every answer from now on is the last of its connection; new ones are still accepted.
-    pub(crate) fn announce_end(&self) {
-        self.ending.store(true, Ordering::Relaxed);
+    /// Every answer from now on is the last of its connection; new ones are still accepted. Returns whether that is
+    /// news.
+    pub(crate) fn announce_end(&self) -> bool {
+        let is_news = !self.ending.swap(true, Ordering::Relaxed);
         self.manager.announce_end();
+        is_news
     }
 
     /// Stops accepting, and returns when the last connection has ended.

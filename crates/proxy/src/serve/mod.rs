@@ -2,11 +2,12 @@
 
 mod listeners;
 mod names;
+mod wanted;
 
 pub(crate) use listeners::Listeners;
 
 use crate::Program;
-use crate::bootstrap::{AccessLog, Bootstrap, LogFormat};
+use crate::bootstrap::{AccessLog, Bootstrap, Drain, LogFormat};
 use crate::egress::Learning;
 use anyhow::Context;
 use config::{Publications, Published};
@@ -20,10 +21,19 @@ use telemetry::metrics::Workload;
 use telemetry::receipts::ReloadResult;
 use telemetry::{Metrics, Readiness, Receipt, Receipts};
 use tokio::sync::watch;
-use tokio::time::{Instant, MissedTickBehavior, interval, interval_at};
+use tokio::time::{Instant, MissedTickBehavior, interval, interval_at, sleep, timeout};
+use wanted::Wanted;
 
 /// How often the series of requests that nothing was recorded in are forgotten.
 const FORGET_EVERY: Duration = Duration::from_secs(30 * 60);
+
+/// Before the names of metrics that an application's process has too, where both are told together.
+///
+/// Source: Istio, `pilot-agent`.
+const BESIDE_APPLICATION: &str = "istio_agent_";
+
+/// Why a process that drains is not ready.
+const DRAINING: &str = "draining";
 
 /// The data plane and what it tells about itself.
 pub struct Serving {
@@ -35,6 +45,10 @@ pub struct Serving {
     pub(crate) receipts: Receipts,
     /// Whether requests are to be sent here.
     pub readiness: Readiness,
+    /// What it takes.
+    wanted: Wanted,
+    /// A sidecar ends after its workload, as far as connections tell.
+    is_sidecar: bool,
     /// What passes the forward proxy. Absent: nothing is learnt.
     pub(crate) learning: Option<Arc<Learning>>,
     /// Of names that requests ask for.
@@ -46,7 +60,9 @@ pub struct Serving {
 impl Serving {
     /// Serves nothing yet. Must be called within a Tokio runtime.
     pub fn new(program: &Program, bootstrap: &Bootstrap) -> anyhow::Result<Arc<Self>> {
-        let metrics = Arc::new(Metrics::new(program.version));
+        let is_sidecar = bootstrap.capture.is_some();
+        let prefix = if is_sidecar { BESIDE_APPLICATION } else { "" };
+        let metrics = Arc::new(Metrics::beside(program.version, prefix));
         let access_log = open(&bootstrap.access_log, &metrics)?;
         let settings = Settings {
             threads: bootstrap.proxy.threads(),
@@ -85,6 +101,8 @@ impl Serving {
             receipts: Receipts::new(Arc::clone(&metrics)),
             metrics,
             readiness: Readiness::new(),
+            wanted: Wanted::of(bootstrap),
+            is_sidecar,
             learning,
             resolver,
             published: watch::Sender::new(None),
@@ -179,39 +197,61 @@ impl Serving {
         self.metrics.own().certificate_expiries(expiries);
     }
 
-    /// Ready once there is a configuration, unless it has listeners and none of them could be bound.
+    /// Ready once there is a configuration and what is [`Wanted`], and until it drains.
     fn tell_readiness(&self) {
-        if self.published().is_none() || self.readiness.is_ready() || self.listeners.are_ending() {
+        if self.readiness.is_ready() || self.listeners.are_ending() {
             return;
         }
-        let status = self.listeners.status();
-        if status.is_empty() || status.iter().any(|listener| listener.error.is_none()) {
-            self.readiness.set_ready();
-        } else {
-            self.readiness.set_not_ready("no listener could be bound");
+        let Some(published) = self.published() else {
+            return;
+        };
+        let listeners = self.listeners.status();
+        match self
+            .wanted
+            .missing(&listeners, &published.credential_status)
+        {
+            None => self.readiness.set_ready(),
+            Some(missing) => self.readiness.set_not_ready(missing),
+        }
+        // The end may have been announced meanwhile.
+        if self.listeners.are_ending() {
+            self.readiness.set_not_ready(DRAINING);
         }
     }
 
-    /// Ends gracefully: not ready and still accepting for `delay`, then what is in use may finish for `timeout`.
-    pub async fn drain(&self, delay: Duration, timeout: Duration) {
-        self.readiness.set_not_ready("draining");
-        self.listeners.announce_end();
-        tracing::info!(
-            ?delay,
-            connections = self.listeners.connections(),
-            "draining"
-        );
-        tokio::time::sleep(delay).await;
-        if tokio::time::timeout(timeout, self.listeners.drain())
-            .await
-            .is_err()
-        {
-            let connections = self.listeners.connections();
+    /// From now on not ready, and every answer is the last of its connection. Connections are accepted as before.
+    /// Returns whether it was not so already.
+    pub fn begin_drain(&self) -> bool {
+        let is_new = self.listeners.announce_end();
+        self.readiness.set_not_ready(DRAINING);
+        if is_new {
+            let (connections, in_use) = (self.listeners.connections(), self.shared.in_use.count());
+            tracing::info!(connections, in_use, "draining");
+        }
+        is_new
+    }
+
+    /// Ends gracefully. For `delay` it is only not ready, unless that began before; then what is in use may finish for
+    /// `timeout`: in a gateway while nothing more is accepted, in a sidecar while its workload still can connect.
+    pub async fn drain(&self, drain: &Drain) {
+        if self.begin_drain() {
+            sleep(drain.delay).await;
+        }
+        if timeout(drain.timeout, self.finish()).await.is_err() {
+            let (connections, in_use) = (self.listeners.connections(), self.shared.in_use.count());
             tracing::warn!(
                 connections,
+                in_use,
                 "connections were still in use when the drain ended"
             );
         }
+    }
+
+    async fn finish(&self) {
+        if self.is_sidecar {
+            self.shared.in_use.emptied().await;
+        }
+        self.listeners.drain().await;
     }
 
     /// Writes what was learnt, and waits a moment for the access log. The process may end then.
@@ -261,8 +301,8 @@ fn principal(bootstrap: &Bootstrap) -> Option<String> {
     if let Some(id) = &bootstrap.tls.spiffe_id {
         return Some(id.to_string());
     }
-    let has_none = !bootstrap.tls.has_identity() || proxy.service_account.is_empty();
-    (!has_none).then(|| {
+    let has_one = bootstrap.tls.has_identity() && !proxy.service_account.is_empty();
+    has_one.then(|| {
         format!(
             "spiffe://{}/ns/{}/sa/{}",
             bootstrap.mesh.trust_domain, proxy.namespace, proxy.service_account
