@@ -14,6 +14,7 @@ mod run;
 mod serve;
 mod servers;
 mod signals;
+mod supervisor;
 
 pub use check::run as check;
 pub use egress::run as egress;

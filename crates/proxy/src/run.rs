@@ -10,6 +10,7 @@ use crate::resources::settings;
 use crate::serve::Serving;
 use crate::servers::{PageServers, bind};
 use crate::signals::{Signals, Wish};
+use crate::supervisor;
 use anyhow::Context;
 use config::Configuration;
 use source_file::{FileSource, Options};
@@ -59,6 +60,7 @@ async fn serve(
 ) -> anyhow::Result<()> {
     let mut signals = Signals::listen().context("signals cannot be awaited")?;
     let serving = Serving::new(program, bootstrap)?;
+    supervisor::follow(&serving.readiness);
     let (control, mut wishes) = Control::new();
     let servers = serve_pages(program, bootstrap, &serving, control, &log)?;
     health::start(bootstrap, &serving);
@@ -173,6 +175,8 @@ fn follow_identity(
 
 fn reload(source: &FileSource, serving: &Serving) {
     tracing::info!("reading resources again, opening the access log anew");
-    source.rescan();
-    serving.shared.access_log.reopen();
+    supervisor::reloading(&serving.readiness, || {
+        source.rescan();
+        serving.shared.access_log.reopen();
+    });
 }

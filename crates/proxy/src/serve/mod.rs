@@ -9,6 +9,7 @@ pub(crate) use listeners::Listeners;
 use crate::Program;
 use crate::bootstrap::{AccessLog, Bootstrap, Drain, LogFormat};
 use crate::egress::Learning;
+use crate::supervisor;
 use anyhow::Context;
 use config::{Publications, Published};
 use dataplane::net::{Addresses, ListenerStatus, RETRY_EVERY};
@@ -234,6 +235,7 @@ impl Serving {
     /// Ends gracefully. For `delay` it is only not ready, unless that began before; then what is in use may finish for
     /// `timeout`: in a gateway while nothing more is accepted, in a sidecar while its workload still can connect.
     pub async fn drain(&self, drain: &Drain) {
+        supervisor::stopping();
         if self.begin_drain() {
             sleep(drain.delay).await;
         }
