@@ -26,6 +26,8 @@ pub(crate) enum Command {
     Inject(Box<InjectArgs>),
     /// Wait until the sidecar is ready, so that the application can start
     Wait(WaitArgs),
+    /// Ask a page of the sidecar that runs beside, such as `POST drain` of port 15020
+    Request(RequestArgs),
     /// Parse, validate and compile resources, and print what is wrong with them
     Check(CheckArgs),
     /// Tell which virtual host, rule and destination a request meets, and why the others do not match
@@ -47,6 +49,19 @@ pub(crate) struct WaitArgs {
     /// How often to ask, as `500ms`
     #[arg(long, value_name = "DURATION", default_value = "500ms", value_parser = duration)]
     pub(crate) period: Duration,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct RequestArgs {
+    /// The port of the page: 15000 for operators, 15020 for the application
+    #[arg(long, value_name = "PORT", default_value_t = 15000)]
+    pub(crate) debug_port: u16,
+    /// The request's method
+    #[arg(value_name = "METHOD", value_parser = ["GET", "POST"])]
+    pub(crate) method: String,
+    /// The path, with its query
+    #[arg(value_name = "PATH")]
+    pub(crate) path: String,
 }
 
 #[derive(Args, Debug)]

@@ -1,17 +1,22 @@
 //! The sidecar's bootstrap file: the sections that both binaries have, with the defaults of a sidecar.
 
-use crate::downward;
+use crate::downward::{self, ProxyConfig};
 use model::Labels;
 use proxy::bootstrap::{
     AccessLog, Admin, Bootstrap, Capture, Dns, Drain, ForwardProxy, HealthChecks, Limits, Listen,
-    Mesh, MetricsServer, Proxy, ResourceFiles, Status, Tls, Topology, everywhere,
+    Mesh, MetricsServer, Proxy, ResourceFiles, Status, Tls, Topology, duration_or_none, everywhere,
 };
 use serde::Deserialize;
+use serde::de::Error;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Threads that serve, when nothing is said: a sidecar has a small share of its pod.
 const WORKERS: usize = 2;
+
+/// How long the application may go on after `delay`, when nothing is said: longer than pods are given by Kubernetes.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// Everything that is decided before any resource is read.
 #[derive(Debug, Default, Deserialize)]
@@ -33,7 +38,17 @@ struct File {
     status: Option<Status>,
     metrics: Option<MetricsServer>,
     access_log: AccessLog,
-    drain: Drain,
+    drain: Ending,
+}
+
+/// How it ends.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+struct Ending {
+    #[serde(deserialize_with = "duration_or_none")]
+    delay: Option<Duration>,
+    #[serde(deserialize_with = "duration_or_none")]
+    timeout: Option<Duration>,
 }
 
 /// Whose sidecar it is. What is absent is asked of the pod.
@@ -55,57 +70,79 @@ struct LocalListen {
     forward_proxy: Option<SocketAddr>,
 }
 
-/// Reads a bootstrap file.
+/// Reads a bootstrap file. What it does not say is asked of the pod.
 pub(crate) fn parse(text: &str) -> Result<Bootstrap, toml::de::Error> {
-    toml::from_str(text).map(|file: File| file.into())
+    let file: File = toml::from_str(text)?;
+    let told = downward::proxy_config();
+    let told = told.map_err(|error| Error::custom(format_args!("PROXY_CONFIG: {error}")))?;
+    Ok(file.with(&told))
 }
 
-impl From<File> for Bootstrap {
-    fn from(file: File) -> Self {
-        Self {
-            proxy: file.proxy.into(),
-            resources: file.resources,
-            mesh: file.mesh,
+impl File {
+    fn with(self, told: &ProxyConfig) -> Bootstrap {
+        Bootstrap {
+            proxy: self.proxy.with(told),
+            resources: self.resources,
+            mesh: self.mesh,
             listen: Listen {
-                forward_proxy: file.listen.forward_proxy,
+                forward_proxy: self.listen.forward_proxy,
                 ..Listen::default()
             },
-            limits: file.limits,
-            topology: file.topology,
-            tls: file.tls,
-            dns: file.dns,
-            forward_proxy: file.forward_proxy,
+            limits: self.limits,
+            topology: self.topology,
+            tls: self.tls,
+            dns: self.dns,
+            forward_proxy: self.forward_proxy,
             acme: None,
-            health_checks: file.health_checks,
-            admin: file.admin,
+            health_checks: self.health_checks,
+            admin: self.admin,
             // Kubelets and scrapers come from outside of the pod.
-            status: file.status.unwrap_or_else(|| Status {
+            status: self.status.unwrap_or_else(|| Status {
                 address: every_address(15021),
             }),
-            metrics: file.metrics.unwrap_or_else(|| MetricsServer {
-                address: every_address(15020),
+            metrics: self.metrics.unwrap_or_else(|| MetricsServer {
+                address: metrics_address(told),
             }),
-            access_log: file.access_log,
-            drain: file.drain,
-            capture: Some(file.capture),
+            access_log: self.access_log,
+            drain: self.drain.with(told),
+            capture: Some(self.capture),
             folder: PathBuf::new(),
         }
     }
 }
 
-impl From<Workload> for Proxy {
-    fn from(written: Workload) -> Self {
-        let labels = written.labels.unwrap_or_else(downward::labels);
-        Self {
-            name: written.name.unwrap_or_else(|| downward::name(&labels)),
-            namespace: written.namespace.unwrap_or_else(downward::namespace),
+impl Ending {
+    fn with(self, told: &ProxyConfig) -> Drain {
+        let delay = self.delay.or(told.termination_drain_duration);
+        Drain {
+            delay: delay.unwrap_or_else(|| Drain::default().delay),
+            timeout: self.timeout.unwrap_or(DRAIN_TIMEOUT),
+        }
+    }
+}
+
+impl Workload {
+    fn with(self, told: &ProxyConfig) -> Proxy {
+        let labels = self.labels.unwrap_or_else(downward::labels);
+        Proxy {
+            name: self.name.unwrap_or_else(|| downward::name(&labels)),
+            namespace: self.namespace.unwrap_or_else(downward::namespace),
             labels,
-            locality: written.locality,
-            workers: written.workers.unwrap_or(WORKERS),
-            service_account: written
+            locality: self.locality,
+            workers: self.workers.or(told.concurrency).unwrap_or(WORKERS),
+            service_account: self
                 .service_account
                 .unwrap_or_else(downward::service_account),
         }
+    }
+}
+
+/// A pod that wants no port has one that nobody can reach.
+fn metrics_address(told: &ProxyConfig) -> SocketAddr {
+    match told.status_port {
+        Some(0) => SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+        Some(port) => every_address(port),
+        None => every_address(15020),
     }
 }
 
@@ -116,6 +153,40 @@ fn every_address(port: u16) -> SocketAddr {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const DEFAULT_FILE: &str = include_str!("../../conf/mesh-agent.toml");
+
+    #[test]
+    fn the_file_that_comes_with_it_says_the_defaults() {
+        let mut written = parse(DEFAULT_FILE).unwrap();
+        let files = std::mem::take(&mut written.resources.files);
+        assert_eq!(files, [PathBuf::from("resources")]);
+        let default = parse("").unwrap();
+        assert_eq!(format!("{written:#?}"), format!("{default:#?}"));
+    }
+
+    /// Every key that is commented out is one, and so is every section that there is.
+    #[test]
+    fn what_is_commented_out_in_that_file_can_be_used() {
+        let is_key = |line: &str| {
+            let key = line.split_once(" = ").map_or("", |(key, _)| key);
+            let is_of_key = |c: char| c.is_ascii_alphanumeric() || "-.\"".contains(c);
+            !key.is_empty() && key.chars().all(is_of_key)
+        };
+        let mut section = String::new();
+        let mut found = Vec::new();
+        for line in DEFAULT_FILE.lines() {
+            if line.starts_with('[') {
+                section = line.to_owned();
+            }
+            if let Some(line) = line.strip_prefix("# ").filter(|line| is_key(line)) {
+                let text = format!("{section}\n{line}");
+                found.push(text.clone());
+                parse(&text).unwrap_or_else(|error| panic!("{error} in {text}"));
+            }
+        }
+        assert!(found.len() >= 12, "{found:#?}");
+    }
 
     #[test]
     fn a_gateway_s_sections_are_mistakes() {
@@ -138,5 +209,40 @@ mod tests {
         assert!(bootstrap.capture.unwrap().inbound_on_loopback);
         assert_eq!(bootstrap.status.address.port(), 15021);
         assert!(bootstrap.status.address.ip().is_unspecified());
+    }
+
+    /// Promise 21. The application may need the mesh for as long as its pod lets it.
+    #[test]
+    fn a_sidecar_drains_longer_than_a_gateway() {
+        let drain = |text: &str| {
+            let Drain { delay, timeout } = parse(text).unwrap().drain;
+            (delay.as_secs(), timeout.as_secs())
+        };
+        assert_eq!(drain(""), (5, 600));
+        assert_eq!(drain("[drain]\ndelay = '0s'"), (0, 600));
+        assert_eq!(drain("[drain]\ntimeout = '30s'"), (5, 30));
+        let refused = parse("[drain]\nwait = '1s'").unwrap_err();
+        assert!(refused.to_string().contains("unknown field `wait`"));
+    }
+
+    #[test]
+    fn what_a_pod_says_in_proxy_config_counts_where_the_file_says_nothing() {
+        let json = r#"{"concurrency": 0, "statusPort": 16020, "terminationDrainDuration": "20s", "binaryPath": "x"}"#;
+        let told: ProxyConfig = serde_json::from_str(json).unwrap();
+        let of = |text: &str| toml::from_str::<File>(text).unwrap().with(&told);
+        let bootstrap = of("");
+        assert_eq!(bootstrap.proxy.workers, 0);
+        assert_eq!(bootstrap.metrics.address.port(), 16020);
+        assert_eq!(bootstrap.drain.delay, Duration::from_secs(20));
+        let text =
+            "[proxy]\nworkers = 1\n[metrics]\naddress = '127.0.0.1:1'\n[drain]\ndelay = '1s'";
+        let bootstrap = of(text);
+        assert_eq!(bootstrap.proxy.workers, 1);
+        assert_eq!(bootstrap.metrics.address.to_string(), "127.0.0.1:1");
+        assert_eq!(bootstrap.drain.delay, Duration::from_secs(1));
+        let none: ProxyConfig = serde_json::from_str(r#"{"statusPort": 0}"#).unwrap();
+        assert_eq!(metrics_address(&none).to_string(), "127.0.0.1:0");
+        let wrong = serde_json::from_str::<ProxyConfig>(r#"{"terminationDrainDuration": "5"}"#);
+        assert!(wrong.is_err());
     }
 }

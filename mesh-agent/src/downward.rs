@@ -2,8 +2,12 @@
 //!
 //! The names are those that Istio's injection uses.
 
+use anyhow::Context;
 use model::Labels;
+use serde::Deserialize;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
+use std::time::Duration;
 
 /// The pod's labels, a line each.
 const LABELS: &str = "/etc/istio/pod/labels";
@@ -50,6 +54,60 @@ pub(crate) fn namespace() -> String {
 /// The pod's service account.
 pub(crate) fn service_account() -> String {
     variable("SERVICE_ACCOUNT").unwrap_or_else(|| DEFAULT.to_owned())
+}
+
+/// Where the application is: at the pod's address, or on loopback where the pod says nothing, or says so.
+pub(crate) fn application() -> anyhow::Result<IpAddr> {
+    let loopback = IpAddr::from(Ipv4Addr::LOCALHOST);
+    if variable("REWRITE_PROBE_LEGACY_LOCALHOST_DESTINATION").as_deref() == Some("true") {
+        return Ok(loopback);
+    }
+    let told = ["INSTANCE_IP", "POD_IP"].into_iter();
+    let Some((name, address)) = told
+        .map(|name| (name, variable(name)))
+        .find_map(|(name, value)| Some((name, value?)))
+    else {
+        return Ok(loopback);
+    };
+    address
+        .parse()
+        .with_context(|| format!("{name}: `{address}` is no IP address"))
+}
+
+/// How the application is asked whether it is well, as JSON.
+pub(crate) fn probers() -> Option<String> {
+    variable("ISTIO_KUBE_APP_PROBERS")
+}
+
+/// Where the application has metrics, as JSON.
+pub(crate) fn prometheus_annotations() -> Option<String> {
+    variable("ISTIO_PROMETHEUS_ANNOTATIONS")
+}
+
+/// What of Istio's ProxyConfig concerns a sidecar's own process. Absent: it says nothing about it.
+///
+/// Source: Istio `ProxyConfig`; the other fields are for Envoy, or for whoever injects.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct ProxyConfig {
+    /// Threads that serve. 0: one a core.
+    pub(crate) concurrency: Option<usize>,
+    /// The port of metrics and probes. 0: nobody asks there.
+    pub(crate) status_port: Option<u16>,
+    /// How long the sidecar goes on for sure when its pod ends.
+    #[serde(deserialize_with = "proxy::bootstrap::duration_or_none")]
+    pub(crate) termination_drain_duration: Option<Duration>,
+}
+
+/// What the pod says in `PROXY_CONFIG`.
+///
+/// # Errors
+/// When it is no ProxyConfig.
+pub(crate) fn proxy_config() -> Result<ProxyConfig, serde_json::Error> {
+    match variable("PROXY_CONFIG") {
+        Some(json) => serde_json::from_str(&json),
+        None => Ok(ProxyConfig::default()),
+    }
 }
 
 fn variable(name: &str) -> Option<String> {

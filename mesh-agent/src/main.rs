@@ -1,10 +1,14 @@
-//! The sidecar: its commands, and its bootstrap file.
+//! The sidecar: its commands, its bootstrap file, and the pages for its pod.
 
 mod args;
 mod bootstrap;
+mod client;
 mod dns;
 mod downward;
 mod iptables;
+mod metrics;
+mod pages;
+mod request;
 mod wait;
 
 use args::{Cli, Command};
@@ -25,6 +29,7 @@ const PROGRAM: Program = Program {
     version: env!("CARGO_PKG_VERSION"),
     default_config: "conf/mesh-agent.toml",
     parse: bootstrap::parse,
+    metrics: pages::all,
     start: dns::start,
 };
 
@@ -41,6 +46,7 @@ fn main() -> ExitCode {
         Command::Iptables(args) => iptables::run(&args),
         Command::Inject(args) => inject(&args),
         Command::Wait(args) => wait::run(&args),
+        Command::Request(args) => request::run(&args),
         Command::Check(args) => proxy::check(&PROGRAM, &args),
         Command::Explain(args) => {
             let way = args.way();

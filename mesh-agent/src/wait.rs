@@ -1,22 +1,18 @@
 //! `mesh-agent wait`.
 
 use crate::args::WaitArgs;
+use crate::client::Page;
 use anyhow::{Context, bail};
-use std::io::{Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-/// Bytes of an answer that are looked at: its status line.
-const STATUS_LINE: u64 = 256;
-
 /// Asks until the sidecar is ready, or the time is over.
 pub(crate) fn run(args: &WaitArgs) -> anyhow::Result<ExitCode> {
-    let place = Place::of(&args.url)?;
+    let page = Page::of(&args.url)?;
     let deadline = Instant::now() + args.timeout;
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
-        let why = match place.ask(left) {
+        let why = match ask(&page, left) {
             Ok(()) => return Ok(ExitCode::SUCCESS),
             Err(why) => why,
         };
@@ -29,57 +25,19 @@ pub(crate) fn run(args: &WaitArgs) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// Where to ask.
-struct Place {
-    authority: String,
-    path: String,
-}
-
-impl Place {
-    fn of(url: &str) -> anyhow::Result<Self> {
-        let rest = url
-            .strip_prefix("http://")
-            .with_context(|| format!("`{url}` does not begin with http://"))?;
-        let (host, path) = match rest.split_once('/') {
-            Some((host, path)) => (host, format!("/{path}")),
-            None => (rest, "/".to_owned()),
-        };
-        let has_port = host
-            .rsplit_once(':')
-            .is_some_and(|(_, port)| port.parse::<u16>().is_ok());
-        let authority = match has_port {
-            true => host.to_owned(),
-            false => format!("{host}:80"),
-        };
-        Ok(Self { authority, path })
+fn ask(page: &Page, left: Duration) -> anyhow::Result<()> {
+    let answer = page.ask("GET", left)?;
+    if answer.status == 200 {
+        return Ok(());
     }
-
-    fn ask(&self, left: Duration) -> anyhow::Result<()> {
-        let limit = left.max(Duration::from_millis(1));
-        let mut addresses = self.authority.to_socket_addrs()?;
-        let address = addresses.next().context("the name has no address")?;
-        let mut socket = TcpStream::connect_timeout(&address, limit)?;
-        socket.set_read_timeout(Some(limit))?;
-        socket.set_write_timeout(Some(limit))?;
-        write!(
-            socket,
-            "GET {} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n\r\n",
-            self.path, self.authority
-        )?;
-        let mut answer = Vec::new();
-        socket.take(STATUS_LINE).read_to_end(&mut answer)?;
-        let answer = String::from_utf8_lossy(&answer);
-        let line = answer.lines().next().unwrap_or_default();
-        match line.split(' ').nth(1) {
-            Some("200") => Ok(()),
-            _ => bail!("it answers {line:?}"),
-        }
-    }
+    let why = String::from_utf8_lossy(&answer.body);
+    bail!("it answers {:?}: {}", answer.line, why.trim_end())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::{Read, Write};
     use std::net::TcpListener;
 
     /// A server that answers with these status lines, one after the other.
