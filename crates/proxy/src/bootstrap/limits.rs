@@ -191,6 +191,18 @@ mod tests {
     }
 
     #[test]
+    fn the_file_that_comes_with_the_gateway_says_the_defaults() {
+        let text = include_str!("../../../../conf/gateway.toml");
+        let written: crate::bootstrap::Bootstrap = toml::from_str(text).unwrap();
+        let of = |limits: &Limits| {
+            let connections = limits.of_connections(&Topology::default(), &Mesh::default());
+            let requests = limits.of_requests(&Topology::default());
+            format!("{connections:#?} {requests:#?}")
+        };
+        assert_eq!(of(&written.limits), of(&Limits::default()));
+    }
+
+    #[test]
     fn a_limit_that_would_serve_nobody_is_refused() {
         for (text, want) in [
             ("connections = 0", "only 1 to"),
