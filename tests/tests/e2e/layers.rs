@@ -13,6 +13,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("crates/health", &[]),
     ("crates/dns-proxy", &[]),
     ("crates/capture", &[]),
+    ("crates/app-probes", &["health"]),
     ("crates/inject", &["model", "capture"]),
     ("crates/certificates", &["rules"]),
     ("crates/config", &["model", "rules", "certificates"]),
