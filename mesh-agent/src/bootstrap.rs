@@ -155,24 +155,67 @@ mod tests {
     use super::*;
 
     const DEFAULT_FILE: &str = include_str!("../../conf/mesh-agent.toml");
+    const GATEWAYS_FILE: &str = include_str!("../../conf/gateway.toml");
 
     #[test]
     fn the_file_that_comes_with_it_says_the_defaults() {
         let mut written = parse(DEFAULT_FILE).unwrap();
         let files = std::mem::take(&mut written.resources.files);
         assert_eq!(files, [PathBuf::from("resources")]);
+        // Limits that are written are told from those that are not. They are the gateway's.
+        written.limits = Limits::default();
         let default = parse("").unwrap();
         assert_eq!(format!("{written:#?}"), format!("{default:#?}"));
+        let limits = section("limits", DEFAULT_FILE);
+        assert_eq!(limits, section("limits", GATEWAYS_FILE));
+        assert!(limits.len() > 10);
     }
 
-    /// Every key that is commented out is one, and so is every section that there is.
+    /// The keys of a section with their values, those that are commented out as well.
+    fn section<'t>(name: &str, text: &'t str) -> Vec<&'t str> {
+        let head = format!("[{name}]");
+        let lines = text.lines().skip_while(|line| *line != head).skip(1);
+        let lines = lines.take_while(|line| !line.starts_with('['));
+        let keys = lines.map(|line| line.strip_prefix("# ").unwrap_or(line));
+        keys.filter(|line| is_key(line)).collect()
+    }
+
+    fn is_key(line: &str) -> bool {
+        let key = line.split_once(" = ").map_or("", |(key, _)| key);
+        let is_of_key = |c: char| c.is_ascii_alphanumeric() || "-.\"".contains(c);
+        !key.is_empty() && key.chars().all(is_of_key)
+    }
+
+    #[test]
+    fn every_key_is_in_that_file() {
+        let headings = DEFAULT_FILE.lines().filter_map(|line| {
+            let name = line.strip_prefix('[')?;
+            name.strip_suffix(']')
+        });
+        for name in headings.filter(|name| *name != "health-checks") {
+            // Whoever writes a key that is none is told those that are.
+            let refused = parse(&format!("[{name}]\nno-key = 1")).unwrap_err();
+            let (_, known) = refused.message().split_once("expected ").unwrap();
+            let known: Vec<_> = known.split('`').skip(1).step_by(2).collect();
+            let written = section(name, DEFAULT_FILE);
+            let is_there = |key: &str| {
+                let start = format!("{key} = ");
+                written.iter().any(|line| line.starts_with(&start))
+            };
+            let missing: Vec<_> = known.iter().filter(|key| !is_there(key)).collect();
+            assert!(
+                missing.is_empty() && !known.is_empty(),
+                "[{name}]: {missing:?}"
+            );
+        }
+        let refused = parse("[no-section]").unwrap_err();
+        for name in refused.message().split('`').skip(3).step_by(2) {
+            assert!(DEFAULT_FILE.contains(&format!("\n[{name}]\n")), "{name}");
+        }
+    }
+
     #[test]
     fn what_is_commented_out_in_that_file_can_be_used() {
-        let is_key = |line: &str| {
-            let key = line.split_once(" = ").map_or("", |(key, _)| key);
-            let is_of_key = |c: char| c.is_ascii_alphanumeric() || "-.\"".contains(c);
-            !key.is_empty() && key.chars().all(is_of_key)
-        };
         let mut section = String::new();
         let mut found = Vec::new();
         for line in DEFAULT_FILE.lines() {

@@ -51,12 +51,11 @@ impl Page {
         let mut socket = TcpStream::connect_timeout(&address, limit)?;
         socket.set_read_timeout(Some(limit))?;
         socket.set_write_timeout(Some(limit))?;
+        let Self { path, authority } = self;
         // Of HTTP/1.0 the answer is as long as the connection.
-        write!(
-            socket,
-            "{method} {} HTTP/1.0\r\nhost: {}\r\ncontent-length: 0\r\n\r\n",
-            self.path, self.authority
-        )?;
+        let request =
+            format!("{method} {path} HTTP/1.0\r\nhost: {authority}\r\ncontent-length: 0\r\n\r\n");
+        socket.write_all(request.as_bytes())?;
         let mut answer = Vec::new();
         socket.take(MOST).read_to_end(&mut answer)?;
         Ok(Answer::of(&answer))

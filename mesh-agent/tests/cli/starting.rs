@@ -47,7 +47,7 @@ fn it_is_ready_when_it_listens_wherever_its_workload_comes() {
 
 #[test]
 fn with_an_identity_it_is_ready_when_it_has_it() {
-    let capture = "outbound = 'HOST:15001'\ninbound = 'HOST:15006'";
+    let capture = "outbound = 'HOST:15001'\ninbound = 'HOST:15006'\ndns = ['HOST:15053']";
     let setup = Setup::with("", capture).more("[tls]\nidentity = 'identity'\n");
     let folder = setup.folder().join("identity");
     let agent = setup.spawn();
