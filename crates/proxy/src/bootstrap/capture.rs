@@ -90,7 +90,7 @@ impl Capture {
             (InterceptionMode::None, _) => Vec::new(),
             (InterceptionMode::Redirect, Some(addresses)) => addresses.clone(),
             (InterceptionMode::Redirect, None) => {
-                let v6 = has_ipv6().then(|| IpAddr::V6(Ipv6Addr::LOCALHOST));
+                let v6 = has_ipv6().then_some(IpAddr::V6(Ipv6Addr::LOCALHOST));
                 let families = [IpAddr::V4(Ipv4Addr::LOCALHOST)].into_iter().chain(v6);
                 families.map(|ip| SocketAddr::new(ip, DNS_PORT)).collect()
             }

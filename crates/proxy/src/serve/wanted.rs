@@ -147,16 +147,18 @@ mod tests {
     /// Promise 21.
     #[test]
     fn a_sidecar_listens_wherever_its_workload_comes() {
-        let redirected = sidecar("services = { '127.0.0.1:9080' = 'reviews:9080' }", false);
-        let out = || listener("0.0.0.0:15001", None);
-        let into = || listener("0.0.0.0:15006", None);
+        let text = "outbound = '10.0.0.5:15001'\ninbound = '10.0.0.5:15006'\n\
+                    services = { '127.0.0.1:9080' = 'reviews:9080' }";
+        let redirected = sidecar(text, false);
+        let out = || listener("10.0.0.5:15001", None);
+        let into = || listener("10.0.0.5:15006", None);
         let service = || listener("127.0.0.1:9080", None);
         for (listeners, want) in [
             (vec![], Some("port 15001 is not listened on")),
             (vec![out(), into()], Some("port 9080 is not listened on")),
             (
-                vec![out(), listener("0.0.0.0:15006", IN_USE), service()],
-                Some("0.0.0.0:15006 cannot be bound: address in use"),
+                vec![out(), listener("10.0.0.5:15006", IN_USE), service()],
+                Some("10.0.0.5:15006 cannot be bound: address in use"),
             ),
             // Those of a Sidecar are its own affair.
             (
