@@ -80,6 +80,13 @@ pub(crate) fn parse(text: &str) -> Result<Bootstrap, toml::de::Error> {
 
 impl File {
     fn with(self, told: &ProxyConfig) -> Bootstrap {
+        // Kubelets and scrapers come from outside of the pod.
+        let status = self
+            .status
+            .map_or_else(|| of_pod(15021), |status| status.address);
+        let metrics = self
+            .metrics
+            .map_or_else(|| metrics_address(told), |metrics| metrics.address);
         Bootstrap {
             proxy: self.proxy.with(told),
             resources: self.resources,
@@ -96,13 +103,12 @@ impl File {
             acme: None,
             health_checks: self.health_checks,
             admin: self.admin,
-            // Kubelets and scrapers come from outside of the pod.
-            status: self.status.unwrap_or_else(|| Status {
-                address: every_address(15021),
-            }),
-            metrics: self.metrics.unwrap_or_else(|| MetricsServer {
-                address: metrics_address(told),
-            }),
+            status: Status {
+                address: everywhere(status),
+            },
+            metrics: MetricsServer {
+                address: everywhere(metrics),
+            },
             access_log: self.access_log,
             drain: self.drain.with(told),
             capture: Some(self.capture),
@@ -141,13 +147,13 @@ impl Workload {
 fn metrics_address(told: &ProxyConfig) -> SocketAddr {
     match told.status_port {
         Some(0) => SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
-        Some(port) => every_address(port),
-        None => every_address(15020),
+        Some(port) => of_pod(port),
+        None => of_pod(15020),
     }
 }
 
-fn every_address(port: u16) -> SocketAddr {
-    everywhere(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)))
+fn of_pod(port: u16) -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))
 }
 
 #[cfg(test)]

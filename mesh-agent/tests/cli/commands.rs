@@ -105,7 +105,7 @@ fn an_environment_that_cannot_be_exits_1() {
 
 /// Two versions of reviews, and a rule for them.
 fn reviews() -> TempDir {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempfile::tempdir().expect("a temporary folder");
     let yaml = "\
 apiVersion: v1\nkind: Service\nmetadata: {name: reviews}\nspec: {selector: {app: reviews}, ports: [{name: http, port: 9080}]}\n\
 ---\napiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\n\
@@ -114,9 +114,9 @@ ports: [{name: http, port: 9080}]\nendpoints: [{addresses: [10.0.0.7]}]\n\
 ---\napiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: reviews}\nspec:\n  hosts: [reviews]\n  \
 http: [{match: [{headers: {end-user: {exact: jason}}}], fault: {abort: {percentage: {value: 100}, httpStatus: 418}}, \
 route: [{destination: {host: reviews}}]}, {route: [{destination: {host: reviews}}]}]\n";
-    fs::write(folder.path().join("reviews.yaml"), yaml).unwrap();
+    fs::write(folder.path().join("reviews.yaml"), yaml).expect("the folder can be written");
     let toml = "[proxy]\nlabels = { app = 'reviews' }\n[resources]\nfiles = ['reviews.yaml']\n";
-    fs::write(folder.path().join("agent.toml"), toml).unwrap();
+    fs::write(folder.path().join("agent.toml"), toml).expect("the folder can be written");
     folder
 }
 

@@ -21,7 +21,7 @@ fn begin(agent: &Agent, app: &App) -> TcpStream {
     let mut client = agent.connect(9080);
     client
         .write_all(b"GET / HTTP/1.1\r\nhost: shop\r\n\r\n")
-        .unwrap();
+        .expect("the request is sent");
     app.asked();
     client
 }
