@@ -8,7 +8,6 @@ use http::header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE, HeaderName, USER_AGEN
 use http::uri::{Authority, PathAndQuery};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use serde::Deserialize;
-use std::error::Error;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -87,6 +86,9 @@ pub enum ScrapeFailure {
     /// A line, counted from 1, is none of the format: with it a scraper would refuse everything.
     #[error("line {0} is no line of the format")]
     Malformed(usize),
+    /// A bug here.
+    #[error("reading them ended by a bug")]
+    Bug,
 }
 
 #[derive(Debug, Deserialize)]
@@ -164,7 +166,7 @@ impl MetricsSource {
         let body = answered.body;
         // Megabytes are not read on a thread that serves.
         let read = tokio::task::spawn_blocking(move || format.read(body));
-        let text = read.await.unwrap_or(Err(ScrapeFailure::Malformed(0)))?;
+        let text = read.await.unwrap_or(Err(ScrapeFailure::Bug))?;
         Ok(Scraped { text, _turn: turn })
     }
 
@@ -173,26 +175,17 @@ impl MetricsSource {
         application: Application,
         headers: &HeaderMap,
     ) -> Result<Answered, Failure> {
-        let mut refused = None;
-        for address in self.addresses(application) {
-            match self.ask_at(address, headers).await {
-                Err(Failure::Connect(at, error)) => {
-                    refused.get_or_insert(Failure::Connect(at, error));
-                }
-                other => return other,
-            }
-        }
-        Err(refused.unwrap_or(Failure::Redirects(0)))
-    }
-
-    fn addresses(&self, application: Application) -> Vec<SocketAddr> {
         let loopback = [
             IpAddr::from(Ipv4Addr::LOCALHOST),
             IpAddr::from(Ipv6Addr::LOCALHOST),
         ];
-        let loopback = loopback.map(|address| SocketAddr::new(address, self.port));
-        let own = application.address(self.port);
-        loopback.into_iter().chain([own]).collect()
+        for address in loopback.map(|address| SocketAddr::new(address, self.port)) {
+            match self.ask_at(address, headers).await {
+                Err(Failure::Connect(..)) => {}
+                answered => return answered,
+            }
+        }
+        self.ask_at(application.address(self.port), headers).await
     }
 
     async fn ask_at(&self, address: SocketAddr, headers: &HeaderMap) -> Result<Answered, Failure> {
@@ -296,12 +289,9 @@ impl Format {
 impl ScrapeFailure {
     /// The failure and its causes on one line.
     pub fn chain(&self) -> String {
-        match self.source() {
-            Some(_) => match self {
-                Self::NoAnswer(failure) => format!("{self}: {}", failure.chain()),
-                _ => self.to_string(),
-            },
-            None => self.to_string(),
+        match self {
+            Self::NoAnswer(failure) => format!("{self}: {}", failure.chain()),
+            _ => self.to_string(),
         }
     }
 }

@@ -72,7 +72,7 @@ async fn it_is_asked_on_loopback_and_then_at_the_pods_address() {
 async fn what_cannot_be_told_with_others_is_a_failure() {
     let nobody = nobody().await;
     let told = scrape(nobody).await.unwrap_err();
-    let want = format!("no answer: cannot connect to 127.0.0.1:{nobody}: ");
+    let want = format!("no answer: cannot connect to {POD}:{nobody}: ");
     assert!(told.starts_with(&want), "{told}");
     for (answer, want) in [
         (http("503", "", "up 1\n"), "status 503 Service Unavailable"),
