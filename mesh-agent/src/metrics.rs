@@ -1,7 +1,7 @@
 //! Metrics of the sidecar, and behind them those of its application.
 
 use app_probes::{Application, MetricsSource, Scraped};
-use http::HeaderMap;
+use http::{HeaderMap, StatusCode};
 use prometheus::{IntCounter, IntCounterVec, Opts};
 use proxy::Serving;
 use std::sync::Arc;
@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use telemetry::Metrics;
 use telemetry::metrics::CONTENT_TYPE;
 use telemetry::server::{PageRequest, PageResponse};
+use tokio::task::spawn_blocking;
 
 /// The label of failures that are the application's.
 const OF_APPLICATION: &str = "application";
@@ -74,7 +75,16 @@ impl Merged {
         self.counts.scrapes.inc();
         let of_application = self.scrape(&request.headers).await;
         let behind = of_application.into_iter().flat_map(Scraped::into_chunks);
-        PageResponse::chunks(CONTENT_TYPE, self.own.exposition().chain(behind))
+        let own = self.own.clone();
+        // It reads files of the system.
+        match spawn_blocking(move || own.exposition()).await {
+            Ok(own) => PageResponse::chunks(CONTENT_TYPE, own.chain(behind)),
+            Err(error) => {
+                tracing::error!(%error, "metrics cannot be told");
+                PageResponse::text("metrics cannot be told, see the log\n")
+                    .with_status(StatusCode::INTERNAL_SERVER_ERROR)
+            }
+        }
     }
 
     async fn scrape(&self, headers: &HeaderMap) -> Option<Scraped> {
