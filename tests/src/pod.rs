@@ -44,6 +44,8 @@ pub struct PodSetup<'m> {
     identity: Option<(Certificate, String)>,
     /// Of the command that redirects. Absent: nothing is redirected.
     redirection: Option<Vec<String>>,
+    environment: Vec<(&'static str, String)>,
+    drain: (&'static str, &'static str),
 }
 
 /// A pod. Its application is whatever a test does in it.
@@ -63,6 +65,7 @@ pub struct Sidecar {
     machine: Namespace,
     /// Where it sees its binary.
     binary: PathBuf,
+    environment: Vec<(&'static str, String)>,
 }
 
 impl<'m> PodSetup<'m> {
@@ -79,6 +82,8 @@ impl<'m> PodSetup<'m> {
             config: BTreeMap::new(),
             identity: None,
             redirection: Some(Vec::new()),
+            environment: Vec::new(),
+            drain: ("0s", "10s"),
         }
     }
 
@@ -133,6 +138,18 @@ impl<'m> PodSetup<'m> {
         self
     }
 
+    /// With these `delay` and `timeout` of `[drain]`.
+    pub fn drain(mut self, delay: &'static str, timeout: &'static str) -> Self {
+        self.drain = (delay, timeout);
+        self
+    }
+
+    /// With a variable in the environment of its sidecar, as injection sets them.
+    pub fn environment(mut self, name: &'static str, value: &str) -> Self {
+        self.environment.push((name, value.to_owned()));
+        self
+    }
+
     /// Its application goes to the sidecar on purpose: nothing is redirected.
     pub fn without_redirection(mut self) -> Self {
         self.redirection = None;
@@ -147,8 +164,10 @@ impl<'m> PodSetup<'m> {
     #[track_caller]
     pub fn start(self) -> Pod {
         let redirection = self.redirection.clone();
+        let mut environment = self.environment.clone();
         let sidecar = self.sidecar_folder();
         let mut pod = self.join();
+        environment.push(("INSTANCE_IP", pod.address().to_string()));
         if let Some(flags) = redirection {
             redirect(&pod.machine, &flags);
         }
@@ -158,6 +177,7 @@ impl<'m> PodSetup<'m> {
             folder: sidecar,
             machine: pod.machine.clone(),
             binary,
+            environment,
         };
         pod.agent = Some(Agent::launch(sidecar, Ports::usual()));
         pod
@@ -216,6 +236,7 @@ impl<'m> PodSetup<'m> {
         let labels: Vec<_> = labels
             .map(|(key, value)| format!("{key:?} = {value:?}"))
             .collect();
+        let (delay, timeout) = self.drain;
         let mut sections = BTreeMap::from([
             (
                 "proxy",
@@ -236,7 +257,7 @@ impl<'m> PodSetup<'m> {
             ),
             (
                 "drain",
-                vec!["delay = \"0s\"\ntimeout = \"10s\"".to_owned()],
+                vec![format!("delay = {delay:?}\ntimeout = {timeout:?}")],
             ),
         ]);
         for (section, lines) in &self.config {
@@ -428,7 +449,8 @@ impl Home for Sidecar {
             .args(["--mount", "sh", "-c", START])
             .args([mesh_agent_binary(), self.binary.clone()])
             .arg(SIDECAR_ID.to_string())
-            .arg(self.folder.join(BOOTSTRAP));
+            .arg(self.folder.join(BOOTSTRAP))
+            .envs(self.environment.iter().map(|(name, value)| (name, value)));
         command
     }
 }

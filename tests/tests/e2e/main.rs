@@ -37,6 +37,7 @@ mod mesh_egress;
 
 mod mesh_gateway;
 mod mesh_inbound;
+mod mesh_lifecycle;
 mod mesh_limits;
 mod mesh_metrics;
 mod mesh_mirroring;
