@@ -75,6 +75,12 @@ impl Workloads {
         })
     }
 
+    /// Whether a workload speaks the mesh's TLS, as far as it is known.
+    pub(crate) fn is_in_mesh(&self, address: IpAddr) -> bool {
+        let workload = self.published.get(&address.to_canonical());
+        workload.is_some_and(|workload| workload.in_mesh)
+    }
+
     fn of(&self, address: IpAddr) -> Option<&Arc<Labelled>> {
         self.by_address.get(&address.to_canonical())
     }

@@ -19,10 +19,12 @@ pub(crate) struct MeshTls {
     pub(crate) handshakes: Arc<Handshakes>,
     /// How long a handshake may take.
     pub(crate) patience: Duration,
+    /// How long a client in the mesh may take to begin one, when the application has spoken already.
+    pub(crate) begins_within: Duration,
 }
 
-/// What is forwarded: what was read of the client already, and of the application.
-type First = (Transport, Bytes, Bytes);
+/// The client, and what was read of it already.
+type First = (Transport, Bytes);
 
 impl TcpConnection {
     /// Lets the client begin with the mesh's TLS, or with its bytes, or wait for the application's.
@@ -42,12 +44,16 @@ impl TcpConnection {
             return self.forward_mutual(tls, downstream, in_clear).await;
         }
         let (mut upstream, _held) = self.dial().await?;
-        let (sent, answered) = first_speaker(&mut downstream, &mut upstream).await;
-        let first = match is_hello(&sent) && answered.is_empty() {
+        let (mut sent, answered) = first_speaker(&mut downstream, &mut upstream).await;
+        if sent.is_empty() && self.client_is_in_mesh() {
+            // The application is nearer than the client, whose hello may still be on its way.
+            sent = begun_within(tls.begins_within, &mut downstream).await;
+        }
+        let first = match is_hello(&sent) {
             true => self.begin_mesh_tls(tls, downstream, sent).await,
-            false => Some((downstream, sent, answered)),
+            false => Some((downstream, sent)),
         };
-        let Some((mut downstream, sent, answered)) = first else {
+        let Some((mut downstream, sent)) = first else {
             return Ok(());
         };
         if self.info.tls.is_some() {
@@ -59,6 +65,12 @@ impl TcpConnection {
         Ok(())
     }
 
+    /// Whether its client speaks the mesh's TLS, as far as it is known: such a client is the first to speak.
+    fn client_is_in_mesh(&self) -> bool {
+        let snapshot = self.shared.snapshot();
+        snapshot.workloads.is_in_mesh(self.info.peer.ip())
+    }
+
     /// Forwards a client that comes in the mesh's TLS; `otherwise` says why no other is.
     async fn forward_mutual(
         &mut self,
@@ -66,14 +78,13 @@ impl TcpConnection {
         mut downstream: Transport,
         otherwise: Result<(), Failure>,
     ) -> Result<(), Failure> {
-        let mut sent = BytesMut::new();
-        let read = tokio::time::timeout(tls.patience, downstream.read_buf(&mut sent)).await;
+        let sent = begun_within(tls.patience, &mut downstream).await;
         // Who goes, or says nothing, is not let in either.
-        if !matches!(read, Ok(Ok(1..))) || !is_hello(&sent) {
+        if !is_hello(&sent) {
             return otherwise;
         }
-        let begun = self.begin_mesh_tls(tls, downstream, sent.freeze()).await;
-        let Some((mut downstream, sent, answered)) = begun else {
+        let begun = self.begin_mesh_tls(tls, downstream, sent).await;
+        let Some((mut downstream, sent)) = begun else {
             return Ok(());
         };
         if self.info.tls.is_none() {
@@ -82,7 +93,7 @@ impl TcpConnection {
         self.authorize()?;
         let (mut upstream, _held) = self.dial().await?;
         self.opened();
-        self.carry(&mut downstream, &mut upstream, sent, answered)
+        self.carry(&mut downstream, &mut upstream, sent, Bytes::new())
             .await;
         Ok(())
     }
@@ -95,7 +106,7 @@ impl TcpConnection {
         sent: Bytes,
     ) -> Option<First> {
         let Transport::Left(mut socket) = downstream else {
-            return Some((downstream, sent, Bytes::new()));
+            return Some((downstream, sent));
         };
         let read = {
             let mut ahead: &[u8] = &sent;
@@ -107,7 +118,7 @@ impl TcpConnection {
                 self.ending = Ending::SlowHello;
                 return None;
             }
-            Ok(Err(none)) => return Some((Transport::Left(socket), none.raw, Bytes::new())),
+            Ok(Err(none)) => return Some((Transport::Left(socket), none.raw)),
             Ok(Ok(hello)) => hello,
         };
         self.server_name = hello
@@ -117,7 +128,7 @@ impl TcpConnection {
             .unwrap_or_default()
             .into();
         if !tls::speaks_mesh(&hello.accepted.client_hello()) {
-            return Some((Transport::Left(socket), hello.raw, Bytes::new()));
+            return Some((Transport::Left(socket), hello.raw));
         }
         let shared = self.shared.clone();
         let turn = tls.handshakes.turn(tls.patience);
@@ -127,6 +138,16 @@ impl TcpConnection {
             return None;
         };
         self.info.tls = Some(facts);
-        Some((Transport::Right(stream), Bytes::new(), Bytes::new()))
+        Some((Transport::Right(stream), Bytes::new()))
+    }
+}
+
+/// What a client begins with. Empty: nothing in time, or its end, which whoever reads next sees again.
+async fn begun_within(patience: Duration, downstream: &mut Transport) -> Bytes {
+    let mut sent = BytesMut::new();
+    let read = tokio::time::timeout(patience, downstream.read_buf(&mut sent)).await;
+    match read {
+        Ok(Ok(_)) => sent.freeze(),
+        Ok(Err(_)) | Err(_) => Bytes::new(),
     }
 }

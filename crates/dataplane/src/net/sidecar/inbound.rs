@@ -133,6 +133,7 @@ impl Arrived<'_> {
             server: self.server.clone(),
             handshakes: self.handshakes.clone(),
             patience: self.limits.handshake_timeout,
+            begins_within: self.limits.protocol_detection_timeout,
         });
         Way::bytes(connection, Transport::plain(socket), Bytes::new())
     }
