@@ -1,12 +1,13 @@
 //! Mutual TLS between sidecars, and who is kept out by it.
 
 use e2e::{
-    After, Authority, Certificate, Connection, GrpcOrigin, Load, Mesh, Origin, Pod, PodSetup,
-    Request, ServiceSpec, TcpOrigin, TlsClient, WebSocket, call_grpc_at, eventually,
+    After, Authority, Certificate, Connection, GrpcOrigin, Load, Mesh, Origin, PATIENCE, Pod,
+    PodSetup, Request, ServiceSpec, TcpOrigin, TlsClient, WebSocket, call_grpc_at, eventually,
     websocket_echo,
 };
-use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::io::{self, Write as _};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
+use std::sync::{Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 /// The ports of the Service: of requests, of bytes, and of nobody knows what.
@@ -270,12 +271,53 @@ fn permissive_does_not_wait_for_a_client_of_bytes() {
     let _origin = world
         .server
         .enter(|| TcpOrigin::named_at(everywhere, "220 ready"));
+    // Of whom nothing is known nothing is expected.
+    world
+        .server
+        .agent()
+        .wait_for_log(&["Pod default/client-v1 added"]);
     assert_eq!(
         world.plain.connect(world.at(TCP)).read_to_end(),
         b"220 ready"
     );
     let service = SocketAddr::from((world.service, TCP));
     assert_eq!(world.client.connect(service).read_to_end(), b"220 ready");
+}
+
+/// Promise 22: an application is nearer to its sidecar than a client of the mesh, whose TLS is waited for, and not for ever.
+#[test]
+fn permissive_waits_for_the_tls_of_a_client_of_the_mesh() {
+    let world = Secured::changed(&peers("PERMISSIVE"), |setup| {
+        setup.config("mesh", "protocol-detection-timeout = \"2s\"")
+    });
+    let (told, heard) = mpsc::channel();
+    let told = Mutex::new(told);
+    let everywhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, TCP));
+    let speak = move |mut stream: TcpStream| {
+        stream.write_all(b"220 ready")?;
+        stream.shutdown(Shutdown::Write)?;
+        let told = told.lock().map_err(|_| io::ErrorKind::Other)?;
+        told.send(()).map_err(io::Error::other)
+    };
+    let _origin = world
+        .server
+        .enter(|| TcpOrigin::serving_at(everywhere, speak));
+    let setup = world.mesh.pod("slow-v1").account("client");
+    let slow = setup.label("security.istio.io/tlsMode", "istio").alone();
+    world
+        .server
+        .agent()
+        .wait_for_log(&["Pod default/slow-v1 added"]);
+    let inside = world.authority.issue(&[CLIENT]);
+    let client = TlsClient::showing_anybody("server", &inside).alpn(&["istio"]);
+    let socket = slow.connect(world.at(TCP)).into_stream();
+    heard
+        .recv_timeout(PATIENCE)
+        .expect("the application has spoken");
+    let said = client.shake_hands(socket).map(|mut tls| tls.read_to_end());
+    assert_eq!(said.expect("TLS"), b"220 ready");
+    // A DestinationRule may have told it to speak in clear.
+    assert_eq!(slow.connect(world.at(TCP)).read_to_end(), b"220 ready");
 }
 
 #[test]
