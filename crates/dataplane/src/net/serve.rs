@@ -41,65 +41,36 @@ pub(super) async fn serve<A: Application>(
 ) {
     // Small answers must not wait for the client's acknowledgements; where it fails, they do.
     let _ = socket.set_nodelay(true);
-    let transport = match serving.app.shared().speaks(&info) {
-        Speaks::Http => Transport::plain(socket),
+    let way = match serving.app.shared().speaks(&info) {
+        Speaks::Http => Way::http(Transport::plain(socket)),
         Speaks::ForwardProxy => {
             info.proxied = Some(Arc::default());
-            Transport::plain(socket)
+            Way::http(Transport::plain(socket))
         }
         Speaks::Tcp => return Box::pin(forward(socket, &info, serving)).await,
-        Speaks::Outbound => {
-            let way = Box::pin(sidecar::outbound(socket, &mut info, serving)).await;
-            return go(way, info, serving, drain).await;
-        }
-        Speaks::Inbound => {
-            let way = Box::pin(sidecar::inbound(socket, &mut info, serving)).await;
-            return go(way, info, serving, drain).await;
-        }
+        Speaks::Outbound => Box::pin(sidecar::outbound(socket, &mut info, serving)).await,
+        Speaks::Inbound => Box::pin(sidecar::inbound(socket, &mut info, serving)).await,
         Speaks::Tls => match Box::pin(secured(socket, &mut info, serving)).await {
-            Some(transport) => transport,
+            Some(transport) => Way::http(transport),
             None => return,
         },
     };
-    serve_http(transport, info, serving, drain).await;
-}
-
-/// Serves a connection of a sidecar.
-async fn go<A: Application>(
-    way: Way,
-    info: ConnectionInfo,
-    serving: &Serving<A>,
-    drain: &ShutdownWatch,
-) {
-    match way {
-        Way::Http {
-            transport,
-            sniffed: None,
-        } => serve_http(transport, info, serving, drain).await,
-        Way::Http {
-            transport,
-            sniffed: Some(sniffed),
-        } => serve_sniffed(transport, sniffed, info, serving, drain).await,
+    let (mut transport, sniffed) = match way {
+        Way::Http { transport, sniffed } => (transport, sniffed),
         Way::Bytes {
             connection,
             transport,
             prefix,
-        } => connection.serve(transport, prefix).await,
-        Way::Over => {}
-    }
-}
-
-async fn serve_http<A: Application>(
-    mut transport: Transport,
-    info: ConnectionInfo,
-    serving: &Serving<A>,
-    drain: &ShutdownWatch,
-) {
-    let limits = &serving.limits;
-    let Some((protocol, prefix)) = first_bytes(&mut transport, &info, limits).await else {
-        return;
+        } => return Box::pin(connection.serve(transport, prefix)).await,
+        Way::Over => return,
     };
-    serve_sniffed(transport, (protocol, prefix), info, serving, drain).await;
+    let sniffed = match sniffed {
+        None => first_bytes(&mut transport, &info, &serving.limits).await,
+        sniffed => sniffed,
+    };
+    if let Some(sniffed) = sniffed {
+        serve_sniffed(transport, sniffed, info, serving, drain).await;
+    }
 }
 
 async fn serve_sniffed<A: Application>(

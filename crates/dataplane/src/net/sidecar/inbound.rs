@@ -89,10 +89,7 @@ impl Arrived<'_> {
     /// Whatever it begins with is for the application.
     async fn in_clear(&self, mut socket: TcpStream, prefix: Bytes, info: &ConnectionInfo) -> Way {
         match self.port.protocol {
-            OutboundProtocol::Http => Way::Http {
-                transport: Transport::plain(socket),
-                sniffed: None,
-            },
+            OutboundProtocol::Http => Way::http(Transport::plain(socket)),
             OutboundProtocol::Tcp | OutboundProtocol::Tls => {
                 self.forward(Transport::plain(socket), prefix, info)
             }
@@ -206,18 +203,12 @@ impl Arrived<'_> {
         info.tls = Some(facts);
         let mut transport = Transport::tls(stream);
         match self.port.protocol {
-            OutboundProtocol::Http => Way::Http {
-                transport,
-                sniffed: None,
-            },
+            OutboundProtocol::Http => Way::http(transport),
             OutboundProtocol::Tcp | OutboundProtocol::Tls => {
                 self.forward(transport, Bytes::new(), info)
             }
             OutboundProtocol::Unspecified if alpn.is_some_and(|alpn| HTTP.contains(&&*alpn)) => {
-                Way::Http {
-                    transport,
-                    sniffed: None,
-                }
+                Way::http(transport)
             }
             OutboundProtocol::Unspecified => {
                 let patience = self.limits.protocol_detection_timeout;

@@ -32,6 +32,14 @@ pub(super) enum Way {
 }
 
 impl Way {
+    /// One with requests of which nothing was read.
+    pub(super) fn http(transport: Transport) -> Self {
+        Self::Http {
+            transport,
+            sniffed: None,
+        }
+    }
+
     fn bytes(connection: TcpConnection, transport: Transport, prefix: Bytes) -> Self {
         Self::Bytes {
             connection: Box::new(connection),

@@ -51,10 +51,7 @@ pub(in crate::net) async fn outbound<A: Application>(
         .service(info.local, &asked.headless)
         .map(|one| one.protocol);
     match protocol {
-        Some(OutboundProtocol::Http) => Way::Http {
-            transport: Transport::plain(socket),
-            sniffed: None,
-        },
+        Some(OutboundProtocol::Http) => Way::http(Transport::plain(socket)),
         Some(OutboundProtocol::Tcp) => asked.send(socket, Bytes::new(), info),
         None if SERVER_FIRST.contains(&asked.listener.port(info.local)) => {
             asked.send(socket, Bytes::new(), info)
