@@ -5,7 +5,7 @@ use e2e::{
     PodSetup, Request, ServiceSpec, TcpOrigin, TlsClient, WebSocket, call_grpc_at, eventually,
     websocket_echo,
 };
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
 use std::sync::{Mutex, mpsc};
 use std::time::{Duration, Instant};
@@ -318,6 +318,36 @@ fn permissive_waits_for_the_tls_of_a_client_of_the_mesh() {
     assert_eq!(said.expect("TLS"), b"220 ready");
     // A DestinationRule may have told it to speak in clear.
     assert_eq!(slow.connect(world.at(TCP)).read_to_end(), b"220 ready");
+}
+
+/// What a port speaks is not declared, and nothing was said for as long as anybody waits: the mesh's TLS may come all the same.
+#[test]
+fn permissive_takes_tls_that_begins_late() {
+    let world = Secured::changed(&peers("PERMISSIVE"), |setup| {
+        setup.config("mesh", "protocol-detection-timeout = \"100ms\"")
+    });
+    let (told, heard) = mpsc::channel();
+    let told = Mutex::new(told);
+    let everywhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, UNDECLARED));
+    let listen = move |mut stream: TcpStream| {
+        let told = told.lock().map_err(|_| io::ErrorKind::Other)?;
+        told.send(()).map_err(io::Error::other)?;
+        let mut said = [0; 4];
+        stream.read_exact(&mut said)?;
+        stream.write_all(&said)
+    };
+    let _origin = world
+        .server
+        .enter(|| TcpOrigin::serving_at(everywhere, listen));
+    let inside = world.authority.issue(&[CLIENT]);
+    let client = TlsClient::showing_anybody("server", &inside).alpn(&["istio"]);
+    let socket = world.plain.connect(world.at(UNDECLARED)).into_stream();
+    heard
+        .recv_timeout(PATIENCE)
+        .expect("the application is reached");
+    let mut tls = client.shake_hands(socket).expect("TLS");
+    tls.write(b"late").expect("bytes are sent");
+    assert_eq!(tls.read_to_end(), b"late");
 }
 
 #[test]

@@ -49,7 +49,6 @@ pub(in crate::net) async fn inbound<A: Application>(
         server: inbound.server.clone(),
         limits: &serving.limits,
         handshakes: &serving.handshakes,
-        turn: serving.handshakes.turn(serving.limits.handshake_timeout),
         shared,
     };
     let setting = inbound.mtls.setting(number);
@@ -81,7 +80,6 @@ struct Arrived<'s> {
     server: Arc<TlsServer>,
     limits: &'s Limits,
     handshakes: &'s Arc<Handshakes>,
-    turn: Turn<'s>,
     shared: &'s Arc<Shared>,
 }
 
@@ -114,6 +112,8 @@ impl Arrived<'_> {
         match begun {
             Begun::Tls => self.tls(socket, prefix, info).await,
             Begun::Other if is_http_port && prefix.is_empty() => Way::Over,
+            // It waits for the server, and may begin with the mesh's TLS all the same.
+            Begun::Other if prefix.is_empty() => self.listen(socket, info),
             // What is no HTTP is refused as such.
             Begun::Other if is_http_port => Way::Http {
                 transport: Transport::plain(socket),
@@ -137,6 +137,7 @@ impl Arrived<'_> {
 
     /// It comes in TLS: the mesh's, or an application's own, which goes through where bytes may.
     async fn tls(&self, mut socket: TcpStream, prefix: Bytes, info: &mut ConnectionInfo) -> Way {
+        let turn = self.turn();
         let hello = {
             let mut ahead: &[u8] = &prefix;
             let mut stream = (&mut ahead).chain(&mut socket);
@@ -145,7 +146,7 @@ impl Arrived<'_> {
         match hello {
             Err(_) => self.failed(&HandshakeFailure::TooSlow, info),
             Ok(Ok(hello)) if tls::speaks_mesh(&hello.accepted.client_hello()) => {
-                self.end(hello, socket, &self.server, info).await
+                self.end(hello, turn, socket, &self.server, info).await
             }
             Ok(_) if self.port.protocol == OutboundProtocol::Http => {
                 reset(&socket);
@@ -175,10 +176,11 @@ impl Arrived<'_> {
         server: &Arc<TlsServer>,
         otherwise: HandshakeFailure,
     ) -> Way {
+        let turn = self.turn();
         let read = timeout(self.limits.handshake_timeout, hello::read(&mut socket)).await;
         match read {
             Err(_) => self.failed(&HandshakeFailure::TooSlow, info),
-            Ok(Ok(hello)) => self.end(hello, socket, server, info).await,
+            Ok(Ok(hello)) => self.end(hello, turn, socket, server, info).await,
             Ok(Err(none)) if none.is_end() => self.failed(&none.failure, info),
             Ok(Err(none)) if is_hello(&none.raw) => self.failed(&none.failure, info),
             Ok(Err(_)) => {
@@ -188,14 +190,20 @@ impl Arrived<'_> {
         }
     }
 
+    /// A handshake whose hello is to be read.
+    fn turn(&self) -> Turn<'_> {
+        self.handshakes.turn(self.limits.handshake_timeout)
+    }
+
     async fn end(
         &self,
         hello: hello::Hello,
+        turn: Turn<'_>,
         socket: TcpStream,
         server: &Arc<TlsServer>,
         info: &mut ConnectionInfo,
     ) -> Way {
-        let ended = tls::end(hello, socket, server, info, self.shared, self.turn).await;
+        let ended = tls::end(hello, socket, server, info, self.shared, turn).await;
         let Some((stream, facts)) = ended else {
             return Way::Over;
         };

@@ -8,7 +8,7 @@ use super::{own_origin, tls};
 use crate::{AuthorizationCompiler, ForbiddenNetworks, PeerMtlsCompiler};
 use crate::{
     Cluster, ClusterKey, ClusterTarget, ConnectionPool, Endpoint, EndpointAddr, Inbound,
-    InboundPort, OnDemand, OutboundProtocol, RouteSet, ServicePort, TcpRoutes, TlsAction,
+    InboundPort, OnDemand, OutboundProtocol, PeerMtls, RouteSet, ServicePort, TcpRoutes, TlsAction,
     TlsServer, TlsTermination, UpstreamProtocol, VirtualHost, VirtualHosts,
 };
 use ahash::HashMap;
@@ -84,8 +84,8 @@ impl InboundCompiler {
         around: &mut Surroundings<'_>,
     ) -> Arc<Inbound> {
         self.diagnostics = Vec::new();
-        let plan = self.plan(options, of, limits, around);
         let mtls = self.mtls.compile(options, around.resources);
+        let plan = self.plan(options, of, limits, &mtls, around);
         let authorization = self.authorization.compile(options, around.resources);
         if let Some(last) = &self.last
             && self.planned == plan
@@ -112,6 +112,7 @@ impl InboundCompiler {
         options: &CompileOptions,
         of: &SidecarOptions,
         limits: &Limits,
+        mtls: &PeerMtls,
         around: &mut Surroundings<'_>,
     ) -> Plan {
         let told = &mut self.diagnostics;
@@ -126,6 +127,7 @@ impl InboundCompiler {
                     of,
                     own: &own,
                     for_all: for_all.as_ref(),
+                    mtls,
                 };
                 ingress::ports(sidecar, &around, told)
             }

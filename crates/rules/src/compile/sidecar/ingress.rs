@@ -4,7 +4,7 @@ use super::super::diagnostics::{Help, warning};
 use super::super::{CompileOptions, SidecarOptions, pool, termination};
 use super::inbound::{Application, PortPlan, instance, loopback, spoken};
 use super::own_ports::OwnPort;
-use crate::{ConnectionPool, EndpointAddr};
+use crate::{ConnectionPool, EndpointAddr, MtlsMode, PeerMtls};
 use model::{CaptureMode, DefaultEndpoint, Diagnostic, IstioIngressListener, Sidecar};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
@@ -20,6 +20,8 @@ pub(super) struct Around<'a> {
     pub(super) own: &'a [OwnPort],
     /// Limits of all ports that say none.
     pub(super) for_all: Option<&'a ConnectionPool>,
+    /// Who has to come in the mesh's TLS.
+    pub(super) mtls: &'a PeerMtls,
 }
 
 /// The listeners of `ingress`.
@@ -38,13 +40,17 @@ pub(super) fn ports(
             diagnostics.push(not_bound(sidecar, &path, listener));
             continue;
         }
+        let number = listener.port.number;
+        if listener.tls.is_some() && around.mtls.setting(number).mode != MtlsMode::Disable {
+            diagnostics.push(not_ended(sidecar, &path, listener));
+        }
         let origin = Arc::new(sidecar.meta.origin(path, listener.at));
         let mut services = around.own.iter();
-        let known = services.find(|known| known.number == listener.port.number);
+        let known = services.find(|known| known.number == number);
         let own = listener.connection_pool.as_ref();
         let own = own.map(|settings| pool::of_settings(settings, &options.mesh));
         ports.push(PortPlan {
-            number: Some(listener.port.number),
+            number: Some(number),
             protocol: listener.port.protocol.into(),
             service: known.map(|known| known.service.clone()),
             upstream: spoken(listener.port.protocol),
@@ -85,4 +91,18 @@ fn not_bound(sidecar: &Sidecar, path: &str, listener: &IstioIngressListener) -> 
         "an ingress listener with captureMode NONE is not listened to: what is received is redirected",
     );
     told.help("leave out captureMode, so that redirected connections to this port are served")
+}
+
+/// Source: Istio `Sidecar.ingress.tls`, which counts where PeerAuthentication says DISABLE.
+fn not_ended(sidecar: &Sidecar, path: &str, listener: &IstioIngressListener) -> Diagnostic {
+    let told = warning(
+        &sidecar.meta,
+        "tls_not_ended",
+        &format!("{path}.tls"),
+        listener.at,
+        "the listener's own TLS is not ended, because the port takes the mesh's",
+    );
+    told.help(
+        "set mode DISABLE for the port in portLevelMtls of a PeerAuthentication, or leave out tls",
+    )
 }
