@@ -31,6 +31,7 @@ mod mesh_addresses;
 mod mesh_authorization;
 mod mesh_bookinfo;
 mod mesh_capture;
+mod mesh_certificates;
 mod mesh_changes;
 mod mesh_dns;
 mod mesh_egress;

@@ -8,17 +8,16 @@ use e2e::{
 use std::io::{self, Read as _, Write as _};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
 use std::sync::{Mutex, mpsc};
-use std::time::{Duration, Instant};
 
 /// The ports of the Service: of requests, of bytes, and of nobody knows what.
-const HTTP: u16 = 9080;
-const TCP: u16 = 7000;
+pub(crate) const HTTP: u16 = 9080;
+pub(crate) const TCP: u16 = 7000;
 const UNDECLARED: u16 = 8081;
 /// A port that no Service has.
 const UNKNOWN: u16 = 8082;
 
 /// Who the client is.
-const CLIENT: &str = "spiffe://cluster.local/ns/default/sa/client";
+pub(crate) const CLIENT: &str = "spiffe://cluster.local/ns/default/sa/client";
 
 /// A client and a server with sidecars and identities, and a pod that has neither.
 pub(crate) struct Secured {
@@ -27,7 +26,7 @@ pub(crate) struct Secured {
     pub(crate) plain: Pod,
     pub(crate) authority: Authority,
     pub(crate) mesh: Mesh,
-    service: Ipv4Addr,
+    pub(crate) service: Ipv4Addr,
 }
 
 /// A PeerAuthentication of the whole mesh.
@@ -92,7 +91,7 @@ impl Secured {
     }
 
     /// A request from the pod without a sidecar, which speaks the mesh's TLS and shows this.
-    fn ask_in_tls(&self, port: u16, shown: Option<&Certificate>) -> io::Result<u16> {
+    pub(crate) fn ask_in_tls(&self, port: u16, shown: Option<&Certificate>) -> io::Result<u16> {
         let name = format!("outbound_.{port}_._.server.default.svc.cluster.local");
         let client = match shown {
             Some(certificate) => TlsClient::showing_anybody(&name, certificate),
@@ -389,35 +388,10 @@ fn a_mode_is_changed_at_once() {
 }
 
 /// How the client's application opens connections to the server.
-fn dial(world: &Secured) -> impl Fn() -> io::Result<Connection> + Send + Sync + use<> {
+pub(crate) fn dial(world: &Secured) -> impl Fn() -> io::Result<Connection> + Send + Sync + use<> {
     let machine = world.client.machine().clone();
     let service = SocketAddr::from((world.service, HTTP));
     move || machine.enter(|| Connection::open_at(service))
-}
-
-/// A client expects the account that a pod has: who has another one, of the same authority even, is not spoken to.
-#[test]
-fn a_server_with_another_account_is_not_trusted() {
-    let mesh = Mesh::new();
-    let authority = Authority::new("mesh");
-    mesh.service(ServiceSpec::new("server").port("http", HTTP));
-    let other = authority.issue(&["spiffe://cluster.local/ns/default/sa/other"]);
-    let setup = mesh.pod("server-v1").account("server");
-    let server = setup.certificate(other, authority.pem()).start();
-    let client = mesh.pod("client-v1").identity(&authority).start();
-    let at = SocketAddr::from((Ipv4Addr::UNSPECIFIED, HTTP));
-    let origin = server.enter(|| Origin::echo_at(at));
-    let refused = client.get("server:9080/refused");
-    assert_eq!(refused.status, 503, "{}", refused.text());
-    let record = client.agent().logged("/refused");
-    let flags = record["response_flags"].as_str().unwrap_or_default();
-    assert!(flags.contains("UF"), "{record}");
-    assert_eq!(origin.connections(), 0);
-    // With its own it is.
-    server.put_identity(&authority.issue(&[&server.spiffe_id()]), &authority.pem());
-    eventually("the server is trusted", || {
-        client.get("server:9080/").status == 200
-    });
 }
 
 /// A sidecar without an identity speaks in clear, and is told so.
@@ -462,82 +436,4 @@ fn a_destination_rule_turns_it_off() {
     eventually("it is kept out", || {
         world.client.get("server:9080/").status == 503
     });
-}
-
-/// How long certificates are replaced.
-const SECONDS: u64 = 8;
-
-/// Promises 6 and 8: both sides get new certificates again and again, and then another authority, and no request fails.
-#[test]
-fn certificates_of_both_sides_are_replaced_under_load_ten_times_a_second() {
-    let world = Secured::with(&peers("STRICT"));
-    let origin = world.echo(HTTP);
-    let everywhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, TCP));
-    let _bytes = world.server.enter(|| TcpOrigin::echo_at(everywhere));
-    let mut lasting = world.client.connect((world.service, TCP));
-    assert_eq!(lasting.echo(b"before").expect("an echo"), b"before");
-    let steady = Load::dialling(
-        dial(&world),
-        3,
-        &Request::get("server:9080", "/"),
-        |answer| answer.status == 200,
-    );
-    // Each of these takes a new connection, which is no new one between the sidecars.
-    let closing = Request::get("server:9080", "/").header("Connection", "close");
-    let hasty = Load::dialling(dial(&world), 1, &closing, |answer| answer.status == 200);
-    let next = Authority::new("next");
-    let both = format!("{}{}", world.authority.pem(), next.pem());
-    let started = Instant::now();
-    let mut round = 0;
-    while started.elapsed() < Duration::from_secs(SECONDS) {
-        let is_late = started.elapsed() > Duration::from_secs(SECONDS / 2);
-        // Both are trusted before the first certificate of the new one comes.
-        let issuer = if is_late { &next } else { &world.authority };
-        for pod in [&world.client, &world.server] {
-            pod.put_identity(&issuer.issue(&[&pod.spiffe_id()]), &both);
-        }
-        round += 1;
-        let until = Duration::from_millis(100) * round;
-        std::thread::sleep(until.saturating_sub(started.elapsed()));
-    }
-    let reports = [steady.stop(), hasty.stop()];
-    for report in &reports {
-        assert_eq!(
-            report.failed, 0,
-            "{} served: {:?}",
-            report.served, report.failures
-        );
-        assert!(report.served > 0);
-    }
-    assert!(origin.hits() >= reports.iter().map(|report| report.served).sum());
-    assert_eq!(lasting.echo(b"after").expect("an echo"), b"after");
-    // Who only has the first authority's is not heard any more, once that is gone.
-    for pod in [&world.client, &world.server] {
-        pod.put_identity(&next.issue(&[&pod.spiffe_id()]), &next.pem());
-    }
-    let old = world.authority.issue(&[CLIENT]);
-    eventually("the first authority is forgotten", || {
-        world.ask_in_tls(HTTP, Some(&old)).is_err()
-    });
-    assert_eq!(world.client.get("server:9080/").status, 200);
-}
-
-/// A certificate that is broken is told of, and the one before stays.
-#[test]
-fn a_broken_certificate_replaces_nothing() {
-    let world = Secured::with(&peers("STRICT"));
-    let _origin = world.echo(HTTP);
-    assert_eq!(world.client.get("server:9080/").status, 200);
-    let mut broken = world.authority.issue(&[&world.server.spiffe_id()]);
-    broken.chain = "no certificate\n".to_owned();
-    world.server.put_identity(&broken, &world.authority.pem());
-    world
-        .server
-        .agent()
-        .wait_for_log(&["identity", "cert-chain.pem"]);
-    let inside = world.authority.issue(&[CLIENT]);
-    assert_eq!(
-        world.ask_in_tls(HTTP, Some(&inside)).expect("an answer"),
-        200
-    );
 }
