@@ -11,10 +11,11 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use std::collections::HashMap;
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -29,6 +30,8 @@ use tokio::time::{sleep, timeout};
 struct Limits {
     /// Connections at a time; further ones are answered 503 and closed.
     connections: usize,
+    /// Those of one address among them: who holds as many as it can keeps no other client away, such as a kubelet.
+    of_one_client: usize,
     /// For a request's head to arrive, and for a connection between requests.
     head: Duration,
     /// For a request's body to arrive.
@@ -45,6 +48,7 @@ struct Limits {
 
 const LIMITS: Limits = Limits {
     connections: 64,
+    of_one_client: 16,
     head: Duration::from_secs(10),
     body: Duration::from_secs(10),
     body_bytes: 64 << 10,
@@ -121,16 +125,23 @@ impl PageServer {
             own_names_only: self.own_names_only,
         });
         let mut connections = JoinSet::new();
+        let mut seats = Seats::new(self.limits);
         tokio::pin!(stop);
         loop {
             tokio::select! {
                 () = &mut stop => break,
                 Some(_) = connections.join_next() => {}
                 accepted = listener.accept() => match accepted {
-                    Ok((stream, _)) if connections.len() >= self.limits.connections => refuse(&stream),
-                    Ok((stream, peer)) => {
-                        connections.spawn(server.clone().connection(stream, peer, stopped.clone()));
-                    }
+                    Ok((stream, peer)) => match seats.take(peer.ip()) {
+                        Some(seat) => {
+                            let serving = server.clone().connection(stream, peer, stopped.clone());
+                            connections.spawn(async move {
+                                serving.await;
+                                drop(seat);
+                            });
+                        }
+                        None => refuse(&stream),
+                    },
                     Err(error) => {
                         tracing::warn!(%error, "a connection to a page server cannot be accepted");
                         sleep(ACCEPT_PAUSE).await;
@@ -143,6 +154,36 @@ impl PageServer {
         while connections.join_next().await.is_some() {}
         Ok(())
     }
+}
+
+/// The connections that there may be. One is in use for as long as somebody holds it.
+struct Seats {
+    limits: Limits,
+    by_client: HashMap<IpAddr, Arc<()>>,
+}
+
+impl Seats {
+    fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            by_client: HashMap::new(),
+        }
+    }
+
+    /// One for a client. Absent: there are none, or it has as many as it may.
+    fn take(&mut self, client: IpAddr) -> Option<Arc<()>> {
+        self.by_client.retain(|_, seats| in_use(seats) > 0);
+        if self.by_client.values().map(in_use).sum::<usize>() >= self.limits.connections {
+            return None;
+        }
+        let seats = self.by_client.entry(client.to_canonical()).or_default();
+        (in_use(seats) < self.limits.of_one_client).then(|| seats.clone())
+    }
+}
+
+/// All but the one that stands for them.
+fn in_use(seats: &Arc<()>) -> usize {
+    Arc::strong_count(seats) - 1
 }
 
 /// Says so if that is possible without waiting.

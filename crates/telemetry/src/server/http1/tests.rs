@@ -301,6 +301,24 @@ async fn connections_beyond_the_limit_are_turned_away() {
     );
 }
 
+/// Promise 19.
+#[test]
+fn a_client_keeps_no_other_away() {
+    let [greedy, other] = [[192, 0, 2, 1], [192, 0, 2, 2]].map(IpAddr::from);
+    let mut seats = Seats::new(Limits {
+        connections: 3,
+        of_one_client: 2,
+        ..LIMITS
+    });
+    let held: Vec<_> = (0..5).filter_map(|_| seats.take(greedy)).collect();
+    assert_eq!(held.len(), 2);
+    let third = seats.take(other);
+    assert!(third.is_some());
+    assert!(seats.take(other).is_none(), "there are no more");
+    drop(held);
+    assert!(seats.take(greedy).is_some());
+}
+
 #[tokio::test]
 async fn a_connection_ends_when_it_is_old() {
     let server = Running::start(
