@@ -11,16 +11,12 @@ use crate::tcp::TcpConnection;
 use crate::tls::{HandshakeFailure, hello};
 use crate::upstream::Snapshot;
 use bytes::Bytes;
+use model::PortProtocol;
 use rules::{Denial, Headless, OutboundListener, OutboundProtocol, OutboundTo, Reached, Serves};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
-
-/// Ports of protocols in which the server speaks first: SMTP, DNS, MySQL, MongoDB. Nobody is waited for there.
-///
-/// Source: Istio, well-known ports.
-const SERVER_FIRST: [u16; 4] = [25, 53, 3306, 27017];
 
 /// Tells what a connection of the workload is.
 pub(in crate::net) async fn outbound<A: Application>(
@@ -53,11 +49,16 @@ pub(in crate::net) async fn outbound<A: Application>(
     match protocol {
         Some(OutboundProtocol::Http) => Way::http(Transport::plain(socket)),
         Some(OutboundProtocol::Tcp) => asked.send(socket, Bytes::new(), info),
-        None if SERVER_FIRST.contains(&asked.listener.port(info.local)) => {
+        None if is_server_first(asked.listener.port(info.local)) => {
             asked.send(socket, Bytes::new(), info)
         }
         protocol => asked.look(protocol, socket, info, &serving.limits).await,
     }
+}
+
+/// Whether nobody is waited for on a port that nothing declares: SMTP, DNS, MySQL, MongoDB.
+fn is_server_first(port: u16) -> bool {
+    PortProtocol::of_service_port(None, None, port) != PortProtocol::Unspecified
 }
 
 fn listener_of(snapshot: &Snapshot, info: &ConnectionInfo) -> Option<Arc<OutboundListener>> {
