@@ -10,8 +10,8 @@ use super::forwarding::{
 use super::{admission, deadline, on_demand};
 use crate::Side;
 use crate::upstream::{Admission, Attempt, Kept, NotFound, Overflow, Stream, Upstream};
-use http::HeaderValue;
 use http::header::{ACCEPT, CONNECTION, HOST};
+use http::{HeaderValue, Version};
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_http::RequestHeader;
 use pingora_proxy::Session;
@@ -109,8 +109,9 @@ fn leads_back(ctx: &RequestCtx, upstream: &Upstream) -> bool {
 
 /// Whether the request goes on a connection that others use at the same time.
 fn shares_connections(session: &Session, ctx: &RequestCtx) -> bool {
+    let by_http2 = session.req_header().version == Version::HTTP_2;
     let plan = ctx.plan.as_ref();
-    !ctx.is_upgrade() && plan.is_some_and(|plan| plan.cluster.speaks_http2(session.is_http2()))
+    !ctx.is_upgrade() && plan.is_some_and(|plan| plan.cluster.speaks_http2(by_http2))
 }
 
 /// Takes one of the requests that the cluster may have.

@@ -269,7 +269,7 @@ impl Draft {
         Some(Self {
             head: Box::new(head),
             started: ctx.started,
-            http2: session.is_http2(),
+            http2: session.req_header().version == Version::HTTP_2,
             host: how.host.into(),
             downstream: how.downstream,
             timeout: pool.timeout,

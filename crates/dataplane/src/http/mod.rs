@@ -23,6 +23,7 @@ mod response;
 mod retry;
 mod route;
 mod sidecar;
+mod trailed;
 mod tunnel;
 
 #[cfg(test)]
@@ -162,15 +163,19 @@ impl ProxyHttp for Gateway {
 
     async fn request_body_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         body: &mut Option<Bytes>,
         end_of_stream: bool,
         ctx: &mut RequestCtx,
     ) -> Result<()> {
+        let is_trailed = trailed::has_trailers(session, body.as_ref(), end_of_stream);
+        if is_trailed {
+            trailed::end_body(session);
+        }
+        let ends = end_of_stream || is_trailed;
         ctx.count_received(body.as_ref());
-        ctx.copies
-            .pass(body.as_ref(), end_of_stream, ctx.attempts.dialled);
-        if end_of_stream {
+        ctx.copies.pass(body.as_ref(), ends, ctx.attempts.dialled);
+        if ends {
             attempt::received_all(ctx);
         }
         Ok(())

@@ -91,6 +91,23 @@ pub(super) async fn connect(gateway: &Gateway) -> Sender {
 }
 
 pub(super) async fn ask(sender: &Sender, method: Method, path: &str, body: &'static str) -> Answer {
+    exchange(sender, method, path, body, None).await
+}
+
+/// Asks with trailers behind the body, as large as it is.
+async fn ask_with_trailers(sender: &Sender, body: &'static str) -> Answer {
+    let mut trailers = HeaderMap::new();
+    trailers.insert("x-checksum", "1".parse().unwrap());
+    exchange(sender, Method::POST, "/", body, Some(trailers)).await
+}
+
+async fn exchange(
+    sender: &Sender,
+    method: Method,
+    path: &str,
+    body: &'static str,
+    trailers: Option<HeaderMap>,
+) -> Answer {
     let mut sender = sender.clone().ready().await.unwrap();
     let request = Request::builder()
         .method(method)
@@ -99,11 +116,16 @@ pub(super) async fn ask(sender: &Sender, method: Method, path: &str, body: &'sta
         .header("content-type", "application/grpc")
         .body(())
         .unwrap();
-    let (response, mut stream) = sender.send_request(request, body.is_empty()).unwrap();
+    let ends = trailers.is_none();
+    let (response, mut stream) = sender
+        .send_request(request, body.is_empty() && ends)
+        .unwrap();
     if !body.is_empty() {
-        stream
-            .send_data(Bytes::from_static(body.as_bytes()), true)
-            .unwrap();
+        let body = Bytes::from_static(body.as_bytes());
+        stream.send_data(body, ends).unwrap();
+    }
+    if let Some(trailers) = trailers {
+        stream.send_trailers(trailers).unwrap();
     }
     let (head, mut stream) = response.await.unwrap().into_parts();
     let ended_with_head = stream.is_end_stream();
@@ -171,6 +193,59 @@ async fn a_refused_stream_is_retried_by_default() {
         (200, &b"x"[..])
     );
     assert_eq!(origin.streams.load(SeqCst), 2);
+}
+
+/// Pingora asks for more of such a body without end, and whoever shares its thread waits for ever.
+#[tokio::test]
+async fn a_request_may_have_trailers() {
+    for (refused, body) in [(0, "message"), (0, ""), (1, "message"), (1, "")] {
+        let origin = Http2Origin::start(refused).await;
+        let gateway = grpc_gateway(&origin).await;
+        let sender = connect(&gateway).await;
+        let answer = ask_with_trailers(&sender, body).await;
+        assert_eq!(answer.head.status(), 200, "{refused} {body}");
+        assert_eq!(answer.body, body.as_bytes(), "{refused}");
+        assert_eq!(answer.trailers.unwrap()["grpc-status"], "5", "{refused}");
+        gateway.logs(r#""POST / HTTP/2" 200 - via_upstream "#).await;
+        let next = ask(&sender, Method::POST, "/", "next").await;
+        assert_eq!(next.body, b"next");
+    }
+}
+
+#[tokio::test]
+async fn a_request_with_trailers_reaches_an_http1_upstream() {
+    let origin = Origin::answering(ok("one")).await;
+    let gateway = Rules::to(&[origin.address]).start().await;
+    let sender = connect(&gateway).await;
+    for body in ["message", ""] {
+        let answer = ask_with_trailers(&sender, body).await;
+        assert_eq!(
+            (answer.head.status().as_u16(), &*answer.body),
+            (200, &b"one"[..])
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_goes_after_its_trailers_is_noticed() {
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut rules = Rules::default();
+    let address = silent.local_addr().unwrap();
+    let cluster = rules.cluster("grpc", UpstreamProtocol::Http2, &[address]);
+    rules.route(Predicate::default(), cluster, |_| {});
+    let gateway = rules.start().await;
+    let sender = connect(&gateway).await;
+    let asking = tokio::spawn(async move { ask_with_trailers(&sender, "message").await.head });
+    let (upstream, _) = silent.accept().await.unwrap();
+    let mut upstream = h2::server::handshake(upstream).await.unwrap();
+    let (request, _respond) = upstream.accept().await.unwrap().unwrap();
+    tokio::spawn(async move { upstream.accept().await.is_none() });
+    assert_eq!(
+        request.into_body().data().await.unwrap().unwrap(),
+        "message"
+    );
+    asking.abort();
+    gateway.logs(r#""POST / HTTP/2" 0 DC "#).await;
 }
 
 #[tokio::test]
