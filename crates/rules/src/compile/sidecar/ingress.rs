@@ -98,7 +98,7 @@ fn not_ended(sidecar: &Sidecar, path: &str, listener: &IstioIngressListener) -> 
     let told = warning(
         &sidecar.meta,
         "tls_not_ended",
-        &format!("{path}.tls"),
+        format!("{path}.tls"),
         listener.at,
         "the listener's own TLS is not ended, because the port takes the mesh's",
     );
