@@ -7,6 +7,7 @@
 pub mod action;
 pub mod actions;
 pub mod affinity;
+pub mod alpn;
 pub mod balancing;
 pub mod cluster;
 pub mod compile;

@@ -9,7 +9,7 @@ use crate::net::{Limits, linger};
 use crate::upstream::Snapshot;
 use crate::{Challenges, ConnectionInfo, Shared};
 use bytes::Bytes;
-use rules::{TlsAction, TlsServer, TlsTermination};
+use rules::{TlsAction, TlsServer, TlsTermination, alpn};
 use rustls::pki_types::UnixTime;
 use rustls::server::{Accepted, ClientHello};
 use rustls::{HandshakeKind, ServerConfig};
@@ -43,15 +43,6 @@ pub(crate) struct Routed {
     /// What the client asked for, in lower case.
     pub(crate) sni: Option<Box<str>>,
 }
-
-/// What the mesh's proxies offer each other.
-const MESH_PROTOCOLS: [&str; 5] = [
-    "istio",
-    "istio-peer-exchange",
-    "istio-http/1.0",
-    "istio-http/1.1",
-    "istio-h2",
-];
 
 /// The handshakes that are going on.
 pub(crate) struct Handshakes(Semaphore);
@@ -170,10 +161,9 @@ async fn begin(
 ///
 /// Source: Istio, `AUTO_PASSTHROUGH`.
 pub(crate) fn speaks_mesh(hello: &ClientHello<'_>) -> bool {
-    let of_the_mesh = |name: &[u8]| MESH_PROTOCOLS.iter().any(|known| known.as_bytes() == name);
     hello
         .alpn()
-        .is_some_and(|mut offered| offered.any(of_the_mesh))
+        .is_some_and(|mut offered| offered.any(alpn::is_of_mesh))
 }
 
 /// The configuration for an ACME server that validates a name.

@@ -10,14 +10,12 @@ use super::termination::termination;
 use super::virtual_hosts::HostPlans;
 use crate::{
     HostMap, ListenerKey, TcpRoute, TcpRoutes, TlsAction, TlsServer, TlsTermination, VirtualHosts,
+    alpn,
 };
 use model::{Diagnostic, Origin, ServerKind, ServerTlsMode};
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::sync::Arc;
-
-/// What is offered inside TLS where HTTP is spoken, the first preferred.
-const HTTP_ALPN: &[&str] = &["h2", "http/1.1"];
 
 /// The servers of a TLS port, by domain.
 pub(super) type NamedServers = BTreeMap<Arc<str>, Arc<TlsServer>>;
@@ -200,7 +198,7 @@ impl Run<'_> {
         };
         let hosts = hosts.filter(|_| before.is_some_and(|before| before.of.is(of)));
         TlsAction::Https {
-            tls: tls(of, before, HTTP_ALPN),
+            tls: tls(of, before, alpn::HTTP),
             virtual_hosts: match held.filter(|held| same_hosts(held, &virtual_hosts)) {
                 Some(held) => held.clone(),
                 None => Arc::new(VirtualHosts::new(virtual_hosts)),

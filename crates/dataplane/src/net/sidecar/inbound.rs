@@ -11,20 +11,11 @@ use crate::tcp::{MeshTls, TcpConnection};
 use crate::tls::{self, HandshakeFailure, Handshakes, Turn, hello, is_hello};
 use crate::upstream::Snapshot;
 use bytes::Bytes;
-use rules::{Denial, Inbound, InboundPort, MtlsMode, OutboundProtocol, Serves, TlsServer};
+use rules::{Denial, Inbound, InboundPort, MtlsMode, OutboundProtocol, Serves, TlsServer, alpn};
 use std::sync::Arc;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-
-/// Protocols of ALPN by which requests are told from bytes.
-const HTTP: [&str; 5] = [
-    "istio-h2",
-    "istio-http/1.1",
-    "istio-http/1.0",
-    "h2",
-    "http/1.1",
-];
 
 /// Tells what a connection to the workload is.
 ///
@@ -207,7 +198,7 @@ impl Arrived<'_> {
         let Some((stream, facts)) = ended else {
             return Way::Over;
         };
-        let alpn = facts.alpn.clone();
+        let spoken = facts.alpn.clone();
         info.tls = Some(facts);
         let mut transport = Transport::tls(stream);
         match self.port.protocol {
@@ -215,7 +206,7 @@ impl Arrived<'_> {
             OutboundProtocol::Tcp | OutboundProtocol::Tls => {
                 self.forward(transport, Bytes::new(), info)
             }
-            OutboundProtocol::Unspecified if alpn.is_some_and(|alpn| HTTP.contains(&&*alpn)) => {
+            OutboundProtocol::Unspecified if spoken.is_some_and(|name| alpn::is_http(&name)) => {
                 Way::http(transport)
             }
             OutboundProtocol::Unspecified => {

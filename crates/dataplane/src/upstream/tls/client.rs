@@ -5,7 +5,7 @@ use super::store::Materials;
 use super::verifier::{Trust, Verifier};
 use crate::tls::suites;
 use ahash::HashMap;
-use rules::{Account, ExpectedNames, ServerNames, ServerVerification, UpstreamTls};
+use rules::{Account, ExpectedNames, ServerNames, ServerVerification, UpstreamTls, alpn};
 use rustls::client::danger::ServerCertVerifier;
 use rustls::client::{ResolvesClientCert, Resumption};
 use rustls::pki_types::{ServerName, UnixTime};
@@ -28,17 +28,14 @@ pub(crate) enum Alpn {
 
 impl Alpn {
     /// The names, the first preferred.
-    ///
-    /// The mesh's are Istio's without `istio-peer-exchange`: who agrees on that wants to be told more than is
-    /// known here.
-    pub(super) fn names(self, mesh: bool) -> &'static [&'static [u8]] {
+    pub(super) fn names(self, mesh: bool) -> &'static [&'static str] {
         match (self, mesh) {
             (Self::None, false) => &[],
-            (Self::None, true) => &[b"istio"],
-            (Self::Http1, false) => &[b"http/1.1"],
-            (Self::Http1, true) => &[b"istio-http/1.1", b"istio", b"http/1.1"],
-            (Self::Http2, false) => &[b"h2"],
-            (Self::Http2, true) => &[b"istio-h2", b"istio", b"h2"],
+            (Self::None, true) => &[alpn::MESH],
+            (Self::Http1, false) => &[alpn::HTTP1_1],
+            (Self::Http1, true) => &[alpn::MESH_HTTP1_1, alpn::MESH, alpn::HTTP1_1],
+            (Self::Http2, false) => &[alpn::H2],
+            (Self::Http2, true) => &[alpn::MESH_H2, alpn::MESH, alpn::H2],
         }
     }
 }
@@ -180,7 +177,7 @@ impl ClientTls {
     /// What is offered by ALPN.
     pub(crate) fn offers(&self, alpn: Alpn) -> Vec<Vec<u8>> {
         let names = alpn.names(self.mesh).iter();
-        names.map(|name| name.to_vec()).collect()
+        names.map(|name| name.as_bytes().to_vec()).collect()
     }
 
     /// A resumed session brings the server's certificate along, which may have expired meanwhile. The server may have

@@ -4,13 +4,10 @@ use super::super::diagnostics::{Help, warning};
 use super::super::{CompileOptions, SidecarOptions, pool, termination};
 use super::inbound::{Application, PortPlan, instance, loopback, spoken};
 use super::own_ports::OwnPort;
-use crate::{ConnectionPool, EndpointAddr, MtlsMode, PeerMtls};
+use crate::{ConnectionPool, EndpointAddr, MtlsMode, PeerMtls, alpn};
 use model::{CaptureMode, DefaultEndpoint, Diagnostic, IstioIngressListener, Sidecar};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
-
-/// What is offered inside TLS of an ingress listener.
-const ALPN: &[&str] = &["h2", "http/1.1"];
 
 /// What is known besides.
 pub(super) struct Around<'a> {
@@ -59,7 +56,7 @@ pub(super) fn ports(
                 .or_else(|| around.for_all.cloned())
                 .or_else(|| known.map(|known| known.pool.clone()))
                 .unwrap_or_else(|| pool::of_mesh(&options.mesh)),
-            tls: (listener.tls.as_ref()).map(|tls| termination::termination(tls, ALPN)),
+            tls: (listener.tls.as_ref()).map(|tls| termination::termination(tls, alpn::HTTP)),
             origin,
         });
     }

@@ -3,19 +3,19 @@
 use super::super::Mesh;
 use crate::{
     ClientCertificate, ClientVerification, CredentialRef, TlsAction, TlsServer, TlsTermination,
+    alpn,
 };
 use model::{Origin, TlsVersion};
 use std::sync::Arc;
 
-/// What is spoken inside, the first preferred. Without `istio-peer-exchange`: who agrees on that wants to be told more
-/// than is known here.
+/// What is spoken inside, the first preferred.
 const ALPN: &[&str] = &[
-    "istio-h2",
-    "istio-http/1.1",
-    "istio-http/1.0",
-    "istio",
-    "h2",
-    "http/1.1",
+    alpn::MESH_H2,
+    alpn::MESH_HTTP1_1,
+    alpn::MESH_HTTP1_0,
+    alpn::MESH,
+    alpn::H2,
+    alpn::HTTP1_1,
 ];
 
 /// Ends the mesh's TLS: with the proxy's identity, for identities of the mesh's trust domains.
