@@ -1,20 +1,9 @@
 //! Who may do what with a sidecar's workload, by the policies in force.
 
 use crate::{ConnectionInfo, Shared, TlsFacts};
-use rules::{Inbound, Peer, Refusal, Serves, Table, Verdict};
+use rules::{Peer, Refusal, Verdict};
 use std::net::IpAddr;
 use telemetry::Metrics;
-
-/// The inbound side of a connection to a workload. `None`: it is another kind of connection, or the listener is gone.
-pub(crate) fn inbound_of<'t>(table: &'t Table, connection: &ConnectionInfo) -> Option<&'t Inbound> {
-    // Redirected connections have no address of the listener's.
-    let bind = connection.listener.bind;
-    let local = bind.unwrap_or_else(|| connection.local.ip());
-    match &table.listener(&connection.listener, local)?.serves {
-        Serves::Inbound(inbound) => Some(inbound),
-        _ => None,
-    }
-}
 
 /// Who is at the other end of a connection, as policies ask. `remote`: the client as trusted proxies tell it.
 pub(crate) fn peer_of(connection: &ConnectionInfo, remote: IpAddr) -> Peer<'_> {
@@ -32,7 +21,7 @@ pub(crate) fn peer_of(connection: &ConnectionInfo, remote: IpAddr) -> Peer<'_> {
 /// What policies say of a connection to a workload that carries no requests, counted.
 pub(crate) fn of_connection(shared: &Shared, connection: &ConnectionInfo) -> Verdict {
     let snapshot = shared.snapshot();
-    let Some(inbound) = inbound_of(&snapshot.table, connection) else {
+    let Some(inbound) = connection.inbound_in(&snapshot.table) else {
         return Verdict::default();
     };
     let peer = peer_of(connection, connection.peer.ip());

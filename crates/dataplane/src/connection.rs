@@ -5,7 +5,7 @@ use crate::http::address_value;
 use crate::net::ConnectionState;
 use crate::tls::TlsFacts;
 use http::HeaderValue;
-use rules::{ListenerKey, Target};
+use rules::{Inbound, Listener, ListenerKey, OutboundListener, Serves, Table, Target};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -44,6 +44,32 @@ impl ConnectionInfo {
     /// The address that the client connected to, or was going to, as what it asks for.
     pub(crate) fn target(&self) -> Target {
         Target::of_address(self.local.ip(), self.local.port())
+    }
+
+    /// The listener that serves it in a table. `None`: it is gone, and nobody has taken over.
+    pub(crate) fn listener_in<'t>(&self, table: &'t Table) -> Option<&'t Arc<Listener>> {
+        let local = match (self.side, self.listener.bind) {
+            // A redirected connection was going to an address that is none of the listener's.
+            (Side::Outbound | Side::Inbound, Some(bind)) => bind,
+            _ => self.local.ip(),
+        };
+        table.listener(&self.listener, local)
+    }
+
+    /// The same, as far as it serves what a workload sends.
+    pub(crate) fn outbound_in<'t>(&self, table: &'t Table) -> Option<&'t Arc<OutboundListener>> {
+        match &self.listener_in(table)?.serves {
+            Serves::Outbound(outbound) => Some(outbound),
+            _ => None,
+        }
+    }
+
+    /// The same, as far as it serves what a workload receives.
+    pub(crate) fn inbound_in<'t>(&self, table: &'t Table) -> Option<&'t Arc<Inbound>> {
+        match &self.listener_in(table)?.serves {
+            Serves::Inbound(inbound) => Some(inbound),
+            _ => None,
+        }
     }
 
     /// The address of the proxy's machine. A workload asks from there, whatever address it asks for.

@@ -127,9 +127,7 @@ impl Shared {
     /// What the connections of a listener begin with. Those of a listener that is gone are told over HTTP.
     pub(crate) fn speaks(&self, connection: &ConnectionInfo) -> Speaks {
         let snapshot = self.snapshot.load();
-        let listener = snapshot
-            .table
-            .listener(&connection.listener, connection.local.ip());
+        let listener = connection.listener_in(&snapshot.table);
         match listener.map(|listener| &listener.serves) {
             Some(Serves::Tls(_)) => Speaks::Tls,
             Some(Serves::Tcp(_)) => Speaks::Tcp,

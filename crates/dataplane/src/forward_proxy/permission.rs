@@ -35,7 +35,7 @@ pub(crate) fn permission<'t>(
 /// The forward proxy of a connection. Over TLS it is that of the server that the SNI chooses now, as long as it asks of
 /// clients what was asked of this one.
 fn proxy_of<'t>(table: &'t Table, connection: &ConnectionInfo) -> Option<&'t ForwardProxy> {
-    let listener = table.listener(&connection.listener, connection.local.ip())?;
+    let listener = connection.listener_in(table)?;
     let Some(facts) = &connection.tls else {
         return match &listener.serves {
             Serves::ForwardProxy(proxy) => Some(proxy),

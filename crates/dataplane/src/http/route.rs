@@ -209,7 +209,7 @@ fn virtual_hosts<'t>(
     authority: &str,
     misdirected: Misdirected,
 ) -> Result<&'t VirtualHosts, FailureOf> {
-    let Some(listener) = table.listener(&connection.listener, connection.local.ip()) else {
+    let Some(listener) = connection.listener_in(table) else {
         return Err((Failure::NoListener, None));
     };
     let Some(facts) = &connection.tls else {

@@ -7,10 +7,7 @@ use crate::{ConnectionInfo, Side, authorization};
 use http::HeaderValue;
 use http::header::HOST;
 use pingora_http::RequestHeader;
-use rules::{
-    Inbound, Listener, MtlsMode, OutboundListener, OutboundTo, RequestHead, Serves, Table, Verdict,
-};
-use std::sync::Arc;
+use rules::{Inbound, MtlsMode, OutboundTo, RequestHead, Table, Verdict};
 use telemetry::Metrics;
 
 /// The port of HTTP, which a `Host` need not name.
@@ -37,7 +34,7 @@ pub(super) fn name_service(table: &Table, request: &mut RequestHeader, head: &mu
     if head.connection.side != Side::Outbound {
         return;
     }
-    let listener = outbound_of(table, &head.connection);
+    let listener = head.connection.outbound_in(table);
     let Some(OutboundTo::Service(service)) = listener.map(|listener| &listener.to) else {
         return;
     };
@@ -57,7 +54,7 @@ pub(super) fn outbound<'t>(
     table: &'t Table,
     connection: &ConnectionInfo,
 ) -> Result<Ways<'t, 'static>, FailureOf> {
-    let listener = outbound_of(table, connection);
+    let listener = connection.outbound_in(table);
     let listener = listener.ok_or((Failure::NoListener, None))?;
     Ok(Ways::Workload(listener, connection.local))
 }
@@ -67,7 +64,7 @@ pub(super) fn inbound<'t>(
     table: &'t Table,
     connection: &ConnectionInfo,
 ) -> Result<Ways<'t, 'static>, FailureOf> {
-    let inbound = authorization::inbound_of(table, connection);
+    let inbound = connection.inbound_in(table);
     let inbound = inbound.ok_or((Failure::NoListener, None))?;
     let setting = inbound.mtls.setting(connection.local.port());
     if connection.tls.is_none() && setting.mode == MtlsMode::Strict {
@@ -90,21 +87,4 @@ pub(super) fn authorize(
     let verdict = inbound.authorization.decide_request(&peer, request);
     authorization::count(&verdict, metrics);
     verdict
-}
-
-fn outbound_of<'t>(
-    table: &'t Table,
-    connection: &ConnectionInfo,
-) -> Option<&'t Arc<OutboundListener>> {
-    match &listener_of(table, connection)?.serves {
-        Serves::Outbound(outbound) => Some(outbound),
-        _ => None,
-    }
-}
-
-/// Redirected connections have no address of the listener's.
-fn listener_of<'t>(table: &'t Table, connection: &ConnectionInfo) -> Option<&'t Listener> {
-    let bind = connection.listener.bind;
-    let local = bind.unwrap_or_else(|| connection.local.ip());
-    Some(table.listener(&connection.listener, local)?)
 }

@@ -169,7 +169,7 @@ async fn forward<A: Application>(socket: TcpStream, info: &ConnectionInfo, servi
     let shared = serving.app.shared();
     let connection = {
         let snapshot = shared.snapshot();
-        let listener = snapshot.table.listener(&info.listener, info.local.ip());
+        let listener = info.listener_in(&snapshot.table);
         let Some(Serves::Tcp(routes)) = listener.map(|listener| &listener.serves) else {
             // The listener has just become another.
             return;

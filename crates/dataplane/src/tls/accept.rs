@@ -119,7 +119,7 @@ async fn begin(
         return Ok(None);
     }
     let snapshot = shared.snapshot();
-    let listener = snapshot.table.listener(&info.listener, info.local.ip());
+    let listener = info.listener_in(&snapshot.table);
     let server = listener.and_then(|listener| listener.tls_server(sni.as_deref()));
     let Some(server) = server.cloned() else {
         Alert::UnrecognizedName.send(&socket);

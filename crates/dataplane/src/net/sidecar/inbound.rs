@@ -9,9 +9,8 @@ use crate::Shared;
 use crate::connection::{ConnectionInfo, Side};
 use crate::tcp::{MeshTls, TcpConnection};
 use crate::tls::{self, HandshakeFailure, Handshakes, Turn, hello, is_hello};
-use crate::upstream::Snapshot;
 use bytes::Bytes;
-use rules::{Denial, Inbound, InboundPort, MtlsMode, OutboundProtocol, Serves, TlsServer, alpn};
+use rules::{Denial, InboundPort, MtlsMode, OutboundProtocol, TlsServer, alpn};
 use std::sync::Arc;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
@@ -31,7 +30,8 @@ pub(in crate::net) async fn inbound<A: Application>(
         drop(TcpConnection::denied(shared, info, "", Denial::Itself));
         return Way::Over;
     }
-    let Some(inbound) = inbound_of(&shared.snapshot(), info) else {
+    let Some(inbound) = info.inbound_in(&shared.snapshot().table).cloned() else {
+        // The listener has just become another.
         return Way::Over;
     };
     let number = info.local.port();
@@ -52,15 +52,6 @@ pub(in crate::net) async fn inbound<A: Application>(
             let server = arrived.server.clone();
             arrived.only_tls(socket, info, &server, otherwise).await
         }
-    }
-}
-
-fn inbound_of(snapshot: &Snapshot, info: &ConnectionInfo) -> Option<Arc<Inbound>> {
-    let listener = snapshot.table.listener(&info.listener, info.local.ip())?;
-    match &listener.serves {
-        Serves::Inbound(inbound) => Some(inbound.clone()),
-        // The listener has just become another.
-        _ => None,
     }
 }
 

@@ -9,10 +9,9 @@ use crate::Shared;
 use crate::connection::{ConnectionInfo, Side};
 use crate::tcp::TcpConnection;
 use crate::tls::{HandshakeFailure, hello};
-use crate::upstream::Snapshot;
 use bytes::Bytes;
 use model::PortProtocol;
-use rules::{Denial, Headless, OutboundListener, OutboundProtocol, OutboundTo, Reached, Serves};
+use rules::{Denial, Headless, OutboundListener, OutboundProtocol, OutboundTo, Reached};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::AsyncReadExt;
@@ -28,7 +27,8 @@ pub(in crate::net) async fn outbound<A: Application>(
     info.side = Side::Outbound;
     let snapshot = shared.snapshot();
     let headless = snapshot.headless.clone();
-    let Some(listener) = listener_of(&snapshot, info) else {
+    let Some(listener) = info.outbound_in(&snapshot.table).cloned() else {
+        // The listener has just become another.
         return Way::Over;
     };
     drop(snapshot);
@@ -59,15 +59,6 @@ pub(in crate::net) async fn outbound<A: Application>(
 /// Whether nobody is waited for on a port that nothing declares: SMTP, DNS, MySQL, MongoDB.
 fn is_server_first(port: u16) -> bool {
     PortProtocol::of_service_port(None, None, port) != PortProtocol::Unspecified
-}
-
-fn listener_of(snapshot: &Snapshot, info: &ConnectionInfo) -> Option<Arc<OutboundListener>> {
-    let listener = snapshot.table.listener(&info.listener, info.local.ip())?;
-    match &listener.serves {
-        Serves::Outbound(outbound) => Some(outbound.clone()),
-        // The listener has just become another.
-        _ => None,
-    }
 }
 
 /// The name that a client asks for, and what was read. What is no hello is forwarded all the same: it is none of ours.
