@@ -80,7 +80,8 @@ impl Concern {
                 endpoints: true,
                 ..nothing
             },
-            "Service" | "ServiceEntry" => Self {
+            // A Sidecar may say where its workload's application is.
+            "Service" | "ServiceEntry" | "Sidecar" => Self {
                 routes: true,
                 endpoints: true,
                 ..nothing

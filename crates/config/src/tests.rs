@@ -409,6 +409,33 @@ fn endpoints_alone_leave_the_table() {
 }
 
 #[test]
+fn a_sidecar_alone_may_lead_elsewhere() {
+    let mut settings = settings(None);
+    settings.compile.proxy.namespace = "default".into();
+    settings.compile.sidecar = Some(SidecarOptions {
+        inbound: Some(([0, 0, 0, 0], 15006).into()),
+        ..SidecarOptions::default()
+    });
+    let mut configuration = Configuration::new(settings);
+    let sidecar = |port: u16| {
+        format!(
+            "apiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: {{name: own}}\nspec:\n  ingress:\n  \
+             - port: {{number: 9080, protocol: TCP, name: tcp}}\n    defaultEndpoint: 127.0.0.1:{port}\n"
+        )
+    };
+    for port in [8000, 8001] {
+        let changes = vec![text("sidecar", &sidecar(port))];
+        let published = compiled(&mut configuration, changes).unwrap();
+        let all = published.endpoints.services.values();
+        let addresses: Vec<_> = all
+            .flat_map(|all| all.iter())
+            .map(|one| one.address.to_string())
+            .collect();
+        assert_eq!(addresses, [format!("127.0.0.1:{port}")]);
+    }
+}
+
+#[test]
 fn an_empty_configuration_is_published_too() {
     let mut configuration = Configuration::new(settings(None));
     let published = compiled(&mut configuration, Vec::new()).unwrap();
