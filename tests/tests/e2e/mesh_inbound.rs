@@ -137,6 +137,18 @@ fn a_sidecar_leads_to_another_port_on_loopback() {
 }
 
 #[test]
+fn a_sidecar_leads_bytes_to_another_port_on_loopback() {
+    let ingress = "ingress:\n\
+                   - port: {number: 9000, protocol: TCP, name: tcp}\n  \
+                     defaultEndpoint: 127.0.0.1:8000\n";
+    let three = Three::with(&[("sidecar.yaml", &sidecar(ingress))], |setup| setup);
+    let at = SocketAddr::from((Ipv4Addr::LOCALHOST, 8000));
+    let _origin = three.server.enter(|| TcpOrigin::named_at(at, "220 ready"));
+    let mut connection = three.plain.connect((three.server.address(), 9000));
+    assert_eq!(connection.read_to_end(), b"220 ready");
+}
+
+#[test]
 fn a_sidecar_leads_to_a_unix_socket() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     // The sidecar is nobody special.

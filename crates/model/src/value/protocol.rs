@@ -74,6 +74,18 @@ impl PortProtocol {
         matches!(self, Self::Https | Self::Tls)
     }
 
+    /// What is spoken where its TLS has ended. Others stay as they are.
+    ///
+    /// Source: Istio, `HTTPS` and `TLS` of servers that terminate.
+    #[must_use]
+    pub fn after_tls(self) -> Self {
+        match self {
+            Self::Https => Self::Http,
+            Self::Tls => Self::Tcp,
+            other => other,
+        }
+    }
+
     /// Whether an upstream is spoken to in HTTP/2 with prior knowledge.
     pub fn is_http2(self) -> bool {
         matches!(self, Self::Http2 | Self::Grpc)

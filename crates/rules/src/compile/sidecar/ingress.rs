@@ -38,9 +38,15 @@ pub(super) fn ports(
             continue;
         }
         let number = listener.port.number;
-        if listener.tls.is_some() && around.mtls.setting(number).mode != MtlsMode::Disable {
-            diagnostics.push(not_ended(sidecar, &path, listener));
-        }
+        let takes_mesh_tls = around.mtls.setting(number).mode != MtlsMode::Disable;
+        let protocol = match &listener.tls {
+            Some(_) if takes_mesh_tls => {
+                diagnostics.push(not_ended(sidecar, &path, listener));
+                listener.port.protocol
+            }
+            Some(_) => listener.port.protocol.after_tls(),
+            None => listener.port.protocol,
+        };
         let origin = Arc::new(sidecar.meta.origin(path, listener.at));
         let mut services = around.own.iter();
         let known = services.find(|known| known.number == number);
@@ -48,9 +54,9 @@ pub(super) fn ports(
         let own = own.map(|settings| pool::of_settings(settings, &options.mesh));
         ports.push(PortPlan {
             number: Some(number),
-            protocol: listener.port.protocol.into(),
+            protocol: protocol.into(),
             service: known.map(|known| known.service.clone()),
-            upstream: spoken(listener.port.protocol),
+            upstream: spoken(protocol),
             to: application(listener, of),
             pool: own
                 .or_else(|| around.for_all.cloned())
