@@ -11,52 +11,31 @@ struct Note {
     /// `BLOCKS` stands for the traffic policies of a DestinationRule and of its subsets, and for each of their
     /// `portLevelSettings`.
     path: &'static str,
-    when: When,
     /// Empty: the field is not honoured yet.
     says: &'static str,
 }
 
-enum When {
-    /// Whenever the field is there.
-    There,
-    /// When it has one of these values, in any case.
-    Is(&'static [&'static str]),
-}
-
-use When::{Is, There};
-
 const fn field(path: &'static str) -> Note {
-    Note {
-        path,
-        when: There,
-        says: "",
-    }
+    Note { path, says: "" }
 }
 
-const fn note(path: &'static str, when: When, says: &'static str) -> Note {
-    Note { path, when, says }
+const fn note(path: &'static str, says: &'static str) -> Note {
+    Note { path, says }
 }
 
 const GATEWAY: &[Note] = &[note(
     "spec.servers[].defaultEndpoint",
-    There,
     "defaultEndpoint has no effect, as in Istio",
 )];
 
 const VIRTUAL_SERVICE: &[Note] = &[
-    note(
-        "spec.http[].match[].headers.@request.auth.claims*",
-        There,
-        CLAIMS,
-    ),
+    note("spec.http[].match[].headers.@request.auth.claims*", CLAIMS),
     note(
         "spec.http[].match[].withoutHeaders.@request.auth.claims*",
-        There,
         CLAIMS,
     ),
     note(
         "spec.http[].match[].statPrefix",
-        There,
         "statPrefix has no effect on Istio's metrics",
     ),
 ];
@@ -66,28 +45,15 @@ const CLAIMS: &str = "claims of a JWT are not honoured yet, since no token is va
 const DESTINATION_RULE: &[Note] = &[
     note(
         "BLOCKS.connectionPool.http.http2KeepAlive.timeout",
-        There,
         "the timeout of http2KeepAlive is not honoured: a ping has 5 s to be answered",
     ),
     note(
         "BLOCKS.loadBalancer.zoneAwareLbSetting",
-        There,
         "zoneAwareLbSetting is not honoured yet: with outlierDetection nearer endpoints come first, otherwise all are alike",
     ),
 ];
 
 const SERVICE: &[Note] = &[field("spec.trafficDistribution")];
-
-const SIDECAR: &[Note] = &[
-    field("spec.ingress"),
-    field("spec.inboundConnectionPool"),
-    field("spec.egress[].bind"),
-    note(
-        "spec.egress[].captureMode",
-        Is(&["NONE"]),
-        "captureMode NONE is not honoured yet: nothing listens there",
-    ),
-];
 
 const BLOCKS: &[&str] = &[
     "spec.trafficPolicy",
@@ -103,7 +69,6 @@ pub(crate) fn warn(root: &Cursor<'_>, kind: &str) {
         "VirtualService" => VIRTUAL_SERVICE,
         "DestinationRule" => DESTINATION_RULE,
         "Service" => SERVICE,
-        "Sidecar" => SIDECAR,
         _ => &[],
     };
     for note in notes {
@@ -161,12 +126,7 @@ impl Note {
     }
 
     fn check(&self, cursor: &Cursor<'_>) {
-        let text = cursor.node.as_str().unwrap_or_default();
-        let holds = match self.when {
-            There => !cursor.is_null(),
-            Is(values) => values.iter().any(|value| value.eq_ignore_ascii_case(text)),
-        };
-        if holds {
+        if !cursor.is_null() {
             self.report(cursor);
         }
     }
