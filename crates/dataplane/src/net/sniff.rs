@@ -60,8 +60,8 @@ pub(super) enum Begun {
     Tls,
     /// Something else, or nothing in time.
     Other,
-    /// The client closed before it had begun.
-    Closed,
+    /// The connection broke before it had begun.
+    Failed,
 }
 
 /// Reads as little as decides it, for as long as `patience`.
@@ -83,9 +83,9 @@ pub(super) async fn detect(
         let mut piece = (&mut *stream).take(room);
         let read = timeout_at(deadline, piece.read_buf(&mut first)).await;
         match read {
-            Ok(Ok(0) | Err(_)) if first.is_empty() => return (Begun::Closed, Bytes::new()),
-            Ok(Ok(0) | Err(_)) => return (told_by_now(&first), first.freeze()),
-            Err(_) => return (told_by_now(&first), first.freeze()),
+            Ok(Err(_)) => return (Begun::Failed, Bytes::new()),
+            // Who sends nothing more may be listening still: to what a server says by itself.
+            Ok(Ok(0)) | Err(_) => return (told_by_now(&first), first.freeze()),
             Ok(Ok(_)) => {}
         }
     }
@@ -97,7 +97,7 @@ fn told_by(first: &[u8]) -> Option<Begun> {
         return None;
     }
     if is_hello(first) {
-        return Some(Begun::Tls);
+        return of_hello(first);
     }
     if first.starts_with(PREFACE) {
         return Some(Begun::Http(Protocol::Http2));
@@ -118,6 +118,15 @@ fn told_by_now(first: &[u8]) -> Begun {
     match METHODS.iter().any(|method| first.starts_with(method)) {
         true => Begun::Http(Protocol::Http1),
         false => Begun::Other,
+    }
+}
+
+/// What begins with the type of a TLS record (RFC 8446, section 5.1), and goes on with its version or as something else.
+fn of_hello(first: &[u8]) -> Option<Begun> {
+    const MAJOR_VERSION: u8 = 3;
+    match *first.get(1)? {
+        MAJOR_VERSION => Some(Begun::Tls),
+        _ => Some(Begun::Other),
     }
 }
 
@@ -207,11 +216,12 @@ mod tests {
     async fn whatever_is_spoken_is_told_from_its_beginning() {
         let long = [b"GET /".as_slice(), &[b'a'; LONGEST_LINE]].concat();
         let (http1, http2) = (Begun::Http(Protocol::Http1), Begun::Http(Protocol::Http2));
-        let cases: [(&[u8], Begun); 17] = [
+        let cases: [(&[u8], Begun); 19] = [
             (b"GET / HTTP/1.1\r\nhost: a\r\n\r\n", http1),
             (b"BREW /pot HTTP/1.1\n", http1),
             (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\nmore", http2),
             (b"\x16\x03\x01", Begun::Tls),
+            (b"\x16\x00\x2a", Begun::Other),
             (b"GET / HTTP/1.0\r\n\r\n", Begun::Other),
             (b"SET key value\r\n", Begun::Other),
             (b"*1\r\n$4\r\nPING\r\n", Begun::Other),
@@ -224,6 +234,7 @@ mod tests {
             (b"GET /slow", http1),
             (b"BREW /slow", Begun::Other),
             (b"PRI * HT", Begun::Other),
+            (b"\x16", Begun::Other),
             (b"", Begun::Other),
             (&long, http1),
         ];
@@ -245,10 +256,25 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_client_that_goes_before_it_begins_is_told_apart() {
-        let (client, mut server) = tokio::io::duplex(64);
-        drop(client);
+    async fn a_client_that_will_say_nothing_may_listen() {
+        let (mut client, mut server) = tokio::io::duplex(64);
+        client.shutdown().await.unwrap();
         let told = detect(&mut server, Bytes::new(), Duration::from_secs(1)).await;
-        assert_eq!(told, (Begun::Closed, Bytes::new()));
+        assert_eq!(told, (Begun::Other, Bytes::new()));
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_breaks_before_it_begins_is_over() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap());
+        let client = client.await.unwrap();
+        let (mut server, _) = listener.accept().await.unwrap();
+        // Without lingering it ends with a reset.
+        socket2::SockRef::from(&client)
+            .set_linger(Some(Duration::ZERO))
+            .unwrap();
+        drop(client);
+        let told = detect(&mut server, Bytes::new(), Duration::from_secs(10)).await;
+        assert_eq!(told, (Begun::Failed, Bytes::new()));
     }
 }

@@ -216,7 +216,7 @@ impl Arrived<'_> {
         info: &ConnectionInfo,
     ) -> Way {
         match begun {
-            Begun::Closed => Way::Over,
+            Begun::Failed => Way::Over,
             Begun::Http(protocol) => Way::Http {
                 transport,
                 sniffed: Some((protocol, prefix)),

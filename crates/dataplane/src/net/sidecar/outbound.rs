@@ -103,7 +103,7 @@ impl Asked<'_> {
         };
         let (begun, prefix) = detect(&mut socket, Bytes::new(), patience).await;
         match begun {
-            Begun::Closed => Way::Over,
+            Begun::Failed => Way::Over,
             Begun::Http(protocol) if !is_tls_port => Way::Http {
                 transport: Transport::plain(socket),
                 sniffed: Some((protocol, prefix)),
