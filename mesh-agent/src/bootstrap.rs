@@ -4,7 +4,8 @@ use crate::downward::{self, ProxyConfig};
 use model::Labels;
 use proxy::bootstrap::{
     AccessLog, Admin, Bootstrap, Capture, Dns, Drain, ForwardProxy, HealthChecks, Limits, Listen,
-    Mesh, MetricsServer, Proxy, ResourceFiles, Status, Tls, Topology, duration_or_none, everywhere,
+    Mesh, MetricsServer, Proxy, ResourceFiles, SidecarTopology, Status, Tls, duration_or_none,
+    everywhere,
 };
 use serde::Deserialize;
 use serde::de::Error;
@@ -29,7 +30,7 @@ struct File {
     /// An explicit HTTP proxy, for applications that are not redirected.
     listen: LocalListen,
     limits: Limits,
-    topology: Topology,
+    topology: SidecarTopology,
     tls: Tls,
     dns: Dns,
     forward_proxy: ForwardProxy,
@@ -96,7 +97,7 @@ impl File {
                 ..Listen::default()
             },
             limits: self.limits,
-            topology: self.topology,
+            topology: self.topology.into(),
             tls: self.tls,
             dns: self.dns,
             forward_proxy: self.forward_proxy,
@@ -238,8 +239,15 @@ mod tests {
     }
 
     #[test]
-    fn a_gateway_s_sections_are_mistakes() {
-        for text in ["[acme]\nstorage = 'x'", "[listen]\nports = { 80 = 8080 }"] {
+    fn what_only_a_gateway_has_is_a_mistake() {
+        for text in [
+            "[acme]\nstorage = 'x'",
+            "[listen]\nports = { 80 = 8080 }",
+            // Anybody who connects in clear would say who the client is.
+            "[topology]\nnum-trusted-proxies = 1",
+            // The mesh's certificates alone tell the application.
+            "[topology]\nforward-client-cert = 'SANITIZE'",
+        ] {
             let refused = parse(text).unwrap_err().to_string();
             assert!(refused.contains("unknown field"), "{refused}");
         }

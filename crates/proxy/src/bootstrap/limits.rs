@@ -76,6 +76,27 @@ pub struct Topology {
     forward_client_cert: ForwardClientCert,
 }
 
+/// The same at a sidecar, where clients in the mesh's TLS are believed anyway. A number of proxies would have everybody
+/// believed who connects in clear, and the mesh's certificates alone tell the application who its clients are.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct SidecarTopology {
+    /// Peers whose forwarding headers are believed, though they come in clear.
+    trusted_proxies: Vec<IpNet>,
+    /// Peers whose connections begin with a header of the PROXY protocol.
+    proxy_protocol_from: Vec<IpNet>,
+}
+
+impl From<SidecarTopology> for Topology {
+    fn from(of: SidecarTopology) -> Self {
+        Self {
+            trusted_proxies: of.trusted_proxies,
+            proxy_protocol_from: of.proxy_protocol_from,
+            ..Self::default()
+        }
+    }
+}
+
 /// Istio's `forwardClientCertDetails`.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]

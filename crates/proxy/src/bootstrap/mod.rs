@@ -13,7 +13,7 @@ pub use capture::{Capture, InterceptionMode, everywhere};
 pub use dns::Dns;
 pub use forward_proxy::ForwardProxy;
 pub use health::HealthChecks;
-pub use limits::{Limits, Topology};
+pub use limits::{Limits, SidecarTopology, Topology};
 pub use tls::Tls;
 
 use model::{Diagnostic, Labels, OutboundMode, Position, Severity};
