@@ -1,36 +1,31 @@
 //! Who may do what with a sidecar's workload, by the policies in force.
 
-use crate::{ConnectionInfo, Shared, TlsFacts};
-use rules::{Peer, Refusal, Verdict};
+use crate::ConnectionInfo;
+use rules::{Peer, Refusal, Table, Verdict};
 use std::net::IpAddr;
 use telemetry::Metrics;
 
 /// Who is at the other end of a connection, as policies ask. `remote`: the client as trusted proxies tell it.
 pub(crate) fn peer_of(connection: &ConnectionInfo, remote: IpAddr) -> Peer<'_> {
     let facts = connection.tls.as_deref();
-    let client = facts.and_then(TlsFacts::verified_client);
     Peer {
         source: connection.peer.ip(),
         remote,
-        principal: client.and_then(|client| client.uris().next()),
+        principal: connection.principal(),
         destination: connection.local,
         sni: facts.and_then(|facts| facts.sni.as_deref()),
     }
 }
 
-/// What policies say of a connection to a workload that carries no requests, counted.
-pub(crate) fn of_connection(shared: &Shared, connection: &ConnectionInfo) -> Verdict {
-    let snapshot = shared.snapshot();
-    let Some(inbound) = connection.inbound_in(&snapshot.table) else {
-        return Verdict::default();
-    };
+/// What policies say of a connection to a workload that carries no requests, by all that is known of it by now. `None`:
+/// its listener is gone, and with it whoever could let it in.
+pub(crate) fn of_connection(table: &Table, connection: &ConnectionInfo) -> Option<Verdict> {
+    let inbound = connection.inbound_in(table)?;
     let peer = peer_of(connection, connection.peer.ip());
-    let verdict = inbound.authorization.decide_connection(&peer);
-    count(&verdict, &shared.metrics);
-    verdict
+    Some(inbound.authorization.decide_connection(&peer))
 }
 
-/// Counts what policies say, where they say anything.
+/// Counts what policies say, where they say anything. Meant for what takes effect.
 pub(crate) fn count(verdict: &Verdict, metrics: &Metrics) {
     let Verdict {
         denied,

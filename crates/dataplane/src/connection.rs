@@ -3,7 +3,7 @@
 use crate::forward_proxy::Proxied;
 use crate::http::address_value;
 use crate::net::ConnectionState;
-use crate::tls::TlsFacts;
+use crate::tls::{ClientCertificate, TlsFacts};
 use http::HeaderValue;
 use rules::{Inbound, Listener, ListenerKey, OutboundListener, Serves, Table, Target};
 use std::net::{IpAddr, SocketAddr};
@@ -70,6 +70,16 @@ impl ConnectionInfo {
             Serves::Inbound(inbound) => Some(inbound),
             _ => None,
         }
+    }
+
+    /// The certificate of a client of the mesh. `None`: the client is nobody there, whatever else it has shown or says.
+    pub(crate) fn mesh_client(&self) -> Option<&ClientCertificate> {
+        self.tls.as_deref()?.mesh_client()
+    }
+
+    /// Who the client is in the mesh: `spiffe://cluster.local/ns/shop/sa/web`. `None`: nobody.
+    pub(crate) fn principal(&self) -> Option<&str> {
+        self.mesh_client()?.uris().next()
     }
 
     /// The address of the proxy's machine. A workload asks from there, whatever address it asks for.

@@ -51,7 +51,11 @@ pub enum TlsAction {
         /// What clients may reach.
         proxy: Arc<ForwardProxy>,
     },
-    /// TLS ends here, and the port of a sidecar's workload tells what is inside.
+    /// The mesh's TLS ends here, and the port of a sidecar's workload tells what is inside. Whom it has verified is who
+    /// that is in the mesh.
+    Mesh(Arc<TlsTermination>),
+    /// TLS of a port of a sidecar's workload ends here, and the port tells what is inside. Whomever it has verified is
+    /// nobody in the mesh.
     Workload(Arc<TlsTermination>),
 }
 
@@ -64,6 +68,7 @@ impl TlsServer {
             TlsAction::Https { tls, .. }
             | TlsAction::Tcp { tls, .. }
             | TlsAction::ForwardProxy { tls, .. }
+            | TlsAction::Mesh(tls)
             | TlsAction::Workload(tls) => tls,
         };
         match tls.client.mode {
@@ -80,6 +85,7 @@ impl TlsServer {
             TlsAction::Https { tls, .. }
             | TlsAction::Tcp { tls, .. }
             | TlsAction::ForwardProxy { tls, .. }
+            | TlsAction::Mesh(tls)
             | TlsAction::Workload(tls) => Some(tls),
             TlsAction::Passthrough(_) | TlsAction::AutoPassthrough(_) => None,
         }
@@ -118,6 +124,9 @@ pub struct ClientVerification {
     pub spki: Vec<String>,
     /// Hex SHA-256 of allowed certificates, lower case without colons. Empty: any.
     pub hashes: Vec<String>,
+    /// Whether the certificate has to be one identity's of a mesh, and of no other: whoever has two names would be known
+    /// by either. Source: X509-SVID, section 2.
+    pub is_identity: bool,
 }
 
 /// Whether a client shows a certificate.

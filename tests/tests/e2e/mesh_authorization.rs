@@ -1,7 +1,7 @@
 //! Who may do what at a workload.
 
 use crate::mesh_tls::{Secured, peers};
-use e2e::{Pod, Response, ServiceSpec, TcpOrigin, eventually};
+use e2e::{Authority, Pod, Request, Response, ServiceSpec, TcpOrigin, TlsClient, eventually};
 use std::net::{Ipv4Addr, SocketAddr};
 
 const HTTP: u16 = 9080;
@@ -76,7 +76,7 @@ fn what_is_denied_is_denied_first() {
     }
     let delete = |path: &str| {
         let mut connection = other.connect(other.resolve("server", HTTP));
-        let request = e2e::Request::new("DELETE", "server:9080", path);
+        let request = Request::new("DELETE", "server:9080", path);
         connection.send(&request).expect("an answer")
     };
     check_denied(&delete("/admin/users"));
@@ -107,7 +107,7 @@ fn conditions_are_all_to_hold() {
     check_denied(&ask("c"));
     check_denied(&world.client.get("server:9080/"));
     // Who shows nothing meets all conditions but one.
-    let request = e2e::Request::get("server:9080", "/").header("x-team", "a");
+    let request = Request::get("server:9080", "/").header("x-team", "a");
     let mut connection = world.plain.connect((world.server.address(), HTTP));
     check_denied(&connection.send(&request).expect("an answer"));
 }
@@ -133,6 +133,9 @@ fn bytes_are_for_those_who_are_let_in() {
     nobody.write(b"hello").expect("the bytes are sent");
     assert_eq!(nobody.read_to_end(), b"");
     assert_eq!(origin.connections(), 1);
+    // Once each, whatever was thought of them before they showed who they are.
+    let metrics = world.server.agent().metrics();
+    assert_eq!(metrics.sum("tidegate_authorization_total", &[]), 2.0);
 }
 
 #[test]
@@ -155,7 +158,7 @@ fn a_policy_is_changed_at_once() {
     let (world, other) = world("");
     let _origin = world.echo(HTTP);
     let mut connection = other.connect(other.resolve("server", HTTP));
-    let request = e2e::Request::get("server:9080", "/");
+    let request = Request::get("server:9080", "/");
     assert_eq!(connection.send(&request).expect("an answer").status, 200);
     // Nobody is let in where a policy has no rule.
     world
@@ -198,4 +201,72 @@ fn a_policy_is_of_its_workload() {
         world.client.get("free:9080/").status == 200
     });
     check_denied(&world.client.get("server:9080/"));
+}
+
+/// Whom a Sidecar's own TLS lets in is nobody in the mesh, whatever name another authority has given him.
+#[test]
+fn a_client_of_another_authority_is_nobody_in_the_mesh() {
+    let world = Secured::changed(&peers("DISABLE"), |setup| {
+        setup.config("tls", "allow-readable-keys = true")
+    });
+    let foreign = Authority::new("foreign");
+    world
+        .mesh
+        .write("sidecar.yaml", sidecar_with_tls(&world, &foreign));
+    let origin = world.echo(HTTP);
+    let claimed = foreign.issue(&["spiffe://cluster.local/ns/default/sa/client"]);
+    let connect = || {
+        let client = TlsClient::showing_anybody("server", &claimed).alpn(&["http/1.1"]);
+        let socket = world.plain.dial(world.at(HTTP))?.into_stream();
+        client.shake_hands(socket)
+    };
+    eventually("its TLS ends at the sidecar", || connect().is_ok());
+    let mut connection = connect().expect("TLS");
+    let request = Request::get("server", "/")
+        .header("x-forwarded-for", "192.0.2.7")
+        .header(
+            "x-forwarded-client-cert",
+            "By=a;URI=spiffe://cluster.local/ns/default/sa/admin",
+        )
+        .header("x-envoy-attempt-count", "7");
+    let mut ask = || connection.send(&request).map(|answer| answer.status);
+    assert_eq!(ask().expect("an answer"), 200);
+    let told = origin.last_request();
+    for name in ["x-forwarded-client-cert", "x-envoy-attempt-count"] {
+        assert_eq!(told.header(name), None, "{told:?}");
+    }
+    let rules = "rules:\n\
+                 - from: [{source: {principals: [\"*\"]}}]\n\
+                 - from: [{source: {remoteIpBlocks: [192.0.2.7]}}]\n";
+    world.mesh.write("policy.yaml", policy("mesh", rules));
+    eventually("the policy holds", || ask().expect("an answer") == 403);
+    world.mesh.remove("policy.yaml");
+    eventually("the policy is gone", || ask().expect("an answer") == 200);
+    // Nor is a connection kept that would not be let in any more.
+    world.mesh.write("policies.yaml", peers("STRICT"));
+    eventually("it is not served", || !matches!(ask(), Ok(200)));
+}
+
+/// A Sidecar for the server whose port ends TLS, for clients that this authority vouches for.
+fn sidecar_with_tls(world: &Secured, authority: &Authority) -> String {
+    let shown = authority.issue(&["server"]);
+    let file = |name: &str, content: &str| world.mesh.file(name, content);
+    format!(
+        "apiVersion: networking.istio.io/v1\n\
+         kind: Sidecar\n\
+         metadata: {{name: server, namespace: default}}\n\
+         spec:\n  \
+           workloadSelector: {{labels: {{app: server}}}}\n  \
+           ingress:\n  \
+           - port: {{number: {HTTP}, protocol: HTTPS, name: https}}\n    \
+             defaultEndpoint: 127.0.0.1:{HTTP}\n    \
+             tls:\n      \
+               mode: MUTUAL\n      \
+               serverCertificate: {}\n      \
+               privateKey: {}\n      \
+               caCertificates: {}\n",
+        file("own.crt", &shown.chain),
+        file("own.key", &shown.key),
+        file("clients.crt", &authority.pem()),
+    )
 }

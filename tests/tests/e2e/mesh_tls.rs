@@ -53,7 +53,8 @@ impl Secured {
         Self::changed(resources, |setup| setup)
     }
 
-    fn changed(
+    /// With another sidecar of the server.
+    pub(crate) fn changed(
         resources: &str,
         change_server: impl for<'m> Fn(PodSetup<'m>) -> PodSetup<'m>,
     ) -> Self {
@@ -80,7 +81,8 @@ impl Secured {
         self.server.enter(|| Origin::echo_at(at))
     }
 
-    fn at(&self, port: u16) -> SocketAddr {
+    /// A port of the server, for clients without a sidecar.
+    pub(crate) fn at(&self, port: u16) -> SocketAddr {
         (self.server.address(), port).into()
     }
 
@@ -205,6 +207,14 @@ fn an_intruder_is_kept_out() {
             ),
         ),
         ("no identity", Some(world.authority.issue(&["client.test"]))),
+        (
+            "two identities",
+            Some(
+                world
+                    .authority
+                    .issue(&[CLIENT, "spiffe://cluster.local/ns/default/sa/admin"]),
+            ),
+        ),
     ];
     for port in ports {
         let clear = world.ask_in_clear(port);

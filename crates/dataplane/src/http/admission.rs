@@ -183,14 +183,10 @@ fn head_of(
 /// Whether what a peer says about a request's origin is believed (promise 14): a sidecar's workload is, and others of the
 /// mesh are.
 fn is_trusted(connection: &ConnectionInfo, settings: &Settings) -> bool {
-    let facts = connection.tls.as_deref();
     match connection.side {
-        Side::Gateway => settings.trusts(connection.peer.ip()),
         Side::Outbound => true,
-        Side::Inbound => {
-            facts.is_some_and(|facts| facts.verified_client().is_some())
-                || settings.trusts(connection.peer.ip())
-        }
+        Side::Inbound if connection.mesh_client().is_some() => true,
+        Side::Gateway | Side::Inbound => settings.trusts(connection.peer.ip()),
     }
 }
 

@@ -59,14 +59,10 @@ pub(super) fn tell_origin(request: &mut RequestHeader, head: &mut Head, settings
 ///
 /// Source: Istio, sidecars without `use_remote_address`.
 fn tell_origin_of_sidecar(request: &mut RequestHeader, head: &mut Head) {
-    let policy = match head.connection.side {
-        Side::Inbound => ForwardClientCert::AppendForward,
-        _ => ForwardClientCert::Sanitize,
-    };
-    let client_cert = match ClientCert::of(head, policy) {
-        // Nobody but the mesh's own certificates says who a client of the workload is.
-        ClientCert::Kept => ClientCert::Removed,
-        other => other,
+    // Nobody but the mesh's own certificates says who a client of the workload is.
+    let client_cert = match head.connection.mesh_client() {
+        Some(_) => ClientCert::of(head, ForwardClientCert::AppendForward),
+        None => ClientCert::Removed,
     };
     remove_untrusted(request, head.trusted, &client_cert);
     client_cert.tell(request);

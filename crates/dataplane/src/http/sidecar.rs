@@ -67,7 +67,7 @@ pub(super) fn inbound<'t>(
     let inbound = connection.inbound_in(table);
     let inbound = inbound.ok_or((Failure::NoListener, None))?;
     let setting = inbound.mtls.setting(connection.local.port());
-    if connection.tls.is_none() && setting.mode == MtlsMode::Strict {
+    if connection.mesh_client().is_none() && setting.mode == MtlsMode::Strict {
         return Err((Failure::ServerGone, setting.origin.clone()));
     }
     Ok(Ways::ToWorkload(inbound))

@@ -12,7 +12,7 @@ use crate::upstream::{Cluster, Snapshot, UpstreamIo};
 use crate::{ConnectionInfo, Shared, Side, authorization};
 use bytes::Bytes;
 use model::Origin;
-use rules::{ClusterTarget, Denial, EgressMode, Target, TcpRoutes, TlsAction};
+use rules::{ClusterTarget, Denial, EgressMode, Target, TcpRoutes, TlsAction, Verdict};
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -114,9 +114,10 @@ impl TcpConnection {
                 connection
             }
             // Requests have routes there, connections have none.
-            TlsAction::Https { .. } | TlsAction::ForwardProxy { .. } | TlsAction::Workload(_) => {
-                Self::unclaimed(shared, info, server_name)
-            }
+            TlsAction::Https { .. }
+            | TlsAction::ForwardProxy { .. }
+            | TlsAction::Mesh(_)
+            | TlsAction::Workload(_) => Self::unclaimed(shared, info, server_name),
         }
     }
 
@@ -252,10 +253,22 @@ impl TcpConnection {
 
     /// Whether policies let the client in, where it connects to a sidecar's workload.
     pub(super) fn authorize(&mut self) -> Result<(), Failure> {
+        let verdict = self.verdict()?;
+        self.obey(verdict)
+    }
+
+    /// What policies say of the client as it is known by now. Changes nothing: it may show more of itself.
+    pub(super) fn verdict(&self) -> Result<Verdict, Failure> {
         if self.info.side != Side::Inbound {
-            return Ok(());
+            return Ok(Verdict::default());
         }
-        let verdict = authorization::of_connection(&self.shared, &self.info);
+        let snapshot = self.shared.snapshot();
+        authorization::of_connection(&snapshot.table, &self.info).ok_or(Failure::NoRoute)
+    }
+
+    /// Does what policies have said at last, which is counted and told.
+    pub(super) fn obey(&mut self, verdict: Verdict) -> Result<(), Failure> {
+        authorization::count(&verdict, &self.shared.metrics);
         if let Some((reason, origin)) = authorization::noted(&verdict) {
             self.told = reason;
             self.origin = Some(origin.clone());

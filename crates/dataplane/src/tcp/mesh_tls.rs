@@ -6,7 +6,7 @@ use super::tunnel::first_speaker;
 use crate::net::{Side, Transport};
 use crate::tls::{self, Handshakes, hello, is_hello};
 use bytes::{Bytes, BytesMut};
-use rules::TlsServer;
+use rules::{TlsServer, Verdict};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::AsyncReadExt;
@@ -39,9 +39,9 @@ impl TcpConnection {
         mut downstream: Transport,
     ) -> Result<(), Failure> {
         // Who is not let in as anybody may be let in with a certificate, and hears nothing before.
-        let in_clear = self.authorize();
-        if in_clear.is_err() {
-            return self.forward_mutual(tls, downstream, in_clear).await;
+        let as_anybody = self.verdict()?;
+        if !as_anybody.is_allowed() {
+            return self.forward_mutual(tls, downstream, as_anybody).await;
         }
         let (mut upstream, _held) = self.dial().await?;
         let (mut sent, answered) = first_speaker(&mut downstream, &mut upstream).await;
@@ -56,8 +56,9 @@ impl TcpConnection {
         let Some((mut downstream, sent)) = first else {
             return Ok(());
         };
-        if self.info.tls.is_some() {
-            self.authorize()?;
+        match self.info.tls {
+            Some(_) => self.authorize()?,
+            None => self.obey(as_anybody)?,
         }
         self.opened();
         self.carry(&mut downstream, &mut upstream, sent, answered)
@@ -71,24 +72,24 @@ impl TcpConnection {
         snapshot.workloads.is_in_mesh(self.info.peer.ip())
     }
 
-    /// Forwards a client that comes in the mesh's TLS; `otherwise` says why no other is.
+    /// Forwards a client that comes in the mesh's TLS; `as_anybody` says why no other is.
     async fn forward_mutual(
         &mut self,
         tls: MeshTls,
         mut downstream: Transport,
-        otherwise: Result<(), Failure>,
+        as_anybody: Verdict,
     ) -> Result<(), Failure> {
         let sent = begun_within(tls.patience, &mut downstream).await;
         // Who goes, or says nothing, is not let in either.
         if !is_hello(&sent) {
-            return otherwise;
+            return self.obey(as_anybody);
         }
         let begun = self.begin_mesh_tls(tls, downstream, sent).await;
         let Some((mut downstream, sent)) = begun else {
             return Ok(());
         };
         if self.info.tls.is_none() {
-            return otherwise;
+            return self.obey(as_anybody);
         }
         self.authorize()?;
         let (mut upstream, _held) = self.dial().await?;

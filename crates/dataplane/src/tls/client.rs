@@ -7,7 +7,7 @@ use super::signatures::verify_signatures;
 use super::suites;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use certificates::Authorities;
+use certificates::{Authorities, SpiffeId};
 use rules::{ClientCertificate, ClientVerification};
 use rustls::crypto::WebPkiSupportedAlgorithms;
 use rustls::pki_types::{CertificateDer, UnixTime};
@@ -39,6 +39,7 @@ pub(super) fn verifier(
         chains,
         algorithms,
         allowed: Allowed::new(client),
+        is_identity: client.is_identity,
     })))
 }
 
@@ -110,6 +111,7 @@ struct Verifier {
     chains: Option<Chains>,
     algorithms: WebPkiSupportedAlgorithms,
     allowed: Allowed,
+    is_identity: bool,
 }
 
 /// Lists of which a certificate must match one entry each. Those that are absent allow all.
@@ -201,6 +203,9 @@ impl ClientCertVerifier for Verifier {
                 self.allowed.check(leaf, counts)?;
             }
             None => self.allowed.check(leaf, |_| true)?,
+        }
+        if self.is_identity && SpiffeId::of_certificate(leaf).is_err() {
+            return Err(CertificateError::ApplicationVerificationFailure.into());
         }
         Ok(ClientCertVerified::assertion())
     }

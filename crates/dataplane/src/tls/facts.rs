@@ -28,8 +28,8 @@ pub struct TlsFacts {
     pub alpn: Option<Box<str>>,
     /// What the client showed. Absent: nothing.
     pub client: Option<ClientCertificate>,
-    /// Whether others are told the client's certificate as a whole: a gateway does, a sidecar does not.
-    tells_certificate: bool,
+    /// Whether it is the mesh's TLS, which ended at the mesh's own server.
+    is_mesh: bool,
     /// The first URI among the names of the certificate shown to the client: who the gateway is in a mesh.
     pub local_uri: Option<Arc<str>>,
 }
@@ -69,7 +69,7 @@ impl TlsFacts {
             cipher: suites::suite_name(session.negotiated_cipher_suite()),
             alpn: alpn.map(Into::into),
             client: leaf.map(|leaf| ClientCertificate::new(leaf.clone().into_owned(), verified)),
-            tells_certificate: !matches!(server.action, TlsAction::Workload(_)),
+            is_mesh: matches!(server.action, TlsAction::Mesh(_)),
             local_uri,
         }
     }
@@ -79,9 +79,14 @@ impl TlsFacts {
         Arc::ptr_eq(tls, &self.termination) || tls.client == self.termination.client
     }
 
-    /// The client's certificate, if its chain was verified.
+    /// The client's certificate, if its chain was verified, by whichever server.
     pub fn verified_client(&self) -> Option<&ClientCertificate> {
         self.client.as_ref().filter(|client| client.verified)
+    }
+
+    /// The same, if it was verified by the mesh's own server: authorities that others trust make nobody one of the mesh.
+    pub fn mesh_client(&self) -> Option<&ClientCertificate> {
+        self.verified_client().filter(|_| self.is_mesh)
     }
 
     /// This connection's element of `x-forwarded-client-cert`. Absent: no client was verified.
@@ -90,7 +95,8 @@ impl TlsFacts {
     pub fn forwarded_client(&self) -> Option<&HeaderValue> {
         let client = self.verified_client()?;
         let element = client.element.get_or_init(|| {
-            let element = client.element(self.local_uri.as_deref(), self.tells_certificate);
+            // A gateway tells the certificate as a whole, a sidecar does not.
+            let element = client.element(self.local_uri.as_deref(), !self.is_mesh);
             HeaderValue::try_from(element).ok()
         });
         element.as_ref()

@@ -36,9 +36,10 @@ fn of_server(domains: &[String], server: &TlsServer) -> Value {
             (Vec::new(), of_connections(routes))
         }
         // Its domains spell the clusters already.
-        TlsAction::AutoPassthrough(_) | TlsAction::ForwardProxy { .. } | TlsAction::Workload(_) => {
-            (Vec::new(), Vec::new())
-        }
+        TlsAction::AutoPassthrough(_)
+        | TlsAction::ForwardProxy { .. }
+        | TlsAction::Mesh(_)
+        | TlsAction::Workload(_) => (Vec::new(), Vec::new()),
     };
     json!({
         "name": &*server.name,

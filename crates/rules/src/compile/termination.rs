@@ -65,6 +65,7 @@ fn client(tls: &ServerTlsSettings) -> ClientVerification {
         subject_alt_names: tls.subject_alt_names.clone(),
         spki: tls.verify_certificate_spki.clone(),
         hashes: tls.verify_certificate_hash.clone(),
+        is_identity: tls.mode == ServerTlsMode::IstioMutual,
     }
 }
 

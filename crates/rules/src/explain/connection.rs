@@ -64,7 +64,7 @@ fn of_server(server: &TlsServer, endpoints: &Endpoints, request: &ExplainRequest
         }
         TlsAction::ForwardProxy { proxy, .. } => of_proxy(proxy, endpoints, request),
         // A port of a workload, which is explained where that is known.
-        TlsAction::Workload(_) => nothing(ExplainedOutcome::Forward),
+        TlsAction::Mesh(_) | TlsAction::Workload(_) => nothing(ExplainedOutcome::Forward),
     }
 }
 

@@ -257,7 +257,7 @@ impl Outcome {
                 self.record_connection(routes, call, endpoints);
             }
             TlsAction::ForwardProxy { .. } => self.fails("forward_proxy"),
-            TlsAction::Workload(_) => self.fails("workload"),
+            TlsAction::Mesh(_) | TlsAction::Workload(_) => self.fails("workload"),
             TlsAction::AutoPassthrough(clusters) => {
                 let sni = target.sni.as_deref().unwrap();
                 self.record_target(clusters.lookup(sni).unwrap(), endpoints);

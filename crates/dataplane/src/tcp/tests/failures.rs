@@ -1,8 +1,15 @@
 //! Connections that go nowhere, and why.
 
 use super::*;
-use rules::{Endpoint, EndpointAddr, Serves};
+use crate::net::{ConnectionState, Transport};
+use crate::tcp::TcpConnection;
+use crate::{ConnectionInfo, Side};
+use bytes::Bytes;
+use gateway::KEY;
+use rules::{Endpoint, EndpointAddr, Serves, TcpRoutes};
 use std::io::ErrorKind;
+use std::sync::Arc;
+use tokio::net::TcpListener;
 
 /// Reads the end, which comes at once and without a byte.
 async fn closed(gateway: &Gateway) -> Result<usize, ErrorKind> {
@@ -108,4 +115,34 @@ async fn a_connection_that_no_route_takes_is_reset() {
     assert_eq!(closed(&gateway).await, Err(ErrorKind::ConnectionReset));
     let line = gateway.line().await;
     check(&line, r#"NR route_not_found - "-""#, "no_route");
+}
+
+/// Who may come is asked of the listener, which has become another since it said where its connections go.
+#[tokio::test]
+async fn nobody_is_let_in_to_a_workload_whose_listener_is_gone() {
+    let echo = Origin::echo().await;
+    let mut rules = Rules::default();
+    let cluster = rules.cluster("echo", &[EndpointAddr::Tcp(echo.address)]);
+    let routes = routes([route(&[], [cluster])]);
+    let other = Serves::Tcp(TcpRoutes::default());
+    let shared = rules.start(other).await.shared;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let local = listener.local_addr().unwrap();
+    let mut client = TcpStream::connect(local).await.unwrap();
+    client.write_all(b"hello").await.unwrap();
+    client.shutdown().await.unwrap();
+    let (socket, peer) = listener.accept().await.unwrap();
+    let info = ConnectionInfo {
+        listener: KEY,
+        side: Side::Inbound,
+        local,
+        peer,
+        state: Arc::new(ConnectionState::new(1, peer)),
+        tls: None,
+        proxied: None,
+    };
+    let connection = TcpConnection::routed(&shared, &shared.snapshot(), &info, "", &routes);
+    let transport = Transport::Left(socket);
+    connection.serve(transport, Bytes::new()).await;
+    assert_eq!(echo.connections(), 0);
 }

@@ -19,7 +19,7 @@ use std::time::Duration;
 use telemetry::{AccessLog, Format, Metrics};
 use tokio::net::TcpStream;
 
-const KEY: ListenerKey = ListenerKey {
+pub(super) const KEY: ListenerKey = ListenerKey {
     bind: None,
     port: 9000,
 };

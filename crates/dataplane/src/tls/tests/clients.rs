@@ -152,6 +152,25 @@ async fn identities_are_matched_to_the_star() {
     }
 }
 
+/// Policies know a client of the mesh by one name, and so must nobody have two.
+#[tokio::test]
+async fn an_identity_of_a_mesh_is_one_name_alone() {
+    let tls = start_with(|client| client.is_identity = true).await;
+    let own = "spiffe://mesh.test/ns/shop/sa/web";
+    for (names, want) in [
+        (&[own][..], true),
+        (&[own, "web.test", "10.0.0.1"], true),
+        (&[own, "spiffe://mesh.test/ns/shop/sa/admin"], false),
+        (&["https://other.test/", own], false),
+        (&["https://mesh.test/ns/shop/sa/web"], false),
+        (&["spiffe://mesh.test/ns/../sa/web"], false),
+        (&["web.test"], false),
+        (&[], false),
+    ] {
+        check(&tls, Some(&tls.clients.client(names)), want).await;
+    }
+}
+
 #[tokio::test]
 async fn an_authority_of_another_trust_domain_counts_for_identities_of_its_own() {
     let others = Authority::new();

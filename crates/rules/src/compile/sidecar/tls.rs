@@ -31,6 +31,7 @@ pub(super) fn server(mesh: &Mesh, origin: Arc<Origin>) -> TlsServer {
             subject_alt_names: domains
                 .map(|domain| format!("spiffe://{domain}/*"))
                 .collect(),
+            is_identity: true,
             ..ClientVerification::default()
         },
         min_version: TlsVersion::V1_2,
@@ -40,7 +41,7 @@ pub(super) fn server(mesh: &Mesh, origin: Arc<Origin>) -> TlsServer {
     };
     TlsServer {
         name: "inbound".into(),
-        action: TlsAction::Workload(Arc::new(tls)),
+        action: TlsAction::Mesh(Arc::new(tls)),
         origin,
     }
 }
