@@ -24,6 +24,7 @@ pub use challenges::{ChallengeGuard, Challenges};
 pub use connection::{ConnectionInfo, Side};
 pub use health::{NotedHealth, Spoken};
 pub use http::GatewayApp;
+pub use labels::workload_labels;
 pub use passages::{Passage, PassageProtocol, Passages};
 pub use resolve::{Resolve, Resolving, Unresolved};
 pub use settings::{ForwardClientCert, Misdirected, Settings};

@@ -113,6 +113,9 @@ impl Shared {
         let next = before.next(table, endpoints, credentials, &around);
         let next = Arc::new(next);
         self.snapshot.store(next.clone());
+        if !Arc::ptr_eq(&before.workloads, &next.workloads) {
+            self.peers.follow(&next.workloads);
+        }
         next.catch_up(around.now);
         self.on_demand.follow(&next);
     }

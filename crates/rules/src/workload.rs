@@ -24,6 +24,36 @@ pub struct Workload {
 }
 
 impl Workload {
+    /// What those are called together that are the same to whoever looks at them, in all revisions.
+    ///
+    /// Source: Istio, canonical services: the labels `service.istio.io/canonical-name`, `app.kubernetes.io/name` and
+    /// `app`, else the workload's name.
+    pub fn canonical_name(&self) -> &str {
+        let labels = [
+            "service.istio.io/canonical-name",
+            "app.kubernetes.io/name",
+            "app",
+        ];
+        self.first_of(labels).unwrap_or(&self.name)
+    }
+
+    /// Which of these revisions it is. `None`: it has none.
+    ///
+    /// Source: Istio, canonical services: the labels `service.istio.io/canonical-revision`, `app.kubernetes.io/version`
+    /// and `version`.
+    pub fn canonical_revision(&self) -> Option<&str> {
+        self.first_of([
+            "service.istio.io/canonical-revision",
+            "app.kubernetes.io/version",
+            "version",
+        ])
+    }
+
+    fn first_of(&self, labels: [&str; 3]) -> Option<&str> {
+        let first = labels.iter().find_map(|name| self.labels.get(*name));
+        first.map(String::as_str)
+    }
+
     /// Who it is, whatever the trust domain is called. Absent: not known.
     pub fn account(&self) -> Option<Account> {
         Some(Account {
@@ -56,5 +86,41 @@ impl Account {
             "spiffe://{trust_domain}/ns/{}/sa/{}",
             self.namespace, self.name
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(labels: &[(&str, &str)], name: &str, revision: Option<&str>) {
+        let labels = labels
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let workload = Workload {
+            name: "web-7d4".into(),
+            labels: Arc::new(labels.collect()),
+            ..Workload::default()
+        };
+        let told = (workload.canonical_name(), workload.canonical_revision());
+        assert_eq!(told, (name, revision));
+    }
+
+    #[test]
+    fn istio_s_labels_come_before_those_of_kubernetes_and_of_old() {
+        let mut labels = vec![("app", "web"), ("version", "v1")];
+        check(&[], "web-7d4", None);
+        check(&labels, "web", Some("v1"));
+        labels.extend([
+            ("app.kubernetes.io/name", "k8s"),
+            ("app.kubernetes.io/version", "v2"),
+        ]);
+        check(&labels, "k8s", Some("v2"));
+        labels.extend([
+            ("service.istio.io/canonical-name", "istio"),
+            ("service.istio.io/canonical-revision", "v3"),
+        ]);
+        check(&labels, "istio", Some("v3"));
     }
 }

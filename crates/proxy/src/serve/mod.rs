@@ -277,23 +277,18 @@ fn open(log: &AccessLog, metrics: &Metrics) -> anyhow::Result<telemetry::AccessL
         .with_context(|| format!("the access log {} cannot be opened", log.path.display()))
 }
 
+/// Who the proxy is in metrics: the same as in those of its peers, which know its workload from what is published.
 fn workload(bootstrap: &Bootstrap) -> Workload {
     let proxy = &bootstrap.proxy;
-    let label = |name: &str| proxy.labels.get(name).cloned();
-    let canonical = |name: &str| label(&format!("service.istio.io/canonical-{name}"));
+    let own = rules::Workload {
+        name: proxy.name.as_str().into(),
+        namespace: proxy.namespace.as_str().into(),
+        labels: Arc::new(proxy.labels.clone()),
+        ..rules::Workload::default()
+    };
     Workload {
-        workload: proxy.name.clone(),
-        namespace: proxy.namespace.clone(),
-        canonical_service: canonical("name")
-            .or_else(|| label("app"))
-            .unwrap_or_else(|| proxy.name.clone()),
-        canonical_revision: canonical("revision")
-            .or_else(|| label("version"))
-            .unwrap_or_default(),
-        app: label("app").unwrap_or_default(),
-        version: label("version").unwrap_or_default(),
         principal: principal(bootstrap).unwrap_or_default(),
-        ..Workload::default()
+        ..dataplane::workload_labels(&own)
     }
 }
 
@@ -338,5 +333,28 @@ fn receipt(receipt: &config::Receipt, listeners: &[ListenerStatus]) -> Receipt {
         duration: live_at
             .duration_since(receipt.received_at)
             .unwrap_or_default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Its peers know it by the same labels, so that both tell of the same workload.
+    #[test]
+    fn labels_of_kubernetes_tell_what_a_proxy_is_in_metrics() {
+        let text = "[proxy]\nname = 'web-7d4'\nlabels = { app = 'old', version = 'v1', \
+                    'app.kubernetes.io/name' = 'web', 'app.kubernetes.io/version' = 'v2' }";
+        let own = workload(&toml::from_str(text).unwrap());
+        assert_eq!(
+            (&*own.canonical_service, &*own.canonical_revision),
+            ("web", "v2")
+        );
+        assert_eq!((&*own.app, &*own.version), ("old", "v1"));
+        let own = workload(&toml::from_str("[proxy]\nname = 'web-7d4'").unwrap());
+        assert_eq!(
+            (&*own.canonical_service, &*own.canonical_revision),
+            ("web-7d4", "")
+        );
     }
 }
