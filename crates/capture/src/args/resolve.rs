@@ -7,7 +7,7 @@ use crate::error::{Error, InvalidOption};
 use crate::install::{Action, Request};
 use crate::iptables::Variant;
 use crate::options::{CaptureOptions, DnsCapture, Ipv6, Layout, OwnerGroups, Selection};
-use crate::values::{self, InvalidValue, Owner, interface, joined, list, owner, port, selection};
+use crate::values::{self, InvalidValue, interface, joined, list, owner, port, selection};
 
 /// More groups to capture are refused: they are conditions of one rule, of which iptables takes no more.
 const MAX_GROUPS: usize = 64;
@@ -22,94 +22,137 @@ impl IptablesArgs {
         &self,
         environment: &dyn Fn(&str) -> Option<String>,
     ) -> Result<CaptureOptions, Error> {
-        let default = CaptureOptions::default();
-        let outbound_port = said("--envoy-port", &self.envoy_port, &[]);
-        let outbound_port = outbound_port.read_filled(environment, port)?;
-        let outbound_port = outbound_port.unwrap_or(default.outbound_port);
-        let proxy_users = self.proxy_users(environment)?;
-        Ok(CaptureOptions {
-            outbound_port,
-            proxy_groups: self.proxy_groups(environment, &proxy_users)?,
-            proxy_users,
-            interception: said(
-                "--istio-inbound-interception-mode",
-                &self.istio_inbound_interception_mode,
-                &["ISTIO_INBOUND_INTERCEPTION_MODE"],
-            )
-            .read(environment, values::interception)?
-            .unwrap_or(default.interception),
-            inbound_ports: said(
-                "--istio-inbound-ports",
-                &self.istio_inbound_ports,
-                &["ISTIO_INBOUND_PORTS"],
-            )
-            .read(environment, |text| selection(text, port))?
-            .unwrap_or(default.inbound_ports),
-            excluded_inbound_ports: said(
-                "--istio-local-exclude-ports",
-                &self.istio_local_exclude_ports,
-                &["ISTIO_LOCAL_EXCLUDE_PORTS"],
-            )
-            .read(environment, |text| list(text, port))?
-            .unwrap_or(default.excluded_inbound_ports),
-            outbound_networks: said(
-                "--istio-service-cidr",
-                &self.istio_service_cidr,
-                &["ISTIO_SERVICE_CIDR"],
-            )
-            .read(environment, |text| selection(text, values::network))?
-            .unwrap_or(default.outbound_networks),
-            excluded_outbound_networks: said(
-                "--istio-service-exclude-cidr",
-                &self.istio_service_exclude_cidr,
-                &["ISTIO_SERVICE_EXCLUDE_CIDR"],
-            )
-            .read(environment, |text| list(text, values::network))?
-            .unwrap_or_default(),
-            included_outbound_ports: said(
-                "--istio-outbound-ports",
-                &self.istio_outbound_ports,
-                &["ISTIO_OUTBOUND_PORTS"],
-            )
-            .read(environment, |text| list(text, port))?
-            .unwrap_or_default(),
-            excluded_outbound_ports: said(
-                "--istio-local-outbound-ports-exclude",
-                &self.istio_local_outbound_ports_exclude,
-                &["ISTIO_LOCAL_OUTBOUND_PORTS_EXCLUDE"],
-            )
-            .read(environment, |text| list(text, port))?
-            .unwrap_or_default(),
-            excluded_interfaces: said(
-                "--istio-exclude-interfaces",
-                &self.istio_exclude_interfaces,
-                &["ISTIO_EXCLUDE_INTERFACES"],
-            )
-            .read(environment, |text| list(text, interface))?
-            .unwrap_or_default(),
-            rerouted_interfaces: said(
-                "--kube-virt-interfaces",
-                &self.kube_virt_interfaces,
-                &["KUBE_VIRT_INTERFACES"],
-            )
-            .read(environment, |text| list(text, interface))?
-            .unwrap_or_default(),
-            owner_groups: self.owner_groups(environment)?,
-            drop_invalid: is_set(
-                environment,
-                self.drop_invalid,
-                &["INVALID_DROP", "DROP_INVALID"],
-            )?,
-            ipv6: self.ipv6(environment)?,
-            loopback: said(
-                "--outbound-ipv4-loopback-cidr",
-                &self.outbound_ipv4_loopback_cidr,
-                &["ISTIO_OUTBOUND_IPV4_LOOPBACK_CIDR"],
-            )
-            .read_filled(environment, values::loopback_network)?
-            .unwrap_or(default.loopback),
-            layout: self.layout(environment, outbound_port)?,
-        })
+        let mut options = CaptureOptions::default();
+        self.read_outbound(environment, &mut options)?;
+        self.read_inbound(environment, &mut options)?;
+        self.read_interfaces(environment, &mut options)?;
+        self.read_owners(environment, &mut options)?;
+        options.drop_invalid = is_set(
+            environment,
+            self.drop_invalid,
+            &["INVALID_DROP", "DROP_INVALID"],
+        )?;
+        options.ipv6 = self.ipv6(environment)?;
+        options.layout = self.layout(environment, options.outbound_port)?;
+        Ok(options)
+    }
+
+    /// What of the workload's own connections is captured, and where it goes.
+    fn read_outbound(
+        &self,
+        environment: Environment<'_>,
+        options: &mut CaptureOptions,
+    ) -> Result<(), InvalidOption> {
+        let to = said("--envoy-port", &self.envoy_port, &[]);
+        set(
+            &mut options.outbound_port,
+            to.read_filled(environment, port)?,
+        );
+        let networks = said(
+            "--istio-service-cidr",
+            &self.istio_service_cidr,
+            &["ISTIO_SERVICE_CIDR"],
+        );
+        let networks = networks.read(environment, |text| selection(text, values::network))?;
+        set(&mut options.outbound_networks, networks);
+        let excluded = said(
+            "--istio-service-exclude-cidr",
+            &self.istio_service_exclude_cidr,
+            &["ISTIO_SERVICE_EXCLUDE_CIDR"],
+        );
+        let excluded = excluded.read(environment, |text| list(text, values::network))?;
+        set(&mut options.excluded_outbound_networks, excluded);
+        let ports = said(
+            "--istio-outbound-ports",
+            &self.istio_outbound_ports,
+            &["ISTIO_OUTBOUND_PORTS"],
+        );
+        let ports = ports.read(environment, |text| list(text, port))?;
+        set(&mut options.included_outbound_ports, ports);
+        let excluded = said(
+            "--istio-local-outbound-ports-exclude",
+            &self.istio_local_outbound_ports_exclude,
+            &["ISTIO_LOCAL_OUTBOUND_PORTS_EXCLUDE"],
+        );
+        let excluded = excluded.read(environment, |text| list(text, port))?;
+        set(&mut options.excluded_outbound_ports, excluded);
+        let loopback = said(
+            "--outbound-ipv4-loopback-cidr",
+            &self.outbound_ipv4_loopback_cidr,
+            &["ISTIO_OUTBOUND_IPV4_LOOPBACK_CIDR"],
+        );
+        let loopback = loopback.read_filled(environment, values::loopback_network)?;
+        set(&mut options.loopback, loopback);
+        Ok(())
+    }
+
+    /// What of the connections to the workload is captured, and how.
+    fn read_inbound(
+        &self,
+        environment: Environment<'_>,
+        options: &mut CaptureOptions,
+    ) -> Result<(), InvalidOption> {
+        let mode = said(
+            "--istio-inbound-interception-mode",
+            &self.istio_inbound_interception_mode,
+            &["ISTIO_INBOUND_INTERCEPTION_MODE"],
+        );
+        let mode = mode.read(environment, values::interception)?;
+        set(&mut options.interception, mode);
+        let ports = said(
+            "--istio-inbound-ports",
+            &self.istio_inbound_ports,
+            &["ISTIO_INBOUND_PORTS"],
+        );
+        let ports = ports.read(environment, |text| selection(text, port))?;
+        set(&mut options.inbound_ports, ports);
+        let excluded = said(
+            "--istio-local-exclude-ports",
+            &self.istio_local_exclude_ports,
+            &["ISTIO_LOCAL_EXCLUDE_PORTS"],
+        );
+        let excluded = excluded.read(environment, |text| list(text, port))?;
+        set(&mut options.excluded_inbound_ports, excluded);
+        Ok(())
+    }
+
+    /// The devices whose connections are treated differently.
+    fn read_interfaces(
+        &self,
+        environment: Environment<'_>,
+        options: &mut CaptureOptions,
+    ) -> Result<(), InvalidOption> {
+        let excluded = said(
+            "--istio-exclude-interfaces",
+            &self.istio_exclude_interfaces,
+            &["ISTIO_EXCLUDE_INTERFACES"],
+        );
+        let excluded = excluded.read(environment, |text| list(text, interface))?;
+        set(&mut options.excluded_interfaces, excluded);
+        let rerouted = said(
+            "--kube-virt-interfaces",
+            &self.kube_virt_interfaces,
+            &["KUBE_VIRT_INTERFACES"],
+        );
+        let rerouted = rerouted.read(environment, |text| list(text, interface))?;
+        set(&mut options.rerouted_interfaces, rerouted);
+        Ok(())
+    }
+
+    /// The users and groups whose connections are treated differently.
+    fn read_owners(
+        &self,
+        environment: Environment<'_>,
+        options: &mut CaptureOptions,
+    ) -> Result<(), Error> {
+        let users = said("--proxy-uid", &self.proxy_uid, &["PROXY_UID"]);
+        let users = users.read_filled(environment, |text| list(text, owner))?;
+        set(&mut options.proxy_users, users);
+        let groups = said("--proxy-gid", &self.proxy_gid, &["PROXY_GID"]);
+        let groups = groups.read_filled(environment, |text| list(text, owner))?;
+        options.proxy_groups = groups.unwrap_or_else(|| options.proxy_users.clone());
+        options.owner_groups = self.owner_groups(environment)?;
+        Ok(())
     }
 
     pub(crate) fn request(&self, environment: Environment<'_>) -> Result<Request, Error> {
@@ -140,22 +183,6 @@ impl IptablesArgs {
         } else {
             Action::Install
         })
-    }
-
-    fn proxy_users(&self, environment: Environment<'_>) -> Result<Vec<Owner>, InvalidOption> {
-        let asked = said("--proxy-uid", &self.proxy_uid, &["PROXY_UID"]);
-        let users = asked.read_filled(environment, |text| list(text, owner))?;
-        Ok(users.unwrap_or_else(|| CaptureOptions::default().proxy_users))
-    }
-
-    fn proxy_groups(
-        &self,
-        environment: Environment<'_>,
-        users: &[Owner],
-    ) -> Result<Vec<Owner>, InvalidOption> {
-        let asked = said("--proxy-gid", &self.proxy_gid, &["PROXY_GID"]);
-        let groups = asked.read_filled(environment, |text| list(text, owner))?;
-        Ok(groups.unwrap_or_else(|| users.to_vec()))
     }
 
     fn owner_groups(&self, environment: Environment<'_>) -> Result<OwnerGroups, Error> {
@@ -270,6 +297,12 @@ impl IptablesArgs {
             (None, true) => Ok(Backend::Nftables),
             (None, false) => Ok(Backend::Auto),
         }
+    }
+}
+
+fn set<T>(option: &mut T, said: Option<T>) {
+    if let Some(said) = said {
+        *option = said;
     }
 }
 
