@@ -23,7 +23,11 @@ pub(crate) fn all(
     control: Control,
     address: SocketAddr,
 ) -> anyhow::Result<Pages> {
-    let application = Application::at(downward::application()?);
+    let application = Application {
+        address: downward::application()?,
+        from_v4: capture::OWN_SOURCE_V4,
+        from_v6: capture::OWN_SOURCE_V6,
+    };
     let source = metrics_source(address.port()).context("ISTIO_PROMETHEUS_ANNOTATIONS")?;
     let probes = Probes {
         application,

@@ -1,7 +1,6 @@
 //! One request over HTTP/1.1, on a connection of its own.
 
-use crate::Failure;
-use crate::application::connect;
+use crate::{Application, Failure};
 use bytes::{Bytes, BytesMut};
 use http::header::{CONNECTION, HOST};
 use http::response::Parts;
@@ -22,6 +21,8 @@ const MAX_HEAD: usize = 64 * 1024;
 
 /// What is asked, of whom.
 pub(crate) struct Asked<'a> {
+    pub(crate) application: Application,
+    /// A port of the application.
     pub(crate) address: SocketAddr,
     /// Absent: in clear.
     pub(crate) tls: Option<&'a TlsConnector>,
@@ -46,7 +47,7 @@ pub(crate) struct Answered {
 /// Asks, and reads the answer.
 pub(crate) async fn get(asked: &Asked<'_>) -> Result<Answered, Failure> {
     let address = asked.address;
-    let socket = connect(address).await;
+    let socket = asked.application.dial(address).await;
     let socket = socket.map_err(|error| Failure::Connect(address, error))?;
     let Some(tls) = asked.tls else {
         return over(socket, asked).await;

@@ -1,13 +1,24 @@
 //! An application for tests.
 
+use crate::Application;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use rustls::ServerConfig;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_rustls::TlsAcceptor;
+
+/// An application at this address, beside a sidecar whose connections come from an address that is no default's.
+pub(crate) fn beside(address: &str) -> Application {
+    Application {
+        address: address.parse().unwrap(),
+        from_v4: Ipv4Addr::new(127, 0, 0, 66),
+        from_v6: Ipv6Addr::LOCALHOST,
+    }
+}
 
 /// An application that answers every request with the same bytes, and closes.
 pub(crate) struct App {

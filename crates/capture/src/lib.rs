@@ -38,5 +38,5 @@ pub use args::IptablesArgs;
 pub use error::{Error, InvalidOption};
 pub use options::{CaptureOptions, DnsCapture, Interception, Ipv6, Layout, OwnerGroups, Selection};
 pub use process::{ToolError, ToolFailure};
-pub use ruleset::{Family, Ruleset};
+pub use ruleset::{Family, OWN_SOURCE_V4, OWN_SOURCE_V6, Ruleset};
 pub use values::{Interface, InvalidValue, Owner};

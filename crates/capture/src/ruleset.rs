@@ -13,10 +13,12 @@ use ipnet::{IpNet, Ipv6Net};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Where the agent's connections to the application come from, so that they are told from the application's own.
-const OWN_SOURCE_V4: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 6);
+///
+/// Source: Istio, `127.0.0.6` and `::6`.
+pub const OWN_SOURCE_V4: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 6);
 
 /// As [`OWN_SOURCE_V4`]. Unlike that one it must be given to the loopback device.
-pub(crate) const OWN_SOURCE_V6: Ipv6Addr = Ipv6Addr::new(0, 0, 0, 0, 0, 0, 0, 6);
+pub const OWN_SOURCE_V6: Ipv6Addr = Ipv6Addr::new(0, 0, 0, 0, 0, 0, 0, 6);
 
 /// The two kinds of addresses, each of which has tables of its own.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

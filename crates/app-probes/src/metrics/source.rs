@@ -180,18 +180,25 @@ impl MetricsSource {
             IpAddr::from(Ipv6Addr::LOCALHOST),
         ];
         for address in loopback.map(|address| SocketAddr::new(address, self.port)) {
-            match self.ask_at(address, headers).await {
+            match self.ask_at(application, address, headers).await {
                 Err(Failure::Connect(..)) => {}
                 answered => return answered,
             }
         }
-        self.ask_at(application.address(self.port), headers).await
+        let address = application.port(self.port);
+        self.ask_at(application, address, headers).await
     }
 
-    async fn ask_at(&self, address: SocketAddr, headers: &HeaderMap) -> Result<Answered, Failure> {
+    async fn ask_at(
+        &self,
+        application: Application,
+        address: SocketAddr,
+        headers: &HeaderMap,
+    ) -> Result<Answered, Failure> {
         let host = Authority::try_from(address.to_string()).ok();
         let host = host.and_then(|host| HeaderValue::try_from(host.as_str()).ok());
         get(&Asked {
+            application,
             address,
             tls: None,
             target: &self.target,

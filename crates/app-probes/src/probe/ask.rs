@@ -4,7 +4,7 @@ use super::InvalidProbers;
 use super::redirect::Place;
 use super::written::{self, Ask, HttpGet, Prober};
 use crate::exchange::{Answered, Asked, get};
-use crate::{Application, Failure, application, tls};
+use crate::{Application, Failure, tls};
 use bytes::Bytes;
 use http::header::{
     CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST, HeaderName, LOCATION,
@@ -113,7 +113,7 @@ impl Probers {
             Ask::Http(get) => {
                 let first = get.place(application, headers, own_port);
                 let headers = get.headers(headers);
-                within(limit, self.follow(first, &headers)).await
+                within(limit, self.follow(application, first, &headers)).await
             }
             Ask::Tcp { port } => within(limit, reach(application, *port)).await,
             Ask::Grpc { port, service } => check(application, *port, service, limit).await,
@@ -124,10 +124,16 @@ impl Probers {
         })
     }
 
-    async fn follow(&self, first: Place, headers: &HeaderMap) -> Result<Answer, Failure> {
+    async fn follow(
+        &self,
+        application: Application,
+        first: Place,
+        headers: &HeaderMap,
+    ) -> Result<Answer, Failure> {
         let mut place = first;
         for _ in 0..MAX_REDIRECTS {
             let asked = Asked {
+                application,
                 address: place.address,
                 tls: place.is_https.then_some(&self.tls),
                 target: &place.target,
@@ -147,7 +153,7 @@ impl Probers {
 
 impl HttpGet {
     fn place(&self, application: Application, headers: &HeaderMap, own_port: u16) -> Place {
-        let address = application.address(self.port);
+        let address = application.port(self.port);
         let sent = || {
             headers
                 .get(HOST)
@@ -202,8 +208,8 @@ async fn within(
 }
 
 async fn reach(application: Application, port: u16) -> Result<Answer, Failure> {
-    let address = application.address(port);
-    let reached = application::connect(address).await;
+    let address = application.port(port);
+    let reached = application.dial(address).await;
     reached.map_err(|error| Failure::Connect(address, error))?;
     Ok(Answer::text(StatusCode::OK, String::new()))
 }
@@ -214,7 +220,7 @@ async fn check(
     service: &Arc<str>,
     limit: Duration,
 ) -> Result<Answer, Failure> {
-    let address = application.address(port);
+    let address = application.port(port);
     let target = health::TargetKey {
         host: address.to_string().into(),
         port,

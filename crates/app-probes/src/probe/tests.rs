@@ -2,10 +2,9 @@
 
 use super::{Answer, InvalidProbers, Probers};
 use crate::Application;
-use crate::fake_app::{App, headers, http, nobody};
+use crate::fake_app::{App, beside, headers, http, nobody};
 use bytes::Bytes;
 use http::{HeaderMap, Response};
-use std::net::{IpAddr, Ipv4Addr};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -14,7 +13,7 @@ use tokio::sync::mpsc;
 const OWN_PORT: u16 = 15020;
 
 fn local() -> Application {
-    Application::at(IpAddr::from(Ipv4Addr::LOCALHOST))
+    beside("127.0.0.1")
 }
 
 /// Asks what this JSON says, as `/app-health/shop/livez`.

@@ -26,6 +26,7 @@ pub use cluster::{Cluster, Usage};
 pub(crate) use connection::{Open, Use};
 pub(crate) use connector::UpstreamConnector;
 pub(crate) use dial::{DialError, UpstreamIo};
+pub use dial::{SIDECAR_V4, SIDECAR_V6};
 pub use keep_alive::KeepAlive;
 pub(crate) use kept::{Kept, Overflow};
 pub(crate) use on_demand::{NotFound, OnDemandClusters, implied};

@@ -1,10 +1,8 @@
 //! Scrapes of applications.
 
 use super::MetricsSource;
-use crate::Application;
-use crate::fake_app::{App, headers, http, nobody};
+use crate::fake_app::{App, beside, headers, http, nobody};
 use http::HeaderMap;
-use std::net::{IpAddr, Ipv4Addr};
 use tokio::net::TcpListener;
 
 /// Where no application listens, as long as it does not listen everywhere.
@@ -13,7 +11,7 @@ const POD: &str = "127.0.0.2";
 async fn scrape_with(port: u16, sent: &HeaderMap) -> Result<String, String> {
     let json = format!(r#"{{"scrape": "true", "path": "/own", "port": "{port}"}}"#);
     let source = MetricsSource::parse(&json, 15020).unwrap().unwrap();
-    let pod = Application::at(POD.parse().unwrap());
+    let pod = beside(POD);
     let scraped = source.scrape(pod, sent).await;
     let scraped = scraped.map_err(|failure| failure.chain())?;
     let text: Vec<_> = scraped.into_chunks().collect();
@@ -124,7 +122,7 @@ async fn few_of_them_are_held_at_a_time() {
     let app = App::answering(http("200", "", "up 1\n")).await;
     let json = format!(r#"{{"port": "{}"}}"#, app.port);
     let source = MetricsSource::parse(&json, 15020).unwrap().unwrap();
-    let local = Application::at(IpAddr::from(Ipv4Addr::LOCALHOST));
+    let local = beside("127.0.0.1");
     let mut held = Vec::new();
     for _ in 0..4 {
         held.push(source.scrape(local, &HeaderMap::new()).await.unwrap());

@@ -19,3 +19,4 @@ mod tests;
 pub(crate) use dialer::{Dial, Dialer};
 pub(crate) use error::{DialError, TlsFailure, TunnelFailure};
 pub(crate) use io::UpstreamIo;
+pub use socket::{SIDECAR_V4, SIDECAR_V6};

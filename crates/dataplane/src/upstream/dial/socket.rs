@@ -17,8 +17,10 @@ use tokio::net::{TcpSocket, TcpStream, UnixStream};
 /// Where connections of a sidecar to its workload come from: redirect rules let those through.
 ///
 /// Source: Istio, `127.0.0.6` and `::6`.
-const SIDECAR_V4: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 6));
-const SIDECAR_V6: IpAddr = IpAddr::V6(Ipv6Addr::new(0, 0, 0, 0, 0, 0, 0, 6));
+pub const SIDECAR_V4: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 6);
+
+/// As [`SIDECAR_V4`].
+pub const SIDECAR_V6: Ipv6Addr = Ipv6Addr::new(0, 0, 0, 0, 0, 0, 0, 6);
 
 /// The kernel's limits. What is beyond them would be refused, and no probe sent at all.
 const MOST_SECONDS: u64 = 32_767;
@@ -67,8 +69,8 @@ impl Socket {
 
 async fn connect(address: SocketAddr, from_sidecar: bool) -> io::Result<TcpStream> {
     let (socket, own) = match address {
-        SocketAddr::V4(_) => (TcpSocket::new_v4()?, SIDECAR_V4),
-        SocketAddr::V6(_) => (TcpSocket::new_v6()?, SIDECAR_V6),
+        SocketAddr::V4(_) => (TcpSocket::new_v4()?, IpAddr::V4(SIDECAR_V4)),
+        SocketAddr::V6(_) => (TcpSocket::new_v6()?, IpAddr::V6(SIDECAR_V6)),
     };
     if from_sidecar {
         socket.bind(SocketAddr::new(own, 0))?;
