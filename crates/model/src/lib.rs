@@ -6,6 +6,7 @@
 
 mod decode;
 mod diagnostic;
+pub mod labels;
 mod limits;
 mod not_honoured;
 mod parse;

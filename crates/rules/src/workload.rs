@@ -1,5 +1,6 @@
 //! Workloads: what runs behind endpoints, and who it is in the mesh.
 
+use model::labels::{CANONICAL_NAME, CANONICAL_REVISION};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -29,12 +30,8 @@ impl Workload {
     /// Source: Istio, canonical services: the labels `service.istio.io/canonical-name`, `app.kubernetes.io/name` and
     /// `app`, else the workload's name.
     pub fn canonical_name(&self) -> &str {
-        let labels = [
-            "service.istio.io/canonical-name",
-            "app.kubernetes.io/name",
-            "app",
-        ];
-        self.first_of(labels).unwrap_or(&self.name)
+        self.first_of([CANONICAL_NAME, "app.kubernetes.io/name", "app"])
+            .unwrap_or(&self.name)
     }
 
     /// Which of these revisions it is. `None`: it has none.
@@ -42,11 +39,7 @@ impl Workload {
     /// Source: Istio, canonical services: the labels `service.istio.io/canonical-revision`, `app.kubernetes.io/version`
     /// and `version`.
     pub fn canonical_revision(&self) -> Option<&str> {
-        self.first_of([
-            "service.istio.io/canonical-revision",
-            "app.kubernetes.io/version",
-            "version",
-        ])
+        self.first_of([CANONICAL_REVISION, "app.kubernetes.io/version", "version"])
     }
 
     fn first_of(&self, labels: [&str; 3]) -> Option<&str> {

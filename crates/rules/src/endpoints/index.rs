@@ -4,13 +4,11 @@ use super::naming::{name_of_entry, name_of_pod};
 use crate::Workload;
 use crate::compile::same_objects;
 use ahash::{HashMap, HashMapExt};
+use model::labels::{TLS_MODE, TLS_MODE_ISTIO};
 use model::{Labels, ObjectKey, Objects, Pod, PodPhase, Resources, WorkloadAddress, WorkloadEntry};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
-
-/// The label that tells whether a proxy of the mesh stands before a workload, and the value that says so.
-const TLS_MODE: (&str, &str) = ("security.istio.io/tlsMode", "istio");
 
 /// The service account of a Pod that names none. Kubernetes writes it, hands do not.
 const DEFAULT_ACCOUNT: &str = "default";
@@ -192,6 +190,7 @@ pub(super) fn of_spec(spec: &model::Workload) -> Workload {
 }
 
 fn is_in_mesh(labels: &Labels) -> bool {
-    let (name, value) = TLS_MODE;
-    labels.get(name).is_some_and(|said| said == value)
+    labels
+        .get(TLS_MODE)
+        .is_some_and(|said| said == TLS_MODE_ISTIO)
 }

@@ -1,9 +1,7 @@
 //! What workloads are called: by what makes them rather than by what is made.
 
+use model::labels::WORKLOAD_NAME;
 use model::{Labels, Pod, PodOwner, WorkloadEntry};
-
-/// Says it outright.
-const NAME: &str = "service.istio.io/workload-name";
 
 /// The group of a machine that has registered itself.
 const GROUP: &str = "istio.io/autoRegistrationGroup";
@@ -17,7 +15,7 @@ const CONFIG: &str = "deploymentconfig";
 /// A Deployment's for its Pods.
 pub(super) fn name_of_pod(pod: &Pod) -> &str {
     let labels = &pod.meta.labels;
-    if let Some(name) = labels.get(NAME) {
+    if let Some(name) = labels.get(WORKLOAD_NAME) {
         return name;
     }
     match &pod.owner {
@@ -29,7 +27,7 @@ pub(super) fn name_of_pod(pod: &Pod) -> &str {
 /// Its group's, if it is of one.
 pub(super) fn name_of_entry(entry: &WorkloadEntry) -> &str {
     let told = entry.meta.annotations.get(GROUP);
-    let told = told.or_else(|| entry.workload.labels.get(NAME));
+    let told = told.or_else(|| entry.workload.labels.get(WORKLOAD_NAME));
     told.map_or_else(|| entry.meta.name(), String::as_str)
 }
 
