@@ -1,14 +1,16 @@
 //! The sidecar's bootstrap file: the sections that both binaries have, with the defaults of a sidecar.
 
-use crate::downward::{self, ProxyConfig};
+use crate::downward::{self, ProxyConfig, Told};
+use capture::Interception;
 use model::Labels;
 use proxy::bootstrap::{
-    AccessLog, Admin, Bootstrap, Capture, Dns, Drain, ForwardProxy, HealthChecks, Limits, Listen,
-    Mesh, MetricsServer, Proxy, ResourceFiles, SidecarTopology, Status, Tls, duration_or_none,
-    everywhere,
+    AccessLog, Admin, AutoAllocate, Bootstrap, Capture, Dns, Drain, ForwardProxy, HealthChecks,
+    InterceptionMode, Limits, Listen, Mesh, MetricsServer, Proxy, ResourceFiles, SidecarTopology,
+    Status, Tls, duration_or_none, everywhere,
 };
 use serde::Deserialize;
 use serde::de::Error;
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -60,6 +62,8 @@ struct Workload {
     namespace: Option<String>,
     labels: Option<Labels>,
     service_account: Option<String>,
+    cluster_id: Option<String>,
+    ports: Option<BTreeMap<String, u16>>,
     locality: String,
     workers: Option<usize>,
 }
@@ -74,24 +78,24 @@ struct LocalListen {
 /// Reads a bootstrap file. What it does not say is asked of the pod.
 pub(crate) fn parse(text: &str) -> Result<Bootstrap, toml::de::Error> {
     let file: File = toml::from_str(text)?;
-    let told = downward::proxy_config();
-    let told = told.map_err(|error| Error::custom(format_args!("PROXY_CONFIG: {error}")))?;
-    Ok(file.with(&told))
+    let told = Told::by_environment();
+    let told = told.map_err(|error| Error::custom(format_args!("{error:#}")))?;
+    Ok(file.with(told))
 }
 
 impl File {
-    fn with(self, told: &ProxyConfig) -> Bootstrap {
+    fn with(self, told: Told) -> Bootstrap {
+        let config = &told.proxy_config;
         // Kubelets and scrapers come from outside of the pod.
         let status = self
             .status
             .map_or_else(|| of_pod(15021), |status| status.address);
         let metrics = self
             .metrics
-            .map_or_else(|| metrics_address(told), |metrics| metrics.address);
+            .map_or_else(|| metrics_address(config), |metrics| metrics.address);
         Bootstrap {
-            proxy: self.proxy.with(told),
             resources: self.resources,
-            mesh: self.mesh,
+            mesh: mesh(self.mesh, &told),
             listen: Listen {
                 forward_proxy: self.listen.forward_proxy,
                 ..Listen::default()
@@ -111,8 +115,9 @@ impl File {
                 address: everywhere(metrics),
             },
             access_log: self.access_log,
-            drain: self.drain.with(told),
-            capture: Some(self.capture),
+            drain: self.drain.with(config),
+            capture: Some(redirection(self.capture, &told)),
+            proxy: self.proxy.with(told),
             folder: PathBuf::new(),
         }
     }
@@ -129,18 +134,42 @@ impl Ending {
 }
 
 impl Workload {
-    fn with(self, told: &ProxyConfig) -> Proxy {
+    fn with(self, told: Told) -> Proxy {
         let labels = self.labels.unwrap_or_else(downward::labels);
+        let or_default = |said: Option<String>| said.unwrap_or_else(|| "default".to_owned());
+        let concurrency = told.proxy_config.concurrency;
         Proxy {
-            name: self.name.unwrap_or_else(|| downward::name(&labels)),
-            namespace: self.namespace.unwrap_or_else(downward::namespace),
+            name: self.name.unwrap_or_else(|| told.name(&labels)),
+            namespace: or_default(self.namespace.or(told.namespace)),
             labels,
             locality: self.locality,
-            workers: self.workers.or(told.concurrency).unwrap_or(WORKERS),
-            service_account: self
-                .service_account
-                .unwrap_or_else(downward::service_account),
+            workers: self.workers.or(concurrency).unwrap_or(WORKERS),
+            service_account: or_default(self.service_account.or(told.service_account)),
+            cluster_id: self.cluster_id.or(told.cluster_id).unwrap_or_default(),
+            ports: self.ports.unwrap_or(told.ports),
         }
+    }
+}
+
+fn mesh(written: Mesh, told: &Told) -> Mesh {
+    Mesh {
+        trust_domain: written.trust_domain.or_else(|| told.trust_domain.clone()),
+        ..written
+    }
+}
+
+fn redirection(written: Capture, told: &Told) -> Capture {
+    let mode = told.interception.map(|mode| match mode {
+        Interception::Redirect => InterceptionMode::Redirect,
+        Interception::None => InterceptionMode::None,
+    });
+    let is_off = |said: Option<bool>| said == Some(false);
+    Capture {
+        mode: written.mode.or(mode),
+        dns: (written.dns).or_else(|| is_off(told.dns_capture).then(Vec::new)),
+        auto_allocate: (written.auto_allocate)
+            .or_else(|| is_off(told.dns_auto_allocate).then_some(AutoAllocate::Off)),
+        ..written
     }
 }
 
@@ -282,11 +311,60 @@ mod tests {
         assert!(refused.to_string().contains("unknown field `wait`"));
     }
 
+    /// A bootstrap file in a pod with these variables.
+    fn told(text: &str, variables: &[(&str, &str)]) -> Bootstrap {
+        let variables: BTreeMap<_, _> = variables.iter().copied().collect();
+        let told = Told::read(&|name| variables.get(name).map(|value| (*value).to_owned()));
+        toml::from_str::<File>(text).unwrap().with(told.unwrap())
+    }
+
+    #[test]
+    fn the_pod_tells_how_connections_come_and_who_is_who() {
+        let pod = [
+            ("ISTIO_META_INTERCEPTION_MODE", "NONE"),
+            ("TRUST_DOMAIN", "mesh.test"),
+            ("ISTIO_META_CLUSTER_ID", "west"),
+            (
+                "ISTIO_META_POD_PORTS",
+                r#"[{"name": "web", "containerPort": 8080}]"#,
+            ),
+            ("ISTIO_META_DNS_AUTO_ALLOCATE", "false"),
+        ];
+        let bootstrap = told("", &pod);
+        let capture = bootstrap.capture.unwrap();
+        assert_eq!(capture.options().inbound, None);
+        assert_eq!(capture.auto_allocate, Some(AutoAllocate::Off));
+        assert_eq!(bootstrap.mesh.trust_domain(), "mesh.test");
+        assert_eq!(bootstrap.proxy.cluster_id, "west");
+        assert_eq!(bootstrap.proxy.ports["web"], 8080);
+        let text = "[proxy]\ncluster-id = 'east'\nports = { web = 1 }\n[mesh]\ntrust-domain = 'own.test'\n\
+                    [capture]\nmode = 'REDIRECT'\nauto-allocate = 'v6'";
+        let bootstrap = told(text, &pod);
+        let capture = bootstrap.capture.unwrap();
+        assert_eq!(capture.options().inbound.unwrap().port(), 15006);
+        assert_eq!(capture.auto_allocate, Some(AutoAllocate::V6));
+        assert_eq!(bootstrap.mesh.trust_domain(), "own.test");
+        assert_eq!(bootstrap.proxy.cluster_id, "east");
+        assert_eq!(bootstrap.proxy.ports["web"], 1);
+    }
+
+    /// The application may have the port of DNS for itself then, and injection lets it.
+    #[test]
+    fn dns_that_is_not_redirected_is_not_answered() {
+        let addresses = |text: &str, captures: &str| {
+            let bootstrap = told(text, &[("ISTIO_META_DNS_CAPTURE", captures)]);
+            bootstrap.capture.unwrap().dns_addresses().len()
+        };
+        assert_eq!(addresses("", "false"), 0);
+        assert!(addresses("", "true") > 0);
+        assert!(addresses("", "") > 0);
+        assert_eq!(addresses("[capture]\ndns = ['127.0.0.1:53']", "false"), 1);
+    }
+
     #[test]
     fn what_a_pod_says_in_proxy_config_counts_where_the_file_says_nothing() {
         let json = r#"{"concurrency": 0, "statusPort": 16020, "terminationDrainDuration": "20s", "binaryPath": "x"}"#;
-        let told: ProxyConfig = serde_json::from_str(json).unwrap();
-        let of = |text: &str| toml::from_str::<File>(text).unwrap().with(&told);
+        let of = |text: &str| told(text, &[("PROXY_CONFIG", json)]);
         let bootstrap = of("");
         assert_eq!(bootstrap.proxy.workers, 0);
         assert_eq!(bootstrap.metrics.address.port(), 16020);

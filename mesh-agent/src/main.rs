@@ -14,9 +14,11 @@ mod wait;
 use args::{Cli, Command};
 use clap::Parser;
 use inject::InjectArgs;
-use proxy::Program;
+use proxy::bootstrap::Bootstrap;
+use proxy::{Program, Serving};
 use std::io;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 /// As in the gateway, and for the same reasons.
 #[global_allocator]
@@ -30,8 +32,14 @@ const PROGRAM: Program = Program {
     default_config: "conf/mesh-agent.toml",
     parse: bootstrap::parse,
     metrics: pages::all,
-    start: dns::start,
+    start,
 };
+
+/// What a gateway has not: its pod, and that pod's DNS.
+fn start(bootstrap: &Bootstrap, serving: &Arc<Serving>) -> anyhow::Result<()> {
+    downward::tell_unread();
+    dns::start(bootstrap, serving)
+}
 
 /// Everything of a file is written, or nothing.
 fn inject(args: &InjectArgs) -> anyhow::Result<ExitCode> {

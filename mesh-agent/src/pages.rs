@@ -2,7 +2,7 @@
 //!
 //! Source: Istio, the status server of `pilot-agent`.
 
-use crate::downward;
+use crate::downward::Told;
 use crate::metrics::Merged;
 use anyhow::Context;
 use app_probes::{Answer, Application, MetricsSource, Probers};
@@ -23,15 +23,12 @@ pub(crate) fn all(
     control: Control,
     address: SocketAddr,
 ) -> anyhow::Result<Pages> {
-    let application = Application {
-        address: downward::application()?,
-        from_v4: capture::OWN_SOURCE_V4,
-        from_v6: capture::OWN_SOURCE_V6,
-    };
-    let source = metrics_source(address.port()).context("ISTIO_PROMETHEUS_ANNOTATIONS")?;
+    let told = Told::by_environment()?;
+    let application = told.application();
+    let source = metrics_source(&told, address.port()).context("ISTIO_PROMETHEUS_ANNOTATIONS")?;
     let probes = Probes {
         application,
-        probers: probers().context("ISTIO_KUBE_APP_PROBERS")?,
+        probers: probers(&told).context("ISTIO_KUBE_APP_PROBERS")?,
         own_port: address.port(),
     };
     let mut pages = Pages::new("Tidegate mesh-agent");
@@ -42,16 +39,16 @@ pub(crate) fn all(
     Ok(pages)
 }
 
-fn metrics_source(own_port: u16) -> anyhow::Result<Option<MetricsSource>> {
-    let Some(json) = downward::prometheus_annotations() else {
+fn metrics_source(told: &Told, own_port: u16) -> anyhow::Result<Option<MetricsSource>> {
+    let Some(json) = &told.prometheus_annotations else {
         return Ok(None);
     };
-    Ok(MetricsSource::parse(&json, own_port)?)
+    Ok(MetricsSource::parse(json, own_port)?)
 }
 
-fn probers() -> anyhow::Result<Probers> {
-    let json = downward::probers();
-    let probers = Probers::parse(json.as_deref().unwrap_or("{}"))?;
+fn probers(told: &Told) -> anyhow::Result<Probers> {
+    let json = told.probers.as_deref();
+    let probers = Probers::parse(json.unwrap_or("{}"))?;
     for remark in probers.remarks() {
         tracing::warn!("ISTIO_KUBE_APP_PROBERS: {remark}");
     }

@@ -1,8 +1,9 @@
 //! What is captured, whoever says so.
 
-use crate::values::{Interface, Owner, joined};
+use crate::values::{self, Interface, InvalidValue, Owner, joined};
 use ipnet::{IpNet, Ipv4Net};
 use std::net::Ipv4Addr;
+use std::str::FromStr;
 
 /// The port at which Istio's agent listens for DNS.
 pub(crate) const DNS_PORT: u16 = 15053;
@@ -232,11 +233,21 @@ pub enum Interception {
 }
 
 impl Interception {
-    fn as_str(self) -> &'static str {
+    /// As Istio writes it.
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Redirect => "REDIRECT",
             Self::None => "NONE",
         }
+    }
+}
+
+impl FromStr for Interception {
+    type Err = InvalidValue;
+
+    /// As Istio writes it. Empty: redirected.
+    fn from_str(text: &str) -> Result<Self, InvalidValue> {
+        values::interception(text)
     }
 }
 

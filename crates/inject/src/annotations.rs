@@ -129,7 +129,11 @@ pub(crate) fn path(name: &str) -> String {
 }
 
 /// A truth value, as Go reads it.
-pub(crate) fn truth(text: &str) -> Result<bool, String> {
+///
+/// # Errors
+///
+/// When it is none; the text tells what is possible.
+pub fn truth(text: &str) -> Result<bool, String> {
     match text {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
         "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),

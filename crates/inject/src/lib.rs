@@ -13,6 +13,7 @@ mod catalogue;
 mod change;
 mod checks;
 mod decide;
+pub mod downward;
 mod finding;
 mod identity;
 mod inject;

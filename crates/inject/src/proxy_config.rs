@@ -2,6 +2,7 @@
 
 use crate::annotations::{Annotations, Said, path};
 use crate::catalogue::closest_of;
+use crate::downward::{METADATA, is_unread};
 use crate::finding::Report;
 use crate::settings::is_reserved;
 use crate::yaml::{Node, Unreadable, read};
@@ -88,6 +89,7 @@ impl ProxyConfig {
                 .for_each(|entry| config.field(&entry.key, &entry.value, said, report)),
             Err(why) => said.tell(report, &why),
         }
+        config.tell_unread(said, report);
         config
     }
 
@@ -131,6 +133,25 @@ impl ProxyConfig {
         if let Err(why) = result {
             said.tell(report, &format!("`{key}`: {why}"));
         }
+    }
+
+    fn tell_unread(&self, said: Said<'_>, report: &mut Report<'_>) {
+        let names = self.metadata.iter().map(|(name, _)| name);
+        for name in names.filter(|name| is_unread(name)) {
+            let message = format!("`proxyMetadata.{name}` has no effect");
+            let help = format!("of this kind the agent reads {}", METADATA.join(", "));
+            report.warn(
+                said.at,
+                &path(ANNOTATION),
+                "annotation_ignored",
+                [message, help],
+            );
+        }
+    }
+
+    /// Whether it has this variable.
+    pub(crate) fn sets(&self, variable: &str) -> bool {
+        self.metadata.iter().any(|(name, _)| name == variable)
     }
 
     fn metadata(&mut self, value: &Node) -> Result<(), String> {

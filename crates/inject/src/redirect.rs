@@ -5,7 +5,7 @@ use crate::finding::Report;
 use crate::pod::Pod;
 use crate::proxy_config::{self, ProxyConfig};
 use crate::yaml::Node;
-use capture::{CaptureOptions, DnsCapture, Interception, Layout, Owner};
+use capture::{CaptureOptions, DnsCapture, Interception, Layout, Owner, Selection};
 use std::collections::BTreeMap;
 
 /// The number of the sidecar's user and group, as in Istio.
@@ -61,6 +61,11 @@ fn tell(name: &str, why: &str, annotations: &Annotations<'_>, report: &mut Repor
 /// Whether anything is redirected.
 pub(crate) fn redirects(options: &CaptureOptions) -> bool {
     options.interception != Interception::None
+}
+
+/// Whether connections from outside come to the agent, at some port at least.
+pub(crate) fn receives(options: &CaptureOptions) -> bool {
+    redirects(options) && options.inbound_ports != Selection::These(Vec::new())
 }
 
 /// The user and the group of the sidecar, whose traffic is not captured.

@@ -1,6 +1,7 @@
 //! What one pod's sidecar is to be like: its annotations over the options.
 
 use crate::annotations::Annotations;
+use crate::downward::DNS_CAPTURE;
 use crate::finding::Report;
 use crate::native;
 use crate::pod::Pod;
@@ -16,7 +17,6 @@ use capture::CaptureOptions;
 pub(crate) const STATUS_PORT: u16 = 15020;
 
 const STATUS_PORT_ANNOTATION: &str = "status.sidecar.istio.io/port";
-const DNS_CAPTURE: &str = "ISTIO_META_DNS_CAPTURE";
 
 /// What a pod's sidecar is to be like.
 #[derive(Debug)]

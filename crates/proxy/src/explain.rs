@@ -219,7 +219,7 @@ impl Asked {
 /// How connections come to the sidecar.
 fn capture(loaded: &Loaded) -> anyhow::Result<&Capture> {
     let capture = loaded.bootstrap.capture.as_ref();
-    let capture = capture.filter(|capture| capture.mode != InterceptionMode::None);
+    let capture = capture.filter(|capture| capture.mode() != InterceptionMode::None);
     capture.context("nothing is redirected here: `[capture] mode` is \"NONE\"")
 }
 

@@ -9,7 +9,7 @@ use config::{
     Published, Settings,
 };
 use model::Defaults;
-use rules::{CompileOptions, Locality, Mesh, Proxy};
+use rules::{CompileOptions, Locality, Mesh, Proxy, SidecarOptions};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -93,7 +93,7 @@ pub fn settings(bootstrap: &Bootstrap, last_good: Option<PathBuf>) -> Settings {
         root_namespace: bootstrap.mesh.root_namespace.as_str().into(),
         path_normalization: bootstrap.mesh.path_normalization,
         outbound_traffic_policy: bootstrap.mesh.outbound_traffic_policy.into(),
-        trust_domain: bootstrap.mesh.trust_domain.as_str().into(),
+        trust_domain: bootstrap.mesh.trust_domain().into(),
         trust_domain_aliases: aliases.map(|alias| alias.as_str().into()).collect(),
         ..Mesh::default()
     };
@@ -108,7 +108,10 @@ pub fn settings(bootstrap: &Bootstrap, last_good: Option<PathBuf>) -> Settings {
             mesh,
             forbidden: bootstrap.dns.forbidden_networks.clone(),
             forward_proxy: bootstrap.forward_proxy(),
-            sidecar: bootstrap.capture.as_ref().map(Capture::options),
+            sidecar: bootstrap.capture.as_ref().map(|capture| SidecarOptions {
+                named_ports: bootstrap.proxy.ports.clone(),
+                ..capture.options()
+            }),
             names: bootstrap.capture.as_ref().and_then(Capture::names),
             auto_mtls: bootstrap.mesh.enable_auto_mtls && bootstrap.tls.has_identity(),
         },

@@ -76,6 +76,21 @@ fn with_an_identity_it_is_ready_when_it_has_it() {
     eventually("it is ready", || readiness(&agent) == "ready");
 }
 
+/// Nothing comes to it that it could hold against a policy, whatever its bootstrap file leaves open.
+#[test]
+fn the_pod_tells_that_nothing_is_redirected() {
+    let setup = Setup::with("", "");
+    let policy = "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: nobody}\nspec: {}\n";
+    fs::write(setup.folder().join("resources/policy.yaml"), policy).unwrap();
+    let agent = setup
+        .env("ISTIO_META_INTERCEPTION_MODE", "NONE")
+        .env("ISTIO_META_HTTP10", "1")
+        .start();
+    let log = agent.log();
+    assert!(log.contains("nobody is kept out by it"), "{log}");
+    assert!(log.contains("ISTIO_META_HTTP10"), "{log}");
+}
+
 #[test]
 fn systemd_is_told_of_start_reload_and_end() {
     let setup = Setup::new("delay = '0s'");

@@ -1,45 +1,44 @@
 //! What the agent is told by its environment, by the names that Istio has for it.
 
 use super::{Facts, volumes};
+use crate::downward;
 use crate::pod::Container;
-use crate::redirect;
 use crate::settings::{STATUS_PORT, Settings};
 use crate::yaml::{Node, json, list, map, number, text};
 
-/// Has the agent redirect and answer DNS queries.
-const DNS_CAPTURE: &str = "ISTIO_META_DNS_CAPTURE";
-
-/// The variables of the sidecar.
+/// The variables of the sidecar, all of which it reads.
 pub(super) fn sidecar(facts: &Facts<'_>) -> Vec<Node> {
     let (settings, options) = (facts.settings, facts.options);
-    let mode = if redirect::redirects(&settings.redirect) {
-        "REDIRECT"
-    } else {
-        "NONE"
-    };
+    let mode = settings.redirect.interception.as_str();
     let mut env = vec![
-        from_pod("POD_NAME", "metadata.name"),
-        from_pod("POD_NAMESPACE", "metadata.namespace"),
-        from_pod("INSTANCE_IP", "status.podIP"),
-        from_pod("SERVICE_ACCOUNT", "spec.serviceAccountName"),
-        literal("TRUST_DOMAIN", &options.trust_domain),
-        literal("ISTIO_META_CLUSTER_ID", &options.cluster_id),
-        literal("ISTIO_META_INTERCEPTION_MODE", mode),
-        literal("ISTIO_META_POD_PORTS", &json(&pod_ports(facts))),
+        from_pod(downward::POD_NAME, "metadata.name"),
+        from_pod(downward::POD_NAMESPACE, "metadata.namespace"),
+        from_pod(downward::INSTANCE_IP, "status.podIP"),
+        from_pod(downward::SERVICE_ACCOUNT, "spec.serviceAccountName"),
+        literal(downward::TRUST_DOMAIN, &options.trust_domain),
+        literal(downward::CLUSTER_ID, &options.cluster_id),
+        literal(downward::INTERCEPTION_MODE, mode),
+        literal(downward::POD_PORTS, &json(&pod_ports(facts))),
     ];
     let mut add =
         |name, value: Option<String>| env.extend(value.map(|value| literal(name, &value)));
+    add(downward::WORKLOAD_NAME, facts.workload.map(str::to_owned));
+    add(downward::PROXY_CONFIG, proxy_config(settings));
     add(
-        "ISTIO_META_WORKLOAD_NAME",
-        facts.workload.map(str::to_owned),
+        downward::SPIFFE_ENDPOINT_SOCKET,
+        volumes::socket(&options.identity),
     );
-    add("PROXY_CONFIG", proxy_config(settings));
-    add("SPIFFE_ENDPOINT_SOCKET", volumes::socket(&options.identity));
-    add("ISTIO_KUBE_APP_PROBERS", facts.probers.clone());
+    add(downward::APP_PROBERS, facts.probers.clone());
     add(
-        "ISTIO_PROMETHEUS_ANNOTATIONS",
+        downward::PROMETHEUS_ANNOTATIONS,
         facts.application_metrics.clone(),
     );
+    if !settings.config.sets(downward::DNS_CAPTURE) {
+        add(
+            downward::DNS_CAPTURE,
+            Some(settings.captures_dns.to_string()),
+        );
+    }
     env.extend(metadata(settings));
     env
 }
@@ -47,14 +46,7 @@ pub(super) fn sidecar(facts: &Facts<'_>) -> Vec<Node> {
 /// The variables of ProxyConfig, which both containers have.
 pub(super) fn metadata(settings: &Settings) -> Vec<Node> {
     let given = settings.config.metadata.iter();
-    let mut env: Vec<Node> = given
-        .clone()
-        .map(|(name, value)| variable(name, value))
-        .collect();
-    if settings.captures_dns && !given.clone().any(|(name, _)| name == DNS_CAPTURE) {
-        env.push(variable(DNS_CAPTURE, "true"));
-    }
-    env
+    given.map(|(name, value)| variable(name, value)).collect()
 }
 
 /// Kubernetes puts other variables into what looks like `$(NAME)`, and has `$$` stand for `$`.

@@ -3,7 +3,9 @@
 use super::Facts;
 use crate::decide::STATUS;
 use crate::identity::Identity;
+use crate::redirect;
 use crate::yaml::{json, list, map, null, text};
+use model::labels::{CANONICAL_NAME, CANONICAL_REVISION, TLS_MODE, TLS_MODE_ISTIO};
 
 /// The longest value that a label can have.
 const LONGEST_LABEL: usize = 63;
@@ -15,13 +17,13 @@ pub(crate) fn labels(facts: &Facts<'_>) -> Vec<(&'static str, String)> {
     let name = first(["app.kubernetes.io/name", "app"]).or(facts.workload);
     let revision = first(["app.kubernetes.io/version", "version"]).unwrap_or("latest");
     let mut labels = Vec::new();
-    // Other agents take it for a promise that mutual TLS is possible.
-    if facts.options.identity != Identity::None {
-        labels.push(("security.istio.io/tlsMode", "istio".to_owned()));
+    // Other agents take it for a promise: their TLS goes to the agent, which has an identity to answer with.
+    if facts.options.identity != Identity::None && redirect::receives(&facts.settings.redirect) {
+        labels.push((TLS_MODE, TLS_MODE_ISTIO.to_owned()));
     }
     let name = name.filter(|name| !name.is_empty() && name.len() <= LONGEST_LABEL);
-    labels.extend(name.map(|name| ("service.istio.io/canonical-name", name.to_owned())));
-    labels.push(("service.istio.io/canonical-revision", revision.to_owned()));
+    labels.extend(name.map(|name| (CANONICAL_NAME, name.to_owned())));
+    labels.push((CANONICAL_REVISION, revision.to_owned()));
     labels.retain(|(name, _)| !pod.labels.contains_key(name));
     labels
 }

@@ -1,12 +1,13 @@
 //! Volumes, and where the sidecar has them.
 
 use super::Facts;
+use crate::downward::{LABELS_FILE, POD_INFO};
 use crate::identity::Identity;
 use crate::yaml::{Node, list, map, text};
 
 const BOOTSTRAP: &str = "mesh-agent-config";
 const RESOURCES: &str = "mesh-agent-resources";
-const POD_INFO: &str = "istio-podinfo";
+const POD_INFO_VOLUME: &str = "istio-podinfo";
 const DATA: &str = "istio-data";
 const CERTIFICATES: &str = "workload-certs";
 const SOCKET: &str = "workload-socket";
@@ -37,8 +38,12 @@ pub(crate) fn volumes(facts: &Facts<'_>) -> Vec<Node> {
         let field = map([("fieldPath", text(format!("metadata.{name}")))]);
         map([("path", text(name)), ("fieldRef", field)])
     };
-    let items = list([field("labels"), field("annotations")]);
-    volumes.push(volume(POD_INFO, "downwardAPI", map([("items", items)])));
+    let items = list([field(LABELS_FILE), field("annotations")]);
+    volumes.push(volume(
+        POD_INFO_VOLUME,
+        "downwardAPI",
+        map([("items", items)]),
+    ));
     volumes.push(volume(DATA, "emptyDir", map::<&str>([])));
     volumes.extend(identity(facts));
     volumes.extend(facts.settings.volumes.iter().cloned());
@@ -51,7 +56,7 @@ pub(super) fn mounts(facts: &Facts<'_>, bootstrap_folder: &str) -> Vec<Node> {
     if !facts.options.resources.is_empty() {
         mounts.push(mount(RESOURCES, "/etc/istio/resources", true));
     }
-    mounts.push(mount(POD_INFO, "/etc/istio/pod", true));
+    mounts.push(mount(POD_INFO_VOLUME, POD_INFO, true));
     // The root of its file system is read-only; here it keeps what is to outlive a restart of the container.
     mounts.push(mount(DATA, "/var/lib/istio/data", false));
     match facts.options.identity {

@@ -216,6 +216,49 @@ fn the_label_of_mutual_tls_is_a_promise() {
         ..InjectOptions::default()
     };
     assert_eq!(labels(&options)["security.istio.io/tlsMode"], "istio");
+    // TLS would reach the application.
+    for annotation in [
+        "sidecar.istio.io/interceptionMode: NONE",
+        "traffic.sidecar.istio.io/includeInboundPorts: ''",
+    ] {
+        let text = pod(&format!("annotations: {{{annotation}}}"), "");
+        let labels = parsed(&text, &options)["metadata"]["labels"].clone();
+        assert_eq!(labels.get("security.istio.io/tlsMode"), None, "{labels}");
+    }
+}
+
+/// Silence would be taken for yes, and the application may have that port for itself.
+#[test]
+fn the_sidecar_is_told_whether_dns_comes_to_it() {
+    let captured = InjectOptions {
+        dns_capture: true,
+        ..InjectOptions::default()
+    };
+    let said =
+        "annotations: {proxy.istio.io/config: 'proxyMetadata: {ISTIO_META_DNS_CAPTURE: \"1\"}'}";
+    for (metadata, options, want) in [
+        ("", &InjectOptions::default(), "false"),
+        ("", &captured, "true"),
+        (said, &InjectOptions::default(), "1"),
+    ] {
+        let pod = parsed(&pod(metadata, ""), options);
+        assert_eq!(env(&pod, "ISTIO_META_DNS_CAPTURE"), want);
+    }
+}
+
+#[test]
+fn settings_of_a_proxy_that_the_agent_does_not_read_are_told() {
+    let text = pod(
+        "annotations: {proxy.istio.io/config: 'proxyMetadata: {ISTIO_META_HTTP10: \"1\", OWN: x}'}",
+        "",
+    );
+    let told: Vec<_> = injected(&text, &InjectOptions::default()).warnings;
+    let told: Vec<_> = told.iter().map(ToString::to_string).collect();
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(
+        told[0].contains("`proxyMetadata.ISTIO_META_HTTP10` has no effect"),
+        "{told:?}"
+    );
 }
 
 #[test]

@@ -12,8 +12,8 @@ const DNS_PORT: u16 = 15053;
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct Capture {
-    /// Whether connections are redirected.
-    pub mode: InterceptionMode,
+    /// Whether connections are redirected. Absent: they are.
+    pub mode: Option<InterceptionMode>,
     /// Where what the workload sends is redirected to. Default `0.0.0.0:15001`.
     pub outbound: SocketAddr,
     /// Where what the workload receives is redirected to. Default `0.0.0.0:15006`.
@@ -21,8 +21,8 @@ pub struct Capture {
     /// Where DNS of the workload is redirected to. Default port 15053 of loopback, of IPv6 too where there is any; and
     /// nowhere where nothing is redirected.
     pub dns: Option<Vec<SocketAddr>>,
-    /// Which virtual addresses are given to services that have none, for who asks for them by name.
-    pub auto_allocate: AutoAllocate,
+    /// Which virtual addresses are given to services that have none, for who asks for them by name. Absent: of IPv4.
+    pub auto_allocate: Option<AutoAllocate>,
     /// Whether the application gets what it receives on loopback, rather than on the address that was connected to.
     pub inbound_on_loopback: bool,
     /// Addresses at which the workload reaches a service each.
@@ -46,11 +46,11 @@ pub enum InterceptionMode {
 impl Default for Capture {
     fn default() -> Self {
         Self {
-            mode: InterceptionMode::default(),
+            mode: None,
             outbound: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 15001)),
             inbound: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 15006)),
             dns: None,
-            auto_allocate: AutoAllocate::default(),
+            auto_allocate: None,
             inbound_on_loopback: false,
             services: BTreeMap::new(),
         }
@@ -84,9 +84,14 @@ impl From<AutoAllocate> for rules::AutoAllocate {
 }
 
 impl Capture {
+    /// Whether connections are redirected.
+    pub fn mode(&self) -> InterceptionMode {
+        self.mode.unwrap_or_default()
+    }
+
     /// Where DNS is answered. Empty: nowhere.
     pub fn dns_addresses(&self) -> Vec<SocketAddr> {
-        match (self.mode, &self.dns) {
+        match (self.mode(), &self.dns) {
             (InterceptionMode::None, _) => Vec::new(),
             (InterceptionMode::Redirect, Some(addresses)) => addresses.clone(),
             (InterceptionMode::Redirect, None) => {
@@ -100,13 +105,13 @@ impl Capture {
     /// What the workload may ask for by name. Absent: it asks nobody here.
     pub fn names(&self) -> Option<NameOptions> {
         (!self.dns_addresses().is_empty()).then(|| NameOptions {
-            auto_allocate: self.auto_allocate.into(),
+            auto_allocate: self.auto_allocate.unwrap_or_default().into(),
         })
     }
 
     /// The same as rules want it.
     pub fn options(&self) -> SidecarOptions {
-        let redirected = self.mode == InterceptionMode::Redirect;
+        let redirected = self.mode() == InterceptionMode::Redirect;
         let ports = self
             .services
             .iter()
@@ -119,6 +124,7 @@ impl Capture {
             inbound: redirected.then(|| everywhere(self.inbound)),
             inbound_on_loopback: self.inbound_on_loopback,
             ports: ports.collect(),
+            ..SidecarOptions::default()
         }
     }
 }

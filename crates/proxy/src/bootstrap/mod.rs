@@ -9,7 +9,7 @@ mod limits;
 mod tls;
 
 pub use acme::Acme;
-pub use capture::{Capture, InterceptionMode, everywhere};
+pub use capture::{AutoAllocate, Capture, InterceptionMode, everywhere};
 pub use dns::Dns;
 pub use forward_proxy::ForwardProxy;
 pub use health::HealthChecks;
@@ -85,6 +85,11 @@ pub struct Proxy {
     pub workers: usize,
     /// Its service account in the mesh. Empty: unknown.
     pub service_account: String,
+    /// The Kubernetes cluster it is in, for metrics. Empty: unknown.
+    pub cluster_id: String,
+    /// The ports of a sidecar's workload, by the names that Services may have for them.
+    #[serde(skip)]
+    pub ports: BTreeMap<String, u16>,
 }
 
 impl Default for Proxy {
@@ -96,6 +101,8 @@ impl Default for Proxy {
             locality: String::new(),
             workers: 0,
             service_account: String::new(),
+            cluster_id: String::new(),
+            ports: BTreeMap::new(),
         }
     }
 }
@@ -147,8 +154,8 @@ pub struct Mesh {
     pub path_normalization: PathNormalization,
     /// Whether a mirrored request's host gets `-shadow` appended, as before Istio 1.28.
     pub shadow_host_suffix: bool,
-    /// The trust domain of the mesh's identities.
-    pub trust_domain: String,
+    /// The trust domain of the mesh's identities. Absent: [`Mesh::trust_domain`] tells the default.
+    pub trust_domain: Option<String>,
     /// Others whose identities are those of the mesh's own.
     pub trust_domain_aliases: Vec<String>,
     /// Whether mutual TLS is begun with endpoints of the mesh, if there is an identity to do that with.
@@ -166,11 +173,18 @@ impl Default for Mesh {
             outbound_traffic_policy: OutboundTrafficPolicy::RegistryOnly,
             path_normalization: PathNormalization::default(),
             shadow_host_suffix: false,
-            trust_domain: "cluster.local".to_owned(),
+            trust_domain: None,
             trust_domain_aliases: Vec::new(),
             enable_auto_mtls: true,
             protocol_detection_timeout: Duration::from_secs(1),
         }
+    }
+}
+
+impl Mesh {
+    /// The trust domain of the mesh's identities.
+    pub fn trust_domain(&self) -> &str {
+        self.trust_domain.as_deref().unwrap_or("cluster.local")
     }
 }
 

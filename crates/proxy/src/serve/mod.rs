@@ -287,6 +287,7 @@ fn workload(bootstrap: &Bootstrap) -> Workload {
         ..rules::Workload::default()
     };
     Workload {
+        cluster: proxy.cluster_id.clone(),
         principal: principal(bootstrap).unwrap_or_default(),
         ..dataplane::workload_labels(&own)
     }
@@ -302,7 +303,9 @@ fn principal(bootstrap: &Bootstrap) -> Option<String> {
     has_one.then(|| {
         format!(
             "spiffe://{}/ns/{}/sa/{}",
-            bootstrap.mesh.trust_domain, proxy.namespace, proxy.service_account
+            bootstrap.mesh.trust_domain(),
+            proxy.namespace,
+            proxy.service_account
         )
     })
 }

@@ -6,6 +6,7 @@ use crate::{
 };
 use ipnet::IpNet;
 use model::{Labels, OutboundMode};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -95,6 +96,8 @@ pub struct SidecarOptions {
     pub inbound_on_loopback: bool,
     /// Services that the workload reaches at addresses of its own.
     pub ports: Vec<LocalPortOptions>,
+    /// The ports of the workload's containers that have a name. Of others the Pods among the resources tell.
+    pub named_ports: BTreeMap<String, u16>,
 }
 
 /// A service at an address of a sidecar's workload.

@@ -86,6 +86,8 @@ pub(crate) struct ProxyCase {
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct SidecarCase {
     inbound_on_loopback: bool,
+    /// Ports of its workload by name.
+    named_ports: BTreeMap<String, u16>,
     /// Ports of loopback, and the services there.
     services: BTreeMap<u16, String>,
 }
@@ -123,6 +125,7 @@ impl ProxyCase {
             inbound: Some(([127, 0, 0, 1], INBOUND_PORT).into()),
             inbound_on_loopback: of.inbound_on_loopback,
             ports: ports.collect(),
+            named_ports: of.named_ports.clone(),
         })
     }
 

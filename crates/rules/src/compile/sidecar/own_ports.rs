@@ -101,7 +101,7 @@ fn sites(
         };
         let ports = service.ports.iter();
         for port in ports.filter(|port| port.transport == Transport::Tcp) {
-            match number(port, proxy, resources) {
+            match number(port, options, resources) {
                 Some(number) => sites.push(Site {
                     service: names.clone(),
                     port: port.port,
@@ -146,12 +146,18 @@ fn of_entry(entry: &ServiceEntry) -> Vec<Site> {
     entry.ports.iter().enumerate().map(site).collect()
 }
 
-/// The number of a Service's target port. A name is that of a container's port of a Pod with the workload's labels.
-fn number(port: &ServicePort, proxy: &Proxy, resources: &Resources) -> Option<u16> {
+/// The number of a Service's target port. A name is that of a port of the workload's containers, else of those of a Pod
+/// with its labels.
+fn number(port: &ServicePort, options: &CompileOptions, resources: &Resources) -> Option<u16> {
     let name = match &port.target_port {
         TargetPort::Number(number) => return Some(*number),
         TargetPort::Name(name) => name,
     };
+    let own = options.sidecar.as_ref();
+    if let Some(number) = own.and_then(|own| own.named_ports.get(name.as_str())) {
+        return Some(*number);
+    }
+    let proxy = &options.proxy;
     let pods = resources.pods.iter();
     let mut like_it = pods.filter(|(key, pod)| {
         *key.namespace == *proxy.namespace && selects(&proxy.labels, &pod.meta.labels)
