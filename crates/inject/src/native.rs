@@ -4,7 +4,6 @@ use crate::InjectOptions;
 use crate::annotations::{Annotations, path};
 use crate::finding::Report;
 use crate::pod::{Container, Pod};
-use crate::settings::STATUS_PORT;
 use crate::values::NativeSidecar;
 use crate::workload::Kind;
 
@@ -17,6 +16,7 @@ pub(crate) fn is_native(
     pod: &Pod<'_>,
     annotations: &Annotations<'_>,
     options: &InjectOptions,
+    status_port: Option<u16>,
     report: &mut Report<'_>,
 ) -> bool {
     let has_an_end = kind.is_job() || (kind == Kind::Pod && pod.has_an_end());
@@ -33,7 +33,7 @@ pub(crate) fn is_native(
         tell_misplaced(container, is_native, report);
     }
     if has_an_end && !is_native {
-        tell_endless(pod, report);
+        tell_endless(pod, status_port, report);
     }
     is_native
 }
@@ -51,11 +51,15 @@ fn tell_misplaced(container: &Container<'_>, is_native: bool, report: &mut Repor
     report.error_with_help(at, &container.path, "misplaced_sidecar", said);
 }
 
-fn tell_endless(pod: &Pod<'_>, report: &mut Report<'_>) {
+fn tell_endless(pod: &Pod<'_>, status_port: Option<u16>, report: &mut Report<'_>) {
     let message = "the pod has no end of its own: the sidecar goes on when the application is done"
         .to_owned();
-    let url = format!("http://127.0.0.1:{STATUS_PORT}/quitquitquit");
-    let help = format!("have the application ask for POST {url} at its end");
+    let help = match status_port {
+        Some(port) => format!(
+            "have the application ask for POST http://127.0.0.1:{port}/quitquitquit at its end"
+        ),
+        None => format!("give the pod the annotation {NATIVE}: \"true\""),
+    };
     let said = [message, help];
     report.warn(pod.spec.start(), &path(NATIVE), "endless_job", said);
 }

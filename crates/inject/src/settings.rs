@@ -79,7 +79,7 @@ impl Settings {
                 .read("sidecar.istio.io/logLevel", report, level)
                 .unwrap_or(options.log_level),
             resources: Resources::read(annotations, options, report),
-            is_native: native::is_native(kind, pod, annotations, options, report),
+            is_native: native::is_native(kind, pod, annotations, options, status_port, report),
             holds: config.hold_application.unwrap_or(options.hold_application),
             readiness: Readiness::read(annotations, report),
             rewrites_probes: annotations

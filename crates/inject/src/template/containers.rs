@@ -38,12 +38,8 @@ pub(crate) fn sidecar(facts: &Facts<'_>) -> Node {
         container.set("ports", list([map(port)]));
     }
     container.set("env", list(env::sidecar(facts)));
-    if settings.holds && !settings.is_native {
-        let wait = map([(
-            "exec",
-            map([("command", list([text(PROGRAM), text("wait")]))]),
-        )]);
-        container.set("lifecycle", map([("postStart", wait)]));
+    if let Some(hook) = hook(settings) {
+        container.set("lifecycle", map([hook]));
     }
     probes(&mut container, settings);
     container.set("resources", resources(&settings.resources));
@@ -53,6 +49,25 @@ pub(crate) fn sidecar(facts: &Facts<'_>) -> Node {
         list(volumes::mounts(facts, BOOTSTRAP_FOLDER)),
     );
     container
+}
+
+/// The hook that a sidecar has by the way it starts and ends.
+///
+/// One that is an ordinary container gets SIGTERM with the application, which starts after what follows the hook. A
+/// native one starts first anyway, and gets SIGTERM only when the application has ended: the hook tells it before that
+/// its pod ends, so that clients turn elsewhere in time, and that it need not wait for them afterwards.
+fn hook(settings: &Settings) -> Option<(&'static str, Node)> {
+    let run = |words: &[&str]| {
+        let words = std::iter::once(&PROGRAM).chain(words);
+        let command = list(words.map(|word| text(*word)));
+        map([("exec", map([("command", command)]))])
+    };
+    if !settings.is_native {
+        return settings.holds.then(|| ("postStart", run(&["wait"])));
+    }
+    let port = settings.status_port?.to_string();
+    let drain = run(&["request", "--debug-port", &port, "POST", "drain"]);
+    Some(("preStop", drain))
 }
 
 /// The container that writes the redirect rules. `None`: nothing is redirected.

@@ -103,9 +103,37 @@ fn pods_that_have_an_end_come_to_it() {
             names(&spec["initContainers"]),
             ["istio-init", "istio-proxy"]
         );
-        assert_eq!(spec["initContainers"][1]["restartPolicy"], "Always");
+        let sidecar = &spec["initContainers"][1];
+        assert_eq!(sidecar["restartPolicy"], "Always");
+        // It learns that the pod ends before the application does, and SIGTERM only after it.
+        assert_eq!(
+            sidecar["lifecycle"],
+            json!({"preStop": {"exec": {"command":
+                ["mesh-agent", "request", "--debug-port", "15020", "POST", "drain"]}}})
+        );
         assert_eq!(names(&spec["containers"]), ["app"]);
     }
+}
+
+#[test]
+fn a_pod_without_an_end_is_told_how_it_gets_one() {
+    let told = |port: &str| {
+        let native = "sidecar.istio.io/nativeSidecar: 'false'";
+        let metadata = format!("annotations: {{{native}, status.sidecar.istio.io/port: '{port}'}}");
+        let text = pod(&metadata, "restartPolicy: Never");
+        let injected = injected(&text, &InjectOptions::default());
+        injected.warnings[0].to_string()
+    };
+    let help = told("16020");
+    assert!(
+        help.ends_with("POST http://127.0.0.1:16020/quitquitquit at its end"),
+        "{help}"
+    );
+    let help = told("0");
+    assert!(
+        help.ends_with("give the pod the annotation sidecar.istio.io/nativeSidecar: \"true\""),
+        "{help}"
+    );
 }
 
 #[test]
