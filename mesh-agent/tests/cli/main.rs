@@ -6,3 +6,4 @@ mod commands;
 mod ending;
 mod pages;
 mod starting;
+mod units;
