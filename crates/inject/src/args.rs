@@ -8,8 +8,8 @@ use std::path::PathBuf;
 
 /// Add the sidecar to the workloads of Kubernetes YAML or JSON
 ///
-/// Deployments, StatefulSets, DaemonSets, ReplicaSets, Jobs, CronJobs, Pods, and Lists of them get it; everything else
-/// comes out as it went in, and so do workloads that have it already. Comments and layout stay.
+/// Deployments, StatefulSets, DaemonSets, ReplicaSets, ReplicationControllers, Jobs, CronJobs, Pods, and Lists of them get
+/// it; everything else comes out as it went in, and so do workloads that have it already. Comments and layout stay.
 ///
 /// The pods mount the bootstrap file from one ConfigMap and Istio's resources from another, which have to be in their
 /// namespace:

@@ -175,6 +175,10 @@ impl Injector<'_> {
         match Object::of(node) {
             Object::Other => false,
             Object::Workload(kind) => self.workload(kind, node, path),
+            Object::ListOf(kind) => {
+                self.tell_unopened(kind, node, path);
+                false
+            }
             Object::List => {
                 let Some(items) = node.get_mut("items") else {
                     return false;
@@ -186,6 +190,17 @@ impl Injector<'_> {
                 is_changed
             }
         }
+    }
+
+    fn tell_unopened(&mut self, kind: Kind, node: &Node, path: &str) {
+        let kind = kind.as_str();
+        let message = format!("a {kind}List is not looked into: what is in it gets no sidecar");
+        let help = format!(
+            "make it a `List` of apiVersion `v1`, whose items have apiVersion and kind `{kind}` each"
+        );
+        self.report.turn_to_object(None, path.to_owned());
+        self.report
+            .warn(node.start(), "", "list_of_kind", [message, help]);
     }
 
     fn workload(&mut self, kind: Kind, node: &mut Node, path: &str) -> bool {

@@ -10,6 +10,8 @@ pub(crate) enum Object {
     Workload(Kind),
     /// It holds other objects.
     List,
+    /// It holds objects of one such kind, which do not say themselves what they are.
+    ListOf(Kind),
     /// It is none of our business.
     Other,
 }
@@ -21,6 +23,7 @@ pub(crate) enum Kind {
     StatefulSet,
     DaemonSet,
     ReplicaSet,
+    ReplicationController,
     Job,
     CronJob,
     Pod,
@@ -33,28 +36,41 @@ impl Object {
         let api = text("apiVersion");
         // The core of the API has no group.
         let group = api.split_once('/').map_or(api, |(group, _)| group);
-        let kind = match (group, text("kind")) {
-            ("apps" | "extensions", "Deployment") => Kind::Deployment,
-            ("apps", "StatefulSet") => Kind::StatefulSet,
-            ("apps" | "extensions", "DaemonSet") => Kind::DaemonSet,
-            ("apps" | "extensions", "ReplicaSet") => Kind::ReplicaSet,
-            ("batch", "Job") => Kind::Job,
-            ("batch", "CronJob") => Kind::CronJob,
-            ("v1", "Pod") => Kind::Pod,
-            ("v1", "List") => return Self::List,
-            _ => return Self::Other,
-        };
-        Self::Workload(kind)
+        let kind = text("kind");
+        if (group, kind) == ("v1", "List") {
+            return Self::List;
+        }
+        if let Some(kind) = Kind::of(group, kind) {
+            return Self::Workload(kind);
+        }
+        let of_list = kind.strip_suffix("List");
+        let of_list = of_list.and_then(|kind| Kind::of(group, kind));
+        of_list.map_or(Self::Other, Self::ListOf)
     }
 }
 
 impl Kind {
+    fn of(group: &str, kind: &str) -> Option<Self> {
+        Some(match (group, kind) {
+            ("apps" | "extensions", "Deployment") => Self::Deployment,
+            ("apps", "StatefulSet") => Self::StatefulSet,
+            ("apps" | "extensions", "DaemonSet") => Self::DaemonSet,
+            ("apps" | "extensions", "ReplicaSet") => Self::ReplicaSet,
+            ("v1", "ReplicationController") => Self::ReplicationController,
+            ("batch", "Job") => Self::Job,
+            ("batch", "CronJob") => Self::CronJob,
+            ("v1", "Pod") => Self::Pod,
+            _ => return None,
+        })
+    }
+
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Deployment => "Deployment",
             Self::StatefulSet => "StatefulSet",
             Self::DaemonSet => "DaemonSet",
             Self::ReplicaSet => "ReplicaSet",
+            Self::ReplicationController => "ReplicationController",
             Self::Job => "Job",
             Self::CronJob => "CronJob",
             Self::Pod => "Pod",
@@ -147,7 +163,17 @@ mod tests {
                 Object::Workload(Kind::CronJob),
             ),
             ("{apiVersion: v1, kind: Pod}", Object::Workload(Kind::Pod)),
+            (
+                "{apiVersion: v1, kind: ReplicationController}",
+                Object::Workload(Kind::ReplicationController),
+            ),
             ("{apiVersion: v1, kind: List}", Object::List),
+            (
+                "{apiVersion: apps/v1, kind: DeploymentList}",
+                Object::ListOf(Kind::Deployment),
+            ),
+            ("{apiVersion: v1, kind: PodList}", Object::ListOf(Kind::Pod)),
+            ("{apiVersion: v1, kind: ServiceList}", Object::Other),
             ("{apiVersion: v1, kind: Deployment}", Object::Other),
             ("{apiVersion: example.org/v1, kind: Job}", Object::Other),
             ("{kind: Pod}", Object::Other),

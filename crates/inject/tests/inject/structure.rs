@@ -452,7 +452,7 @@ fn everything_else_stays_byte_for_byte() {
         "",
         "# only a comment",
         "apiVersion: example.org/v1\nkind: Deployment\nspec: {template: {spec: {containers: [{name: a}]}}}\n",
-        "apiVersion: v1\nkind: ReplicationController\n",
+        "apiVersion: v1\nkind: ServiceList\n",
         "kind: Pod\n",
         "apiVersion: v1\nkind: List\nitems:\n",
         "\u{feff}---\n...\n---\r\na: 1\r---\n- x",
@@ -462,6 +462,20 @@ fn everything_else_stays_byte_for_byte() {
         assert_eq!(injected.text, text);
         assert!(injected.workloads.is_empty() && injected.warnings.is_empty());
     }
+}
+
+/// Its items do not say what they are, and would be passed by in silence.
+#[test]
+fn a_list_of_one_kind_is_told_of() {
+    let text = "apiVersion: apps/v1\nkind: DeploymentList\nitems: [{spec: {}}]\n";
+    let injected = injected(text, &InjectOptions::default());
+    assert_eq!(injected.text, text);
+    let told = injected.warnings[0].to_string();
+    assert!(
+        told.contains("a DeploymentList is not looked into"),
+        "{told}"
+    );
+    assert_eq!(injected.warnings.len(), 1);
 }
 
 #[test]
