@@ -255,14 +255,10 @@ impl Controller {
 }
 
 fn log(diagnostic: &Diagnostic, text: &str) {
-    let place = diagnostic
-        .position
-        .as_ref()
-        .map(ToString::to_string)
-        .unwrap_or_default();
-    let help = diagnostic.help.as_deref().unwrap_or_default();
+    let place = diagnostic.position.as_ref().map(tracing::field::display);
+    let help = diagnostic.help.as_deref();
     match diagnostic.severity {
-        Severity::Error => tracing::error!(code = diagnostic.code, %place, help, "{text}"),
-        Severity::Warning => tracing::warn!(code = diagnostic.code, %place, help, "{text}"),
+        Severity::Error => tracing::error!(code = diagnostic.code, place, help, "{text}"),
+        Severity::Warning => tracing::warn!(code = diagnostic.code, place, help, "{text}"),
     }
 }

@@ -242,7 +242,7 @@ impl Problem {
                 "put the list back (a restart without it lifts the revocations)".to_owned()
             }
             Self::Lapsed { .. } => "replace it with the authority's newest list".to_owned(),
-            Self::Unreadable { .. } => "let the gateway's user read it".to_owned(),
+            Self::Unreadable { .. } => "let the user that this process runs as read it".to_owned(),
             Self::OpenKey { file, .. } => format!(
                 "`chmod 600 {}`, or set `allow-readable-keys = true` in `[tls]`",
                 file.display()
