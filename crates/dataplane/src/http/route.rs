@@ -1,7 +1,7 @@
 //! From an admitted head to an answer, or to a plan of how it is forwarded.
 
 use super::affinity::Affinity;
-use super::context::{self, Plan, RequestCtx};
+use super::context::{self, Head, Plan, RequestCtx};
 use super::facts::RequestFacts;
 use super::failure::Failure;
 use super::forwarding::UPSTREAM_TIMEOUT;
@@ -12,9 +12,9 @@ use model::Origin;
 use pingora_http::RequestHeader;
 use pingora_proxy::Session;
 use rules::{
-    Answer, ClusterTarget, Criterion, Denial, EgressMode, Forward, ForwardAction, Inbound,
-    Observer, Outbound, OutboundListener, Outcome, RequestHead, Route, Table, Target, TlsAction,
-    VirtualHosts,
+    Answer, ClusterTarget, Criterion, Decision, Denial, EgressMode, Forward, ForwardAction,
+    Inbound, Observer, Outbound, OutboundListener, Outcome, RequestHead, Route, Table, Target,
+    TlsAction, Verdict, VirtualHosts,
 };
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -40,23 +40,7 @@ pub(super) fn decide(session: &mut Session, ctx: &mut RequestCtx) -> (Step, Opti
     let Some(head) = &ctx.head else {
         return (Step::Fail(Failure::Internal), None);
     };
-    let authority = head.authority.to_str().unwrap_or_default();
-    let misdirected = ctx.shared.settings.misdirected;
-    let ways = match (&head.asked, head.connection.side) {
-        (_, Side::Outbound) => {
-            sidecar::outbound(&snapshot.table, &head.connection).map_err(No::from)
-        }
-        (_, Side::Inbound) => sidecar::inbound(&snapshot.table, &head.connection).map_err(No::from),
-        (None, Side::Gateway) => {
-            virtual_hosts(&snapshot.table, &head.connection, authority, misdirected)
-                .map(Ways::Hosts)
-                .map_err(No::from)
-        }
-        (Some(target), Side::Gateway) => {
-            outbound(&snapshot.table, &head.connection, authority, target)
-        }
-    };
-    let ways = match ways {
+    let ways = match ways_of(&snapshot.table, head, ctx.shared.settings.misdirected) {
         Ok(ways) => ways,
         Err(No::Failure((failure, origin))) => {
             close_if_gone(session, &head.connection, &failure);
@@ -70,50 +54,19 @@ pub(super) fn decide(session: &mut Session, ctx: &mut RequestCtx) -> (Step, Opti
         }
     };
     let request = session.req_header();
-    let request_head = RequestHead {
-        method: request.method.as_str(),
-        scheme: if head.https { "https" } else { "http" },
-        authority,
-        path: request.uri.path(),
-        query: request.uri.query(),
-        headers: &request.headers,
-    };
-    let ways = match ways {
-        Ways::ToWorkload(inbound) => {
-            let verdict = sidecar::authorize(inbound, head, &request_head, &ctx.shared.metrics);
-            if let Some((reason, origin)) = authorization::noted(&verdict) {
-                ctx.outcome.reason = reason;
-                ctx.origin = Some(origin.clone());
-            }
-            if let Some(refusal) = verdict.denied {
-                ctx.origin = refusal.rule().map(|rule| rule.origin.clone());
-                return (Step::Fail(Failure::Forbidden(refusal)), None);
-            }
-            let port = inbound.port(head.connection.local.port());
-            Ways::Hosts(&port.virtual_hosts)
+    let request_head = request_head(head, request);
+    if let Ways::ToWorkload(inbound) = ways {
+        let verdict = sidecar::authorize(inbound, head, &request_head, &ctx.shared.metrics);
+        if let Err(failure) = obey(verdict, &mut ctx.outcome, &mut ctx.origin) {
+            return (Step::Fail(failure), None);
         }
-        ways => ways,
-    };
+    }
     let facts = RequestFacts {
         ctx,
         request,
         response: None,
     };
-    let roll = &mut chance::roll;
-    let (decision, denial) = match ways {
-        Ways::ToWorkload(_) => return (Step::Fail(Failure::Internal), None),
-        Ways::Hosts(hosts) => (hosts.decide_with(&request_head, roll, &facts), None),
-        Ways::Outbound(outbound, target, mode) => {
-            let (decision, denial) =
-                outbound.decide(target, &request_head, roll, &facts, &mut Nobody);
-            (decision, denial.map(|denial| (denial, mode)))
-        }
-        Ways::Workload(listener, local) => {
-            let (decision, denial) =
-                listener.decide(local, &request_head, roll, &facts, &mut Nobody);
-            (decision, denial.map(|denial| (denial, EgressMode::Enforce)))
-        }
-    };
+    let (decision, denial) = ask(&ways, head, &request_head, &facts);
     if let Some((denial, mode)) = denial {
         note(&ctx.shared.metrics, &mut ctx.outcome, denial, mode);
     }
@@ -127,6 +80,59 @@ pub(super) fn decide(session: &mut Session, ctx: &mut RequestCtx) -> (Step, Opti
         ctx.outcome.flags |= ResponseFlags::DI;
     }
     (step, delay)
+}
+
+fn request_head<'h>(head: &'h Head, request: &'h RequestHeader) -> RequestHead<'h> {
+    RequestHead {
+        method: request.method.as_str(),
+        scheme: if head.https { "https" } else { "http" },
+        authority: head.authority.to_str().unwrap_or_default(),
+        path: request.uri.path(),
+        query: request.uri.query(),
+        headers: &request.headers,
+    }
+}
+
+/// Does what policies have said.
+fn obey(
+    verdict: Verdict,
+    outcome: &mut context::Outcome,
+    origin: &mut Option<Arc<Origin>>,
+) -> Result<(), Failure> {
+    if let Some((reason, of)) = authorization::noted(&verdict) {
+        outcome.reason = reason;
+        *origin = Some(of.clone());
+    }
+    let Some(refusal) = verdict.denied else {
+        return Ok(());
+    };
+    *origin = refusal.rule().map(|rule| rule.origin.clone());
+    Err(Failure::Forbidden(refusal))
+}
+
+/// What the routes say, and what of it is denied or would be.
+fn ask<'t>(
+    ways: &Ways<'t, '_>,
+    head: &Head,
+    request: &RequestHead<'_>,
+    facts: &RequestFacts<'_>,
+) -> (Decision<'t>, Option<(Denial, EgressMode)>) {
+    let roll = &mut chance::roll;
+    match ways {
+        Ways::Hosts(hosts) => (hosts.decide_with(request, roll, facts), None),
+        Ways::ToWorkload(inbound) => {
+            let port = inbound.port(head.connection.local.port());
+            (port.virtual_hosts.decide_with(request, roll, facts), None)
+        }
+        Ways::Outbound(outbound, target, mode) => {
+            let (decision, denial) = outbound.decide(target, request, roll, facts, &mut Nobody);
+            (decision, denial.map(|denial| (denial, *mode)))
+        }
+        Ways::Workload(listener, local) => {
+            let (decision, denial) = listener.decide(*local, request, roll, facts, &mut Nobody);
+            (decision, denial.map(|denial| (denial, EgressMode::Enforce)))
+        }
+    }
 }
 
 /// Where the routes of a request are.
@@ -147,10 +153,23 @@ enum No {
     Denied(Answer, Denial),
 }
 
-impl From<FailureOf> for No {
-    fn from(failure: FailureOf) -> Self {
-        Self::Failure(failure)
-    }
+/// Finds them by what the connection and the request are to.
+fn ways_of<'t, 'h>(
+    table: &'t Table,
+    head: &'h Head,
+    misdirected: Misdirected,
+) -> Result<Ways<'t, 'h>, No> {
+    let connection = &head.connection;
+    let authority = head.authority.to_str().unwrap_or_default();
+    let ways = match (&head.asked, connection.side) {
+        (_, Side::Outbound) => sidecar::outbound(table, connection),
+        (_, Side::Inbound) => sidecar::inbound(table, connection),
+        (None, Side::Gateway) => {
+            virtual_hosts(table, connection, authority, misdirected).map(Ways::Hosts)
+        }
+        (Some(target), Side::Gateway) => return outbound(table, connection, authority, target),
+    };
+    ways.map_err(No::Failure)
 }
 
 /// Hears nothing of the routes that do not match.
