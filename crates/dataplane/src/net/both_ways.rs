@@ -11,11 +11,13 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
 /// Bytes that are read at a time, and that one way holds at most: it reads no more until they are written.
-/// What was read before there were two ways may be longer, once.
-const PIECE: usize = 32 * 1024;
+/// What was read before there were two ways may be longer, once. Four records of TLS.
+const PIECE: usize = 64 * 1024;
 /// Pieces that one way moves before it is the other's turn. Two ways stay far below the number of
 /// operations after which tokio makes a ready stream look as if it had to wait.
-const TURNS: usize = 16;
+const TURNS: usize = 8;
+/// Reads that make up a piece at most: TLS gives a record at a time, and several are written at once.
+const READS: usize = 4;
 
 thread_local! {
     /// What is read goes from here straight to the target; only what the target does not take at once
@@ -312,17 +314,26 @@ impl Way {
         scratch: &mut [u8],
     ) -> Poll<usize> {
         let mut piece = ReadBuf::new(scratch);
-        let polled = Pin::new(source).poll_read(cx, &mut piece);
-        let length = piece.filled().len();
-        match polled {
-            Poll::Pending if self.waits => return Poll::Pending,
-            Poll::Pending => self.drained = true,
-            Poll::Ready(Ok(())) => (self.drained, self.whole) = (length == 0, length == 0),
-            // An end of TLS that was not announced is no error: `Transport` reads it as an end.
-            Poll::Ready(Err(_)) => {
-                (self.drained, self.broken) = (true, Some(Broken::Source));
+        for _ in 0..READS {
+            if self.drained || piece.remaining() == 0 {
+                break;
+            }
+            let before = piece.filled().len();
+            match Pin::new(&mut *source).poll_read(cx, &mut piece) {
+                Poll::Pending if !self.waits => self.drained = true,
+                Poll::Pending if before == 0 => return Poll::Pending,
+                Poll::Pending => break,
+                Poll::Ready(Ok(())) => {
+                    self.whole = piece.filled().len() == before;
+                    self.drained = self.whole;
+                }
+                // An end of TLS that was not announced is no error: `Transport` reads it as an end.
+                Poll::Ready(Err(_)) => {
+                    (self.drained, self.broken) = (true, Some(Broken::Source));
+                }
             }
         }
+        let length = piece.filled().len();
         self.read += length as u64;
         Poll::Ready(length)
     }

@@ -1,5 +1,6 @@
 //! What carries a downstream connection's bytes: a socket, or TLS on a socket.
 
+use super::ReadAhead;
 use super::either::Either;
 use std::io::{self, BufRead as _};
 use std::pin::Pin;
@@ -9,7 +10,10 @@ use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
 /// A connection below HTTP and below tunnels: bytes as they are, or TLS that ends here.
-pub(crate) type Transport = Either<TcpStream, Box<TlsStream<TcpStream>>>;
+pub(crate) type Transport = Either<TcpStream, Box<Encrypted>>;
+
+/// TLS that ends here.
+pub(crate) type Encrypted = TlsStream<ReadAhead<TcpStream>>;
 
 impl Transport {
     /// Bytes as they are.
@@ -18,7 +22,7 @@ impl Transport {
     }
 
     /// TLS that ends here.
-    pub(super) fn tls(stream: Box<TlsStream<TcpStream>>) -> Self {
+    pub(super) fn tls(stream: Box<Encrypted>) -> Self {
         Self::Right(stream)
     }
 
@@ -26,7 +30,7 @@ impl Transport {
     pub(crate) fn socket(&self) -> &TcpStream {
         match self {
             Self::Left(socket) => socket,
-            Self::Right(tls) => tls.get_ref().0,
+            Self::Right(tls) => tls.get_ref().0.get_ref(),
         }
     }
 
@@ -39,8 +43,9 @@ impl Transport {
         if has_plaintext(tls) {
             return Poll::Ready(());
         }
+        let below = tls.get_ref().0;
         // Polling TLS itself would make room for a record that may come in an hour.
-        if ready!(tls.get_ref().0.poll_read_ready(cx)).is_err() {
+        if !below.has_read() && ready!(below.get_ref().poll_read_ready(cx)).is_err() {
             return Poll::Ready(());
         }
         // What came may be a message of TLS, and nothing of a request.
@@ -57,7 +62,7 @@ impl Transport {
 }
 
 /// Whether bytes, the end, or an error can be read without the socket.
-fn has_plaintext(tls: &mut TlsStream<TcpStream>) -> bool {
+fn has_plaintext(tls: &mut Encrypted) -> bool {
     let (_, session) = tls.get_mut();
     let waits = matches!(session.reader().fill_buf(), Err(error) if error.kind() == io::ErrorKind::WouldBlock);
     !waits

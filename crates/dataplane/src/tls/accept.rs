@@ -5,7 +5,7 @@ use super::config::{self, Ready};
 use super::facts::TlsFacts;
 use super::failure::HandshakeFailure;
 use super::hello::{self, Hello};
-use crate::net::{Limits, linger};
+use crate::net::{Encrypted, Limits, ReadAhead, linger};
 use crate::upstream::Snapshot;
 use crate::{Challenges, ConnectionInfo, Shared};
 use bytes::Bytes;
@@ -20,16 +20,15 @@ use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::StartHandshake;
-use tokio_rustls::server::TlsStream;
 
 /// What a connection on a TLS port became.
 pub(crate) enum Incoming {
     /// HTTP in TLS that ended here.
-    Http(Box<TlsStream<TcpStream>>, Arc<TlsFacts>),
+    Http(Box<Encrypted>, Arc<TlsFacts>),
     /// HTTP to a forward proxy, in TLS that ended here.
-    ForwardProxy(Box<TlsStream<TcpStream>>, Arc<TlsFacts>),
+    ForwardProxy(Box<Encrypted>, Arc<TlsFacts>),
     /// Bytes in TLS that ended here.
-    Tcp(Box<TlsStream<TcpStream>>, Arc<TlsFacts>, Routed),
+    Tcp(Box<Encrypted>, Arc<TlsFacts>, Routed),
     /// TLS that goes through, with the bytes that were read of it.
     Through(TcpStream, Bytes, Routed),
 }
@@ -187,7 +186,7 @@ pub(crate) async fn end(
     info: &ConnectionInfo,
     shared: &Arc<Shared>,
     turn: Turn<'_>,
-) -> Option<(Box<TlsStream<TcpStream>>, Arc<TlsFacts>)> {
+) -> Option<(Box<Encrypted>, Arc<TlsFacts>)> {
     let tls = server.termination()?;
     let snapshot = shared.snapshot();
     let sni: Option<Box<str>> = hello.accepted.client_hello().server_name().map(Into::into);
@@ -206,7 +205,7 @@ async fn end_tls(
     server: &Arc<TlsServer>,
     tls: &Arc<TlsTermination>,
     turn: Turn<'_>,
-) -> Result<(Box<TlsStream<TcpStream>>, Arc<TlsFacts>), HandshakeFailure> {
+) -> Result<(Box<Encrypted>, Arc<TlsFacts>), HandshakeFailure> {
     let ready = snapshot
         .terminations
         .of(server)
@@ -227,7 +226,7 @@ async fn end_tls(
     let stream = handshake(accepted, socket, config, turn).await?;
     let session = stream.get_ref().1;
     verify_again(ready, session).map_err(|error| {
-        linger(stream.get_ref().0);
+        linger(stream.get_ref().0.get_ref());
         HandshakeFailure::rejected(io::Error::new(io::ErrorKind::InvalidData, error))
     })?;
     let facts = TlsFacts::new(server, tls, ready.local_uri.clone(), session);
@@ -252,13 +251,13 @@ async fn handshake(
     socket: TcpStream,
     config: Arc<ServerConfig>,
     turn: Turn<'_>,
-) -> Result<TlsStream<TcpStream>, HandshakeFailure> {
+) -> Result<Encrypted, HandshakeFailure> {
     let _turn = turn.take().await?;
-    let start = StartHandshake::from_parts(accepted, socket);
+    let start = StartHandshake::from_parts(accepted, ReadAhead::new(socket));
     let done = start.into_stream(config).into_fallible().await;
     done.map_err(|(error, socket)| {
         // The alert that says why must not be lost to what the client still sends.
-        linger(&socket);
+        linger(socket.get_ref());
         HandshakeFailure::rejected(error)
     })
 }

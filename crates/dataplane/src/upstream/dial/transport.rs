@@ -2,22 +2,19 @@
 
 use super::socket::Socket;
 use super::{DialError, TlsFailure};
-use crate::net::Either;
+use crate::net::{Either, ReadAhead};
 use crate::upstream::tls::{Alpn, ClientTls};
 use rustls::ClientConnection;
 use rustls::pki_types::{ServerName, UnixTime};
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use tokio::io::{AsyncRead, BufReader, ReadBuf};
+use tokio::io::{AsyncRead, ReadBuf};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-/// Bytes of TLS that are read at a time: the library would read a record in pieces of 4 KiB.
-const READ: usize = 32 * 1024;
-
 /// TLS on a socket.
-type Encrypted = TlsStream<BufReader<Socket>>;
+type Encrypted = TlsStream<ReadAhead<Socket>>;
 
 /// A connection below HTTP and below tunnels: a socket alone, or TLS on it.
 pub(super) type Transport = Either<Socket, Box<Encrypted>>;
@@ -37,7 +34,7 @@ impl Transport {
     ) -> Result<Self, DialError> {
         let connector = TlsConnector::from(tls.config().clone());
         let connector = connector.with_alpn(tls.offers(alpn));
-        let socket = BufReader::with_capacity(READ, socket);
+        let socket = ReadAhead::new(socket);
         let shaken = connector.connect(name.clone(), socket).await;
         let stream = shaken.map_err(|error| DialError::Tls(TlsFailure::of(error)))?;
         tls.verify_again(stream.get_ref().1, &name, UnixTime::now())
