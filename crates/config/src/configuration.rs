@@ -9,7 +9,7 @@ use crate::store::say_that_the_older_stays;
 use crate::{Change, ChangeKind, ObjectChange, Published, Receipt, Store};
 use certificates::Credentials;
 use model::{Defaults, Diagnostic, Hostname, Resource, ResourceRef, Resources, Severity};
-use rules::{CompileOptions, Compiler, Endpoints, Table};
+use rules::{CompileOptions, Compiler, ENDPOINT_KINDS, Endpoints, Table};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -35,6 +35,8 @@ pub struct Settings {
 pub struct Configuration {
     store: Store,
     compiler: Compiler,
+    /// The namespace of a sidecar's workload. Absent: there is none.
+    workload_in: Option<Arc<str>>,
     last_good: Option<LastGood>,
     generation: u64,
     /// What changed since the last compilation.
@@ -73,27 +75,16 @@ struct Concern {
 }
 
 impl Concern {
-    fn of(kind: &str) -> Self {
-        let nothing = Self::default();
-        match kind {
-            "EndpointSlice" | "Node" | "Pod" | "WorkloadEntry" => Self {
-                endpoints: true,
-                ..nothing
+    /// `names_ports`: whether Pods say which ports a proxy's own workload has.
+    fn of(kind: &str, names_ports: bool) -> Self {
+        Self {
+            routes: match kind {
+                "Pod" => names_ports,
+                "EndpointSlice" | "Node" | "Secret" | "WorkloadEntry" => false,
+                _ => true,
             },
-            // A Sidecar may say where its workload's application is.
-            "Service" | "ServiceEntry" | "Sidecar" => Self {
-                routes: true,
-                endpoints: true,
-                ..nothing
-            },
-            "Secret" => Self {
-                credentials: true,
-                ..nothing
-            },
-            _ => Self {
-                routes: true,
-                ..nothing
-            },
+            endpoints: ENDPOINT_KINDS.contains(&kind),
+            credentials: kind == "Secret",
         }
     }
 
@@ -112,10 +103,12 @@ impl Configuration {
             credentials,
         } = settings;
         let namespace = Arc::clone(&compile.proxy.namespace);
+        let workload_in = compile.sidecar.is_some().then(|| namespace.clone());
         let last_good = last_good.and_then(|folder| open(&folder, &defaults));
         Self {
             store: Store::new(defaults),
             compiler: Compiler::new(compile),
+            workload_in,
             last_good,
             generation: 0,
             pending: BTreeMap::new(),
@@ -278,7 +271,8 @@ impl Configuration {
             credentials: first,
         };
         self.pending.keys().fold(all, |concern, reference| {
-            let other = Concern::of(&reference.kind);
+            let is_near = self.workload_in.as_ref() == Some(&reference.namespace);
+            let other = Concern::of(&reference.kind, is_near);
             Concern {
                 routes: concern.routes || other.routes,
                 endpoints: concern.endpoints || other.endpoints,

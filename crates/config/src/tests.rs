@@ -435,6 +435,61 @@ fn a_sidecar_alone_may_lead_elsewhere() {
     }
 }
 
+/// Whoever speaks to an endpoint does so as its PeerAuthentication says now.
+#[test]
+fn a_peer_authentication_alone_changes_how_endpoints_are_spoken_to() {
+    let mut configuration = Configuration::new(settings(None));
+    let pod = "---\napiVersion: v1\nkind: Pod\n\
+               metadata: {name: cart-1, labels: {app: cart, security.istio.io/tlsMode: istio}}\n\
+               spec: {containers: []}\nstatus: {podIP: 127.0.0.1}\n";
+    let services = service("cart", 80) + &endpoints("127.0.0.1") + pod;
+    let mut changes = vec![text("services", &services)];
+    for (mode, takes_mesh_tls) in [("STRICT", true), ("DISABLE", false), ("STRICT", true)] {
+        let peers = format!(
+            "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {{name: all}}\n\
+             spec: {{mtls: {{mode: {mode}}}}}\n"
+        );
+        changes.push(text("peers", &peers));
+        let published = compiled(&mut configuration, std::mem::take(&mut changes)).unwrap();
+        let mut endpoints = published
+            .endpoints
+            .services
+            .values()
+            .flat_map(|all| all.iter());
+        assert_eq!(
+            endpoints.next().unwrap().takes_mesh_tls,
+            takes_mesh_tls,
+            "{mode}"
+        );
+    }
+}
+
+/// A Pod that is added does what the warning asks for.
+#[test]
+fn a_pod_alone_names_the_ports_of_its_workload() {
+    let mut settings = settings(None);
+    settings.compile.proxy.namespace = "default".into();
+    settings.compile.proxy.labels = [("app".to_owned(), "cart".to_owned())].into();
+    settings.compile.sidecar = Some(SidecarOptions {
+        inbound: Some(([0, 0, 0, 0], 15006).into()),
+        ..SidecarOptions::default()
+    });
+    let mut configuration = Configuration::new(settings);
+    let service = "apiVersion: v1\nkind: Service\nmetadata: {name: cart}\n\
+                   spec: {selector: {app: cart}, ports: [{name: http, port: 80, targetPort: web}]}\n";
+    let unknown = |published: &Published| {
+        let mut codes = published.diagnostics.iter().map(|told| told.code);
+        codes.any(|code| code == "unknown_target_port")
+    };
+    let published = compiled(&mut configuration, vec![text("service", service)]).unwrap();
+    assert!(unknown(&published));
+    let pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: cart-1, labels: {app: cart}}\n\
+               spec: {containers: [{name: app, ports: [{name: web, containerPort: 8080}]}]}\n\
+               status: {podIP: 10.0.0.7}\n";
+    let published = compiled(&mut configuration, vec![text("pod", pod)]).unwrap();
+    assert!(!unknown(&published));
+}
+
 #[test]
 fn an_empty_configuration_is_published_too() {
     let mut configuration = Configuration::new(settings(None));

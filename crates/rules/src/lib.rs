@@ -44,7 +44,7 @@ pub use cluster::*;
 pub use compile::*;
 pub use decide::*;
 pub use decision::*;
-pub use endpoints::{NameAnswer, NameAnswers};
+pub use endpoints::{ENDPOINT_KINDS, NameAnswer, NameAnswers};
 pub use expected_names::ExpectedNames;
 pub use explain::*;
 pub use headers::*;

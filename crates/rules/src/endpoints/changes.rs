@@ -11,6 +11,19 @@ use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+/// The kinds of objects that endpoints are compiled of: those of [`Inputs`], what has ports, and Sidecars, which say where
+/// their workloads' applications are.
+pub const ENDPOINT_KINDS: [&str; 8] = [
+    "EndpointSlice",
+    "Node",
+    "PeerAuthentication",
+    "Pod",
+    "Service",
+    "ServiceEntry",
+    "Sidecar",
+    "WorkloadEntry",
+];
+
 /// What endpoints are compiled of beside the services. A clone shares the objects.
 #[derive(Debug, Default)]
 pub(super) struct Inputs {

@@ -17,6 +17,7 @@ mod workloads;
 #[cfg(test)]
 mod tests;
 
+pub use changes::ENDPOINT_KINDS;
 pub(crate) use index::WorkloadIndex;
 pub use names::{NameAnswer, NameAnswers};
 
