@@ -1,8 +1,11 @@
 //! Requests of HTTP/2 whose body is followed by trailers.
 //!
-//! Pingora never takes the trailers off: such a body is never done for it, and its loop asks for more of it without
-//! end and without waiting. From where the body ends such a request goes on as a session that knows it. The
-//! trailers are not forwarded.
+//! Pingora never takes the trailers off: such a body is never done for it, and its loop toward upstreams in HTTP/2 asks
+//! for more of it without end and without waiting. From where the body ends such a request goes on as a session that
+//! knows it. The trailers are not forwarded. Toward HTTP/1, Pingora tells the end itself, and the session stays.
+//!
+//! Pingora takes the new session for one of a protocol of ours: it does not check `:authority` again, and does not watch
+//! for the stream's end beside an upload, of which there is none any more.
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -29,7 +32,7 @@ pub(super) fn has_trailers(session: &Session, body: Option<&Bytes>, end: bool) -
     body.is_none() && !end && session.as_downstream().is_http2()
 }
 
-/// Has the request's body be done.
+/// Has the request's body be done. Once more the hook is told that it has ended, so what is done there is done twice.
 pub(super) fn end_body(session: &mut Session) {
     let nobody = ServerSession::Custom(Box::new(()));
     let session = session.as_downstream_mut();

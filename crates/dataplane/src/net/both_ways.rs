@@ -13,11 +13,15 @@ use tokio::time::{Instant, Sleep};
 /// Bytes that are read at a time, and that one way holds at most: it reads no more until they are written.
 /// What was read before there were two ways may be longer, once. Four records of TLS.
 const PIECE: usize = 64 * 1024;
-/// Pieces that one way moves before it is the other's turn. Two ways stay far below the number of
-/// operations after which tokio makes a ready stream look as if it had to wait.
-const TURNS: usize = 8;
+/// Pieces that one way moves before it is the other's turn.
+const TURNS: usize = 6;
 /// Reads that make up a piece at most: TLS gives a record at a time, and several are written at once.
 const READS: usize = 4;
+/// After so many operations tokio makes a ready stream look as if it had to wait. What is read after a connection broke
+/// would seem to have come to its end.
+const BUDGET: usize = 128;
+// One way, the other, and the first again: the reads of a piece, its write, and one that found no room.
+const _: () = assert!(3 * TURNS * (READS + 2) < BUDGET);
 
 thread_local! {
     /// What is read goes from here straight to the target; only what the target does not take at once

@@ -17,6 +17,7 @@ thread_local! {
 }
 
 /// A stream whose bytes are read in large pieces, however small those are that its reader asks for. Writes go through.
+/// Not meant for one on another, as of TLS in TLS: each read of the outer would need a buffer of its own.
 #[derive(Debug)]
 pub(crate) struct ReadAhead<S> {
     stream: S,
