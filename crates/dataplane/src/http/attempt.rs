@@ -84,7 +84,9 @@ fn dial(
     if leads_back(ctx, &member.value) {
         return Err(Failure::NotFound(NotFound::Itself));
     }
-    let peer = member.value.peer(how(ctx, fresh));
+    let mut peer = member.value.peer(how(ctx, fresh));
+    // While an endpoint takes nothing of a body, nobody hears the client leave.
+    peer.options.write_timeout = Some(ctx.shared.settings.stream_idle_timeout);
     let active = member.state.begin();
     if session.is_body_done() {
         ctx.outcome.received_all = true;
@@ -159,12 +161,16 @@ pub(super) async fn patiently<T>(
     wait: impl Future<Output = T>,
     deadline: Option<Instant>,
 ) -> Result<T, Failure> {
-    // Only who has sent everything can be heard leaving.
+    // In HTTP/1 only who has sent everything can be heard leaving.
     let is_whole = session.is_body_empty() || session.is_body_done();
+    let downstream = session.as_downstream_mut();
     let leaves = async {
-        match is_whole {
-            true => drop(session.downstream_session.read_body_or_idle(true).await),
-            false => std::future::pending().await,
+        if let Some(closed) = downstream.watch_h2_stream_close() {
+            drop(closed.await);
+        } else if is_whole {
+            drop(downstream.read_body_or_idle(true).await);
+        } else {
+            std::future::pending().await
         }
     };
     let overdue = async {

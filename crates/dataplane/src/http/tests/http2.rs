@@ -248,6 +248,37 @@ async fn a_client_that_goes_after_its_trailers_is_noticed() {
     gateway.logs(r#""POST / HTTP/2" 0 DC "#).await;
 }
 
+/// What is written to such an endpoint waits for ever, and with it whoever would hear that the client has gone.
+#[tokio::test]
+async fn an_upload_that_nobody_takes_comes_to_an_end() {
+    let deaf = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut rules = Rules::default();
+    let address = deaf.local_addr().unwrap();
+    let cluster = rules.cluster("grpc", UpstreamProtocol::Http2, &[address]);
+    rules.route(Predicate::default(), cluster, |_| {});
+    rules.settings.stream_idle_timeout = Duration::from_millis(100);
+    let gateway = rules.start().await;
+    let sender = connect(&gateway).await;
+    let body: &str = Box::leak("x".repeat(200_000).into());
+    let asking = tokio::spawn(async move { ask(&sender, Method::POST, "/", body).await.head });
+    let (upstream, _) = deaf.accept().await.unwrap();
+    let mut upstream = h2::server::handshake(upstream).await.unwrap();
+    let (request, _respond) = upstream.accept().await.unwrap().unwrap();
+    let serving = tokio::spawn(async move { upstream.accept().await.is_none() });
+    // A 504, as it is told in gRPC.
+    assert_eq!(asking.await.unwrap().headers()["grpc-status"], "14");
+    gateway.logs(r#""POST / HTTP/2" 200 UT "#).await;
+    let mut body = request.into_body();
+    let ended = loop {
+        match body.data().await.unwrap() {
+            Ok(_) => {}
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(ended.reason(), Some(h2::Reason::CANCEL));
+    serving.abort();
+}
+
 #[tokio::test]
 async fn a_local_answer_to_grpc_is_trailers_only() {
     let gateway = Rules::to(&[]).start().await;

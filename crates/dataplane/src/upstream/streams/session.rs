@@ -3,7 +3,7 @@
 use super::shared::Begun;
 use async_trait::async_trait;
 use bytes::Bytes;
-use h2::SendStream;
+use h2::{Reason, SendStream};
 use http::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderName, TRANSFER_ENCODING, UPGRADE};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version};
@@ -16,6 +16,8 @@ use pingora_core::protocols::http::v2::write_body;
 use pingora_core::protocols::l4::socket::SocketAddr;
 use pingora_error::{Error, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 /// Headers of HTTP/1 about one connection.
@@ -36,6 +38,8 @@ pub(crate) struct Http2Upstream {
     /// Whether the request has been sent with its end.
     ended: bool,
     is_head: bool,
+    /// Whether the server took nothing of the request's body for too long.
+    is_stuck: Arc<AtomicBool>,
 }
 
 impl Http2Upstream {
@@ -45,11 +49,16 @@ impl Http2Upstream {
             begun,
             ended: false,
             is_head: false,
+            is_stuck: Arc::default(),
         }
     }
 
-    /// A server that does not answer may be gone: no other request shall find out in the same way.
+    /// A server that does not answer may be gone: no other request shall find out in the same way. Of one that takes no
+    /// more of a body nothing is read either, and that is what is told.
     fn noting_silence<T>(&self, read: Result<T>) -> Result<T> {
+        if read.is_err() && self.is_stuck.load(Relaxed) {
+            return Err(Error::new(ErrorType::WriteTimedout));
+        }
         if let Err(error) = &read
             && *error.etype() == ErrorType::ReadTimedout
         {
@@ -191,6 +200,7 @@ impl Session for Http2Upstream {
             stream,
             ended: self.ended,
             timeout: self.session.write_timeout,
+            is_stuck: self.is_stuck.clone(),
         }))
     }
 
@@ -218,6 +228,7 @@ struct RequestBody {
     /// Nothing more is sent: it was all, or the server wants no more.
     ended: bool,
     timeout: Option<Duration>,
+    is_stuck: Arc<AtomicBool>,
 }
 
 impl RequestBody {
@@ -228,13 +239,25 @@ impl RequestBody {
         }
         self.ended = end;
         match write_body(&mut self.stream, data, end, self.timeout).await {
-            Err(error) if *error.etype() == ErrorType::WriteTimedout => Err(error),
+            Err(error) if *error.etype() == ErrorType::WriteTimedout => {
+                self.give_up().await;
+                Err(error)
+            }
             Err(_) => {
                 self.ended = true;
                 Ok(())
             }
             Ok(()) => Ok(()),
         }
+    }
+
+    /// Pingora goes on to wait for an answer, however long that takes, and does not hear the client any more.
+    async fn give_up(&mut self) {
+        self.ended = true;
+        self.is_stuck.store(true, Relaxed);
+        self.stream.send_reset(Reason::CANCEL);
+        // Whoever reads the answer is part of the same task.
+        tokio::task::yield_now().await;
     }
 }
 
