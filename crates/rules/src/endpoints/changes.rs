@@ -11,7 +11,7 @@ use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-/// The kinds of objects that endpoints are compiled of: those of [`Inputs`], what has ports, and Sidecars, which say where
+/// The kinds of objects that endpoints are compiled of: those of `Inputs`, what has ports, and Sidecars, which say where
 /// their workloads' applications are.
 pub const ENDPOINT_KINDS: [&str; 8] = [
     "EndpointSlice",
