@@ -1,7 +1,7 @@
 //! The last good version of every object, on disk, for the next start.
 
 use model::{Defaults, Resource, ResourceRef, Severity};
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
@@ -34,7 +34,7 @@ pub(crate) struct LastGood {
     folder: PathBuf,
     defaults: Defaults,
     /// What is remembered of each file. Made when it is asked for, and anew after a change.
-    by_source: OnceLock<HashMap<String, Vec<PathBuf>>>,
+    by_source: OnceLock<BTreeMap<String, Vec<PathBuf>>>,
     /// So that a full disk is told once and not at every change.
     failing: bool,
     /// The files of which it was told that they cannot be used.
@@ -97,18 +97,24 @@ impl LastGood {
         self.usable(&path, read)
     }
 
-    /// Everything remembered of one file.
+    /// Everything remembered of one file, or of all files below a folder.
     pub(crate) fn of_file(&self, file: &str) -> Vec<Remembered> {
         let source = one_line(file);
+        let is_of = |one: &str| Path::new(one).starts_with(&source);
         let by_source = self.by_source.get_or_init(|| self.index());
-        let paths = by_source.get(&source).into_iter().flatten();
+        // Those below a folder do not come one after the other: `a.b` is between `a` and `a/b`.
+        let begins_alike = by_source.range(source.clone()..);
+        let begins_alike = begins_alike.take_while(|(one, _)| one.starts_with(&source));
+        let paths = begins_alike
+            .filter(|(one, _)| is_of(one))
+            .flat_map(|(_, paths)| paths);
         let read = paths.filter_map(|path| self.usable(path, self.try_read(path)));
-        read.filter(|remembered| remembered.source == source)
+        read.filter(|remembered| is_of(&remembered.source))
             .collect()
     }
 
-    fn index(&self) -> HashMap<String, Vec<PathBuf>> {
-        let mut by_source: HashMap<String, Vec<PathBuf>> = HashMap::new();
+    fn index(&self) -> BTreeMap<String, Vec<PathBuf>> {
+        let mut by_source: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();
         for path in self.entries() {
             if let Some(source) = self.usable(&path, source_of(&path)) {
                 by_source.entry(source).or_default().push(path);

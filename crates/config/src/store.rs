@@ -147,8 +147,10 @@ impl Store {
         let next = match content {
             Content::Gone => File::default(),
             Content::Unreadable(reason) => {
-                let mut file = File::unreadable(&name, reason, former, last_good);
-                if !file.objects.is_empty() || self.holds_files_below(&name) {
+                let is_folder = self.holds_files_below(&name);
+                let remembered = last_good.filter(|_| !is_folder);
+                let mut file = File::unreadable(&name, reason, former, remembered);
+                if !file.objects.is_empty() || is_folder {
                     file.say_that_all_stays();
                 }
                 file

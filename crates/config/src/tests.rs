@@ -490,6 +490,41 @@ fn a_pod_alone_names_the_ports_of_its_workload() {
     assert!(!unknown(&published));
 }
 
+/// As of an API server that is away when the process starts, and comes back with one object less.
+#[test]
+fn what_was_below_an_unreadable_folder_is_remembered_until_it_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let named = |name: &str| format!("kubernetes:Service/default/{name}");
+    let names = |published: &Published| {
+        let services = published.resources.services.keys();
+        services.map(|key| key.name.to_string()).collect::<Vec<_>>()
+    };
+    let mut configuration = Configuration::new(settings(Some(folder.path())));
+    let both = ["cart", "shop"].map(|name| text(&named(name), &service(name, 80)));
+    compiled(&mut configuration, both.to_vec()).unwrap();
+    configuration.remember();
+    let mut configuration = Configuration::new(settings(Some(folder.path())));
+    let away = vec![
+        unreadable("kubernetes:Service"),
+        unreadable("kubernetes:Serv"),
+    ];
+    let published = compiled(&mut configuration, away).unwrap();
+    assert_eq!(names(&published), ["cart", "shop"]);
+    assert_eq!(published.diagnostics.len(), 2);
+    let back = vec![
+        text(&named("cart"), &service("cart", 80)),
+        gone("kubernetes:Service"),
+        gone("kubernetes:Serv"),
+    ];
+    let published = compiled(&mut configuration, back).unwrap();
+    assert_eq!(names(&published), ["cart"]);
+    assert!(published.diagnostics.is_empty());
+    // What is known below it stays as it is.
+    let published = compiled(&mut configuration, vec![unreadable("kubernetes:Service")]).unwrap();
+    assert_eq!(names(&published), ["cart"]);
+    assert_eq!(published.diagnostics.len(), 1);
+}
+
 #[test]
 fn an_empty_configuration_is_published_too() {
     let mut configuration = Configuration::new(settings(None));
