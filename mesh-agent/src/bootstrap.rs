@@ -106,6 +106,7 @@ impl File {
             dns: self.dns,
             forward_proxy: self.forward_proxy,
             acme: None,
+            kubernetes: None,
             health_checks: self.health_checks,
             admin: self.admin,
             status: Status {

@@ -140,6 +140,8 @@ fn follow_files(bootstrap: &Bootstrap, serving: &Arc<Serving>) -> anyhow::Result
     let names = source_dns::start(bootstrap.dns.settings.clone(), &sender)
         .context("no thread can be started")?;
     let identity = follow_identity(bootstrap, &sender)?;
+    let objects = follow_objects(bootstrap, &sender)?;
+    let sources = 1 + usize::from(objects.is_some());
     let source = FileSource::start(Options::new(resources.files.clone()), sender)
         .context("the files of resources cannot be watched")?;
     let files = source.follower();
@@ -147,11 +149,11 @@ fn follow_files(bootstrap: &Bootstrap, serving: &Arc<Serving>) -> anyhow::Result
         files: Some(Box::new(move |wanted| files.follow(wanted.clone()))),
         names: Some(Box::new(move |wanted| names.follow(wanted))),
     };
-    let publications =
-        config::start(configuration, 1, followers, receiver).context("no thread can be started")?;
+    let publications = config::start(configuration, sources, followers, receiver)
+        .context("no thread can be started")?;
     let serving = Arc::clone(serving);
     tokio::spawn(async move {
-        let _identity = identity;
+        let _running = (identity, objects);
         serving.follow(publications).await;
     });
     Ok(source)
@@ -170,6 +172,19 @@ fn follow_identity(
         spiffe_id: bootstrap.tls.spiffe_id.clone(),
     };
     let running = source_spiffe::start(settings, sender).context("no thread can be started")?;
+    Ok(Some(running))
+}
+
+/// Starts following the objects of an API server, where there is one.
+fn follow_objects(
+    bootstrap: &Bootstrap,
+    sender: &mpsc::Sender<config::Message>,
+) -> anyhow::Result<Option<source_kube::Running>> {
+    let Some(kubernetes) = &bootstrap.kubernetes else {
+        return Ok(None);
+    };
+    let settings = kubernetes.settings(&bootstrap.proxy.namespace);
+    let running = source_kube::start(settings, sender).context("no thread can be started")?;
     Ok(Some(running))
 }
 

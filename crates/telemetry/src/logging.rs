@@ -15,7 +15,7 @@ use tracing_subscriber::{Layer, Registry, fmt, reload};
 /// Put before every level. Pingora logs each failed request and each client that goes away, rustls each hello that
 /// is none, notify each watch that a swapped folder took along, hickory each datagram that is no answer. A target given by
 /// the user wins.
-const QUIET: &str = "pingora=off,rustls=error,notify=error,hickory_net=error,hickory_proto=error,hickory_resolver=error";
+const QUIET: &str = "kube_client=off,kube_runtime=off,pingora=off,rustls=error,notify=error,hickory_net=error,hickory_proto=error,hickory_resolver=error";
 
 /// How the log is written.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]

@@ -5,6 +5,7 @@ mod capture;
 mod dns;
 mod forward_proxy;
 mod health;
+mod kubernetes;
 mod limits;
 mod tls;
 
@@ -13,6 +14,7 @@ pub use capture::{AutoAllocate, Capture, InterceptionMode, everywhere};
 pub use dns::Dns;
 pub use forward_proxy::ForwardProxy;
 pub use health::HealthChecks;
+pub use kubernetes::Kubernetes;
 pub use limits::{Limits, SidecarTopology, Topology};
 pub use tls::Tls;
 
@@ -33,6 +35,8 @@ pub struct Bootstrap {
     pub proxy: Proxy,
     /// Where resources come from.
     pub resources: ResourceFiles,
+    /// The API server that has more of them. Absent: none is asked.
+    pub kubernetes: Option<Kubernetes>,
     /// Istio's MeshConfig.
     pub mesh: Mesh,
     /// Where requests arrive.
@@ -419,6 +423,9 @@ impl Bootstrap {
         }
         if let Some(acme) = &mut self.acme {
             acme.relative_to(folder);
+        }
+        if let Some(kubernetes) = &mut self.kubernetes {
+            kubernetes.relative_to(folder);
         }
         self
     }

@@ -1,0 +1,17 @@
+//! What is followed, and where.
+
+use std::path::PathBuf;
+
+/// What is followed, and where.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Settings {
+    /// A file that says how the API server is reached. Absent: as the pod says in which this runs, or else as
+    /// `$KUBECONFIG` and `~/.kube/config` do.
+    pub kubeconfig: Option<PathBuf>,
+    /// Which of that file's contexts. Absent: its current one.
+    pub context: Option<String>,
+    /// The namespaces whose objects are followed. Empty: all. The proxy's own has to be among them.
+    pub namespaces: Vec<String>,
+    /// Whose Secrets are followed: the proxy's own namespace. Absent: nobody's.
+    pub secrets_of: Option<String>,
+}

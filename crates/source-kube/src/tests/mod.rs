@@ -1,0 +1,369 @@
+//! What is followed, with an API server of the tests' own.
+
+mod api_server;
+
+use crate::runner::start_with;
+use crate::timing::Timing;
+use crate::{Running, Settings};
+use api_server::ApiServer;
+use config::{Content, Message};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+use tempfile::NamedTempFile;
+use tokio::sync::mpsc::{self, Receiver, Sender};
+
+/// Nothing takes this long unless it never comes.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Who listens, and what was heard.
+struct Listener {
+    receiver: Receiver<Message>,
+    files: BTreeMap<String, Content>,
+    is_synced: bool,
+    _sender: Sender<Message>,
+    _running: Running,
+    _kubeconfig: NamedTempFile,
+}
+
+impl Listener {
+    fn to(address: SocketAddr) -> Self {
+        Self::with(address, |_| {})
+    }
+
+    fn with(address: SocketAddr, change: impl FnOnce(&mut Settings)) -> Self {
+        let kubeconfig = kubeconfig(address);
+        let mut settings = Settings {
+            kubeconfig: Some(kubeconfig.path().to_owned()),
+            ..Settings::default()
+        };
+        change(&mut settings);
+        let timing = Timing {
+            first_pause: Duration::from_millis(10),
+            longest_pause: Duration::from_millis(50),
+            patience: Duration::from_millis(300),
+            ..Timing::default()
+        };
+        let (sender, receiver) = mpsc::channel(config::QUEUE);
+        let running = start_with(settings, timing, &sender).unwrap();
+        Self {
+            receiver,
+            files: BTreeMap::new(),
+            is_synced: false,
+            _sender: sender,
+            _running: running,
+            _kubeconfig: kubeconfig,
+        }
+    }
+
+    /// Listens until something is so.
+    #[track_caller]
+    fn until(&mut self, what: &str, holds: impl Fn(&Self) -> bool) -> impl Future<Output = ()> {
+        let caller = std::panic::Location::caller();
+        async move {
+            while !holds(self) {
+                let next = tokio::time::timeout(PATIENCE, self.receiver.recv()).await;
+                let Ok(Some(message)) = next else {
+                    panic!("{caller}: {what}: {:?}", self.files);
+                };
+                self.take(message);
+            }
+        }
+    }
+
+    fn take(&mut self, message: Message) {
+        match message {
+            Message::Changes(changes) => {
+                for change in changes {
+                    let file = change.file.to_string();
+                    match change.content {
+                        Content::Gone => drop(self.files.remove(&file)),
+                        content => drop(self.files.insert(file, content)),
+                    }
+                }
+            }
+            Message::Synced => self.is_synced = true,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn object(&self, file: &str) -> Option<Value> {
+        match self.files.get(file)? {
+            Content::Text(text) => Some(serde_json::from_str(text).unwrap()),
+            _ => None,
+        }
+    }
+
+    fn problem(&self, file: &str) -> Option<&str> {
+        match self.files.get(file)? {
+            Content::Unreadable(reason) => Some(reason),
+            _ => None,
+        }
+    }
+}
+
+fn kubeconfig(address: SocketAddr) -> NamedTempFile {
+    let file = NamedTempFile::new().unwrap();
+    let config = json!({
+        "apiVersion": "v1", "kind": "Config", "current-context": "test",
+        "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}],
+        "clusters": [{"name": "test", "cluster": {"server": format!("http://{address}")}}],
+        "users": [{"name": "test", "user": {}}],
+    });
+    std::fs::write(file.path(), config.to_string()).unwrap();
+    file
+}
+
+fn service(port: u16) -> Value {
+    json!({"spec": {"ports": [{"name": "http", "port": port}]}, "status": {"loadBalancer": {}}})
+}
+
+const CART: &str = "kubernetes:Service/default/cart";
+const SHOP: &str = "kubernetes:VirtualService/default/shop";
+
+/// What there is, and what happens to it: added, changed and deleted.
+async fn follows(server: &ApiServer, listener: &mut Listener) {
+    server.put("services", "late", &service(1));
+    listener
+        .until("it is added", |all| {
+            all.files.contains_key("kubernetes:Service/default/late")
+        })
+        .await;
+    server.put("services", "late", &service(2));
+    listener
+        .until("it is changed", |all| {
+            let object = all.object("kubernetes:Service/default/late");
+            object.is_some_and(|object| object["spec"]["ports"][0]["port"] == 2)
+        })
+        .await;
+    server.delete("services", "late");
+    listener
+        .until("it is gone", |all| {
+            !all.files.contains_key("kubernetes:Service/default/late")
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn what_there_is_comes_first_and_changes_follow() {
+    let server = ApiServer::start().await;
+    server.put("services", "cart", &service(80));
+    server.put(
+        "virtualservices",
+        "shop",
+        &json!({"spec": {"hosts": ["a"]}}),
+    );
+    server.put(
+        "nodes",
+        "one",
+        &json!({"metadata": {"labels": {"zone": "a"}}}),
+    );
+    let mut listener = Listener::to(server.address);
+    listener.until("all was told", |all| all.is_synced).await;
+    let cart = listener.object(CART).unwrap();
+    let head = (
+        &cart["apiVersion"],
+        &cart["kind"],
+        &cart["spec"]["ports"][0]["port"],
+    );
+    assert_eq!(head, (&json!("v1"), &json!("Service"), &json!(80)));
+    assert_eq!(cart.get("status"), None);
+    let shop = listener.object(SHOP).unwrap();
+    assert_eq!(shop["apiVersion"], "networking.istio.io/v1");
+    assert!(listener.object("kubernetes:Node/one").is_some());
+    assert_eq!(listener.files.len(), 3);
+    follows(&server, &mut listener).await;
+    assert_eq!(server.asked("limit="), 0, "nothing was listed in pages");
+}
+
+#[tokio::test]
+async fn an_older_api_server_lists() {
+    let server = ApiServer::start().await;
+    server.only_lists();
+    server.put("services", "cart", &service(80));
+    let mut listener = Listener::to(server.address);
+    listener.until("all was told", |all| all.is_synced).await;
+    assert_eq!(listener.files.keys().collect::<Vec<_>>(), [CART]);
+    follows(&server, &mut listener).await;
+}
+
+#[tokio::test]
+async fn a_kind_is_read_in_the_version_that_is_served() {
+    let server = ApiServer::start().await;
+    for version in ["v1", "v1beta1"] {
+        server.put("virtualservices", "shop", &json!({"spec": {}}));
+        let mut listener = Listener::to(server.address);
+        let want = format!("networking.istio.io/{version}");
+        listener
+            .until("it is told", |all| {
+                all.object(SHOP)
+                    .is_some_and(|shop| shop["apiVersion"] == want)
+            })
+            .await;
+        // The core has no other version.
+        server.serves_no("v1");
+    }
+}
+
+/// Promise: a permission that lacks costs one kind, and is told.
+#[tokio::test]
+async fn a_kind_that_must_not_be_seen_leaves_the_others() {
+    let server = ApiServer::start().await;
+    server.put("services", "cart", &service(80));
+    server.put("virtualservices", "shop", &json!({"spec": {}}));
+    server.refuse("virtualservices", 403);
+    let mut listener = Listener::to(server.address);
+    listener.until("all was told", |all| all.is_synced).await;
+    assert!(listener.files.contains_key(CART));
+    let problem = listener.problem("kubernetes:VirtualService").unwrap();
+    let want = "VirtualService of networking.istio.io cannot be followed: no: Forbidden";
+    assert_eq!(problem, want);
+    follows(&server, &mut listener).await;
+    server.refuse("virtualservices", 200);
+    listener
+        .until("it is seen", |all| all.files.contains_key(SHOP))
+        .await;
+    assert_eq!(listener.problem("kubernetes:VirtualService"), None);
+}
+
+#[tokio::test]
+async fn a_kind_that_is_not_there_yet_is_waited_for() {
+    let server = ApiServer::start().await;
+    server.refuse("sidecars", 404);
+    let mut listener = Listener::to(server.address);
+    listener.until("all was told", |all| all.is_synced).await;
+    assert!(listener.problem("kubernetes:Sidecar").is_some());
+    server.put("sidecars", "own", &json!({"spec": {}}));
+    server.refuse("sidecars", 200);
+    let own = "kubernetes:Sidecar/default/own";
+    listener
+        .until("it is there", |all| all.files.contains_key(own))
+        .await;
+}
+
+#[tokio::test]
+async fn a_watch_that_ends_goes_on() {
+    let server = ApiServer::start().await;
+    server.put("services", "cart", &service(80));
+    let mut listener = Listener::to(server.address);
+    listener.until("all was told", |all| all.is_synced).await;
+    for _ in 0..3 {
+        server.end_watches();
+        follows(&server, &mut listener).await;
+    }
+    assert!(listener.files.contains_key(CART));
+}
+
+/// 410: what went while nobody watched is missed by who lists again.
+#[tokio::test]
+async fn what_went_unseen_is_gone_after_all_is_listed_again() {
+    let server = ApiServer::start().await;
+    server.put("services", "cart", &service(80));
+    server.put("services", "old", &service(80));
+    let mut listener = Listener::to(server.address);
+    listener.until("all was told", |all| all.is_synced).await;
+    server.refuse("services", 500);
+    server.delete("services", "old");
+    server.put("services", "new", &service(80));
+    server.forget();
+    server.refuse("services", 200);
+    listener
+        .until("the new one is there", |all| {
+            all.files.contains_key("kubernetes:Service/default/new")
+        })
+        .await;
+    assert!(
+        !listener
+            .files
+            .contains_key("kubernetes:Service/default/old")
+    );
+    assert!(listener.files.contains_key(CART));
+    listener
+        .until("nothing is wrong", |all| {
+            all.problem("kubernetes:Service").is_none()
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn an_api_server_that_restarts_is_followed_again() {
+    let server = ApiServer::start().await;
+    server.put("services", "cart", &service(80));
+    let mut listener = Listener::to(server.address);
+    listener.until("all was told", |all| all.is_synced).await;
+    let (address, stopped) = server.stop().await;
+    listener
+        .until("it is told", |all| {
+            all.problem("kubernetes:Service").is_some()
+        })
+        .await;
+    assert!(listener.files.contains_key(CART), "what was read stays");
+    let server = ApiServer::again(address, stopped).await;
+    follows(&server, &mut listener).await;
+    listener
+        .until("nothing is wrong", |all| {
+            let mut contents = all.files.values();
+            !contents.any(|content| matches!(content, Content::Unreadable(_)))
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn an_api_server_that_is_away_is_not_waited_for() {
+    let server = ApiServer::start().await;
+    let (address, stopped) = server.stop().await;
+    let mut listener = Listener::to(address);
+    listener.until("all was told", |all| all.is_synced).await;
+    let problem = listener.problem("kubernetes:Service").unwrap();
+    assert!(
+        problem.contains("the API server cannot be asked: "),
+        "{problem}"
+    );
+    assert!(problem.contains("refused"), "{problem}");
+    let server = ApiServer::again(address, stopped).await;
+    follows(&server, &mut listener).await;
+}
+
+#[tokio::test]
+async fn namespaces_are_those_that_are_asked_for() {
+    let server = ApiServer::start().await;
+    for namespace in ["shop", "other"] {
+        let mut object = service(80);
+        object["metadata"] = json!({"namespace": namespace});
+        server.put("services", namespace, &object);
+        server.put(
+            "secrets",
+            namespace,
+            &json!({"metadata": {"namespace": namespace}}),
+        );
+    }
+    let mut listener = Listener::with(server.address, |settings| {
+        settings.namespaces = vec!["shop".to_owned()];
+        settings.secrets_of = Some("shop".to_owned());
+    });
+    listener.until("all was told", |all| all.is_synced).await;
+    let files: Vec<_> = listener.files.keys().collect();
+    let want = [
+        "kubernetes:Secret/shop/shop",
+        "kubernetes:Service/shop/shop",
+    ];
+    assert_eq!(files, want);
+    assert_eq!(server.asked("/api/v1/secrets"), 0);
+}
+
+#[tokio::test]
+async fn without_a_way_to_the_api_server_that_is_told() {
+    let file = NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "clusters: 1").unwrap();
+    let address = SocketAddr::from(([127, 0, 0, 1], 9));
+    let mut listener = Listener::with(address, |settings| {
+        settings.kubeconfig = Some(file.path().to_owned());
+    });
+    listener.until("all was told", |all| all.is_synced).await;
+    let problem = listener.problem("kubernetes:Gateway").unwrap();
+    assert!(
+        problem.starts_with("the kubeconfig cannot be used"),
+        "{problem}"
+    );
+}
