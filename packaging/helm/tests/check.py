@@ -1,0 +1,460 @@
+#!/usr/bin/env python3
+"""Checks what the chart, the manifests and the examples of packaging/ say.
+
+Every rendering is checked against Kubernetes' own schemas, of the oldest and the newest version that it is for, and for what
+no schema knows: that names, selectors and ports agree, that the bootstrap file is one that the gateway reads, and that a pod
+may do no more than is promised.
+
+HELM is the program. With GATEWAY, a `gateway`, that checks the bootstrap files as well.
+"""
+
+import ipaddress
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import tomllib
+import traceback
+from pathlib import Path
+
+import kubernetes_validate
+import yaml
+
+HERE = Path(__file__).resolve().parent
+PACKAGING = HERE.parent.parent
+ROOT = PACKAGING.parent
+CHART = PACKAGING / "helm/tidegate"
+HELM = os.environ.get("HELM", "helm")
+GATEWAY = os.environ.get("GATEWAY")
+# The chart's kubeVersion, and the newest there are schemas of.
+VERSIONS = ["1.25", kubernetes_validate.latest_version()]
+NAMESPACE = "istio-system"
+CLUSTER_WIDE = {"ClusterRole", "ClusterRoleBinding", "CustomResourceDefinition", "Namespace"}
+READ = {"get", "list", "watch"}
+OURS = {
+    "networking.istio.io": {"Gateway", "VirtualService", "DestinationRule", "ServiceEntry", "WorkloadEntry", "Sidecar"},
+    "security.istio.io": {"PeerAuthentication", "AuthorizationPolicy"},
+}
+
+
+class Loader(yaml.SafeLoader):
+    """Refuses what PyYAML takes in silence: two values of one key."""
+
+    def construct_mapping(self, node, deep=False):
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for key in keys:
+            assert keys.count(key) == 1, f"{node.start_mark}: `{key}` is there twice"
+        return super().construct_mapping(node, deep)
+
+
+def documents(text):
+    return [document for document in yaml.load_all(text, Loader) if document is not None]
+
+
+def helm(*arguments):
+    return subprocess.run([HELM, *arguments], capture_output=True, text=True)
+
+
+class Rendering:
+    """The objects of one installation."""
+
+    def __init__(self, objects):
+        self.objects = objects
+
+    def all(self, *kinds):
+        return [found for found in self.objects if found["kind"] in kinds]
+
+    def one(self, *kinds):
+        found = self.all(*kinds)
+        assert len(found) == 1, f"{len(found)} of {kinds}"
+        return found[0]
+
+    @property
+    def workload(self):
+        return self.one("Deployment", "DaemonSet")
+
+    @property
+    def template(self):
+        return self.workload["spec"]["template"]
+
+    @property
+    def pod(self):
+        return self.template["spec"]
+
+    @property
+    def container(self):
+        containers = self.pod["containers"]
+        assert len(containers) == 1 and "initContainers" not in self.pod
+        return containers[0]
+
+    @property
+    def bootstrap(self):
+        return tomllib.loads(self.bootstrap_text)
+
+    @property
+    def bootstrap_text(self):
+        return self.one("ConfigMap")["data"]["gateway.toml"]
+
+
+def kubernetes_takes_it(rendering):
+    for found in rendering.objects:
+        for version in VERSIONS:
+            kubernetes_validate.validate(found, version, strict=True)
+
+
+def names_are_unique_and_in_place(rendering):
+    scope = set(rendering.bootstrap["kubernetes"]["namespaces"]) | {NAMESPACE}
+    seen = set()
+    for found in rendering.objects:
+        kind, metadata = found["kind"], found["metadata"]
+        namespace = metadata.get("namespace")
+        assert (namespace is None) == (kind in CLUSTER_WIDE), f"{kind} {metadata['name']} in {namespace}"
+        assert namespace is None or namespace in scope, f"{kind} {metadata['name']} in {namespace}"
+        assert kind in ("Role", "RoleBinding") or namespace in (None, NAMESPACE)
+        key = (kind, namespace, metadata["name"])
+        assert key not in seen, key
+        seen.add(key)
+
+
+def selectors_select_the_pod(rendering):
+    labels = rendering.template["metadata"]["labels"].items()
+    pod_selectors = [rendering.workload["spec"]["selector"]["matchLabels"], rendering.one("Service")["spec"]["selector"]]
+    pod_selectors += [budget["spec"]["selector"]["matchLabels"] for budget in rendering.all("PodDisruptionBudget")]
+    spread = rendering.pod.get("topologySpreadConstraints", [])
+    pod_selectors += [constraint["labelSelector"]["matchLabels"] for constraint in spread]
+    for selector in pod_selectors:
+        assert selector and selector.items() <= labels, selector
+    assert rendering.bootstrap["proxy"]["labels"].items() <= labels
+    assert rendering.bootstrap["proxy"]["namespace"] == NAMESPACE
+    assert rendering.bootstrap["proxy"]["name"] == rendering.workload["metadata"]["name"]
+    for scaler in rendering.all("HorizontalPodAutoscaler"):
+        target = scaler["spec"]["scaleTargetRef"]
+        assert (target["kind"], target["name"]) == (rendering.workload["kind"], rendering.workload["metadata"]["name"])
+        assert "replicas" not in rendering.workload["spec"], "two would say how many there are"
+        assert scaler["spec"]["minReplicas"] <= scaler["spec"]["maxReplicas"]
+
+
+def ports_agree(rendering):
+    bootstrap = rendering.bootstrap
+    mapped = {int(port): bound for port, bound in bootstrap["listen"]["ports"].items()}
+    container = {port["name"]: port["containerPort"] for port in rendering.container["ports"]}
+    assert len(set(container.values())) == len(rendering.container["ports"])
+    for port in rendering.one("Service")["spec"]["ports"]:
+        assert container[port["name"]] == port["targetPort"] == mapped.get(port["port"], port["port"]), port
+        assert port["targetPort"] >= 1024, "without a privilege"
+    host = ipaddress.ip_address(bootstrap["listen"]["address"])
+    assert host.is_unspecified
+    at = {}
+    for section in ("status", "metrics", "admin"):
+        address, _, port = bootstrap[section]["address"].rpartition(":")
+        at[section] = ipaddress.ip_address(address.strip("[]")), int(port)
+    assert at["status"] == (host, 15021) and at["metrics"] == (host, 15020)
+    assert at["admin"][0].is_loopback
+    assert at["admin"][1] not in container.values()
+    ready = rendering.container["readinessProbe"]["httpGet"]
+    assert (ready["path"], ready["port"]) == ("/healthz/ready", 15021)
+    assert rendering.container["livenessProbe"]["tcpSocket"]["port"] == 15021
+    annotations = rendering.template["metadata"]["annotations"]
+    assert annotations["prometheus.io/scrape"] == "true"
+    assert annotations["prometheus.io/path"] == "/stats/prometheus"
+    assert int(annotations["prometheus.io/port"]) == container["http-metrics"] == at["metrics"][1]
+
+
+def bootstrap_is_known(rendering):
+    """No key that neither bootstrap file of conf/ tells of, where what is left out stands behind a `#`."""
+    check_sections(rendering.bootstrap)
+    program_takes_it(rendering.bootstrap_text)
+
+
+def check_sections(bootstrap):
+    known = known_keys()
+    for section, keys in bootstrap.items():
+        assert section in known, f"[{section}]"
+        if section == "health-checks":
+            keys = {key for check in keys.values() for key in check}
+        unknown = set(keys) - known[section]
+        assert not unknown, f"[{section}] {unknown}"
+
+
+def known_keys():
+    # Its source reads it; neither file has it yet.
+    known = {"kubernetes": {"namespaces", "kubeconfig", "context"}}
+    for name in ("gateway.toml", "mesh-agent.toml"):
+        section = None
+        for line in (ROOT / "conf" / name).read_text().splitlines():
+            if header := re.match(r"#? ?\[([a-z-]+)(\.\S*)?\]$", line):
+                section = header[1]
+                known.setdefault(section, set())
+            elif key := re.match(r"(?:# )*([a-z0-9-]+) = ", line):
+                known[section].add(key[1])
+            elif re.match(r"# \[\[forward-proxy\.clients\]\]$", line):
+                known["forward-proxy"].add("clients")
+    return known
+
+
+def program_takes_it(text):
+    if not GATEWAY:
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "gateway.toml"
+        # Nothing is remembered of a check.
+        file.write_text(text.replace('"/var/lib/tidegate/last-good"', '""'))
+        run = subprocess.run([GATEWAY, "check", "--config", file], capture_output=True, text=True)
+        assert run.returncode == 0, run.stdout + run.stderr
+
+
+def privileges_are_none(rendering):
+    pod, container = rendering.pod, rendering.container
+    context = pod["securityContext"]
+    assert context["runAsNonRoot"] is True
+    assert isinstance(context["runAsUser"], int) and context["runAsUser"] > 0 and context["runAsGroup"] > 0
+    assert context["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "privileged": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    assert not {"hostNetwork", "hostPID", "hostIPC"} & pod.keys()
+    assert not [volume for volume in pod["volumes"] if "hostPath" in volume]
+
+
+def volumes_are_there(rendering):
+    pod, container, bootstrap = rendering.pod, rendering.container, rendering.bootstrap
+    volumes = {volume["name"]: volume for volume in pod["volumes"]}
+    assert len(volumes) == len(pod["volumes"])
+    mounts = {mount["mountPath"]: mount for mount in container["volumeMounts"]}
+    assert {mount["name"] for mount in mounts.values()} == volumes.keys()
+    assert volumes[mounts["/etc/tidegate"]["name"]]["configMap"]["name"] == rendering.one("ConfigMap")["metadata"]["name"]
+    assert "--config=/etc/tidegate/gateway.toml" in container["args"]
+    kept = mounts[os.path.dirname(bootstrap["resources"]["last-good"])]
+    assert not kept.get("readOnly") and volumes[kept["name"]]["emptyDir"]["medium"] == "Memory", "keys are among it"
+    for volume in volumes.values():
+        if secret := volume.get("secret"):
+            assert secret["optional"] is True and secret["defaultMode"] == 0o440
+            assert bootstrap["tls"]["allow-readable-keys"] is True, "the group can read them"
+
+
+def nothing_is_dropped(rendering):
+    seconds = {key: int(value.removesuffix("s")) for key, value in rendering.bootstrap["drain"].items()}
+    assert rendering.pod["terminationGracePeriodSeconds"] > seconds["delay"] + seconds["timeout"]
+    spec = rendering.workload["spec"]
+    update = spec.get("strategy") or spec.get("updateStrategy")
+    taken = any("hostPort" in port for port in rendering.container["ports"])
+    assert update["type"] == "RollingUpdate"
+    assert (update["rollingUpdate"]["maxUnavailable"] == 0) == (not taken)
+    assert (update["rollingUpdate"]["maxSurge"] == 0) == taken
+
+
+def roles_read_and_no_more(rendering):
+    account = {"kind": "ServiceAccount", "name": rendering.pod["serviceAccountName"], "namespace": NAMESPACE}
+    for found in rendering.all("ServiceAccount"):
+        assert found["metadata"]["name"] == account["name"]
+        assert found["automountServiceAccountToken"] is False
+    assert rendering.pod["automountServiceAccountToken"] is True
+    assert rendering.bootstrap["proxy"]["service-account"] == account["name"]
+    roles = {place(role): role for role in rendering.all("ClusterRole", "Role")}
+    bound = set()
+    for binding in rendering.all("ClusterRoleBinding", "RoleBinding"):
+        assert binding["subjects"] == [account]
+        reference = binding["roleRef"]
+        bound.add((reference["kind"], binding["metadata"].get("namespace"), reference["name"]))
+    assert bound == roles.keys()
+    everywhere = set(rendering.bootstrap["kubernetes"]["namespaces"]) or {None}
+    granted = {}
+    for (_, namespace, _), role in roles.items():
+        for rule in role["rules"]:
+            assert set(rule["verbs"]) == READ
+            for group in rule["apiGroups"]:
+                for resource in rule["resources"]:
+                    granted.setdefault((group, resource), set()).add(namespace)
+    if not roles:
+        return
+    assert granted.pop(("", "secrets")) == {NAMESPACE}
+    for resource in ("nodes", "namespaces"):
+        assert granted.pop(("", resource)) == {None}
+    wanted = {("", "services"), ("", "pods"), ("discovery.k8s.io", "endpointslices")} | plurals()
+    assert granted == {resource: everywhere for resource in wanted}, granted
+
+
+def place(found):
+    return found["kind"], found["metadata"].get("namespace"), found["metadata"]["name"]
+
+
+def crds():
+    return [found for file in sorted((CHART / "crds").glob("*.yaml")) for found in documents(file.read_text())]
+
+
+def plurals():
+    return {(crd["spec"]["group"], crd["spec"]["names"]["plural"]) for crd in crds()}
+
+
+RENDERING = [
+    kubernetes_takes_it,
+    names_are_unique_and_in_place,
+    selectors_select_the_pod,
+    ports_agree,
+    bootstrap_is_known,
+    privileges_are_none,
+    volumes_are_there,
+    nothing_is_dropped,
+    roles_read_and_no_more,
+]
+
+
+def renderings():
+    """Each way to install it, by name."""
+    for file in sorted((HERE / "values").glob("*.yaml")):
+        run = helm("template", "test", CHART, "--namespace", NAMESPACE, "--values", file)
+        assert run.returncode == 0, run.stderr
+        yield file.stem, Rendering(documents(run.stdout))
+    objects = documents((PACKAGING / "manifests/gateway.yaml").read_text())
+    assert objects[0] == {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}
+    yield "manifests", Rendering(objects)
+
+
+def default_is_istios_ingressgateway(rendering):
+    service = rendering.one("Service")
+    assert service["metadata"]["name"] == "istio-ingressgateway"
+    assert service["metadata"]["labels"]["istio"] == service["spec"]["selector"]["istio"] == "ingressgateway"
+    ports = {port["name"]: (port["port"], port["targetPort"]) for port in service["spec"]["ports"]}
+    assert ports == {"status-port": (15021, 15021), "http": (80, 8080), "https": (443, 8443)}
+    for kind in ("Deployment", "HorizontalPodAutoscaler", "PodDisruptionBudget", "ServiceAccount"):
+        rendering.one(kind)
+
+
+def every_type_of_value_arrives(rendering):
+    bootstrap = rendering.bootstrap
+    assert bootstrap["limits"] == {"connections": 2000000, "idle-timeout": "10m"}
+    assert bootstrap["mesh"]["trust-domain-aliases"] == ["old.example", 'quoted "one"']
+    assert bootstrap["forward-proxy"]["clients"][0]["labels"] == {"app": "cart"}
+    assert bootstrap["proxy"]["workers"] == 4 and bootstrap["proxy"]["name"] == "edge"
+    assert bootstrap["listen"]["forward-proxy"] == "0.0.0.0:15080" and bootstrap["listen"]["ports"]["80"] == 8080
+
+
+def another_bootstrap_takes_other_pods():
+    def checksum(*arguments):
+        run = helm("template", "test", CHART, *arguments)
+        return Rendering(documents(run.stdout)).template["metadata"]["annotations"]["checksum/config"]
+
+    assert checksum() == checksum() != checksum("--set", "config.limits.headers=7")
+
+
+def wrong_values_are_refused():
+    lines = (HERE / "refused.txt").read_text().splitlines()
+    for values in [line for line in lines if line and not line.startswith("#")]:
+        run = helm("template", "test", CHART, "--set", values)
+        assert run.returncode != 0, f"{values} is taken"
+        assert "specifications of the schema" in run.stderr, run.stderr
+
+
+def crds_keep_every_spec():
+    found = crds()
+    kinds = {}
+    for crd in found:
+        for version in VERSIONS:
+            kubernetes_validate.validate(crd, version, strict=True)
+        spec = crd["spec"]
+        names, versions = spec["names"], spec["versions"]
+        kinds.setdefault(spec["group"], set()).add(names["kind"])
+        assert crd["metadata"]["name"] == f"{names['plural']}.{spec['group']}"
+        assert names["singular"] == names["kind"].lower() and spec["scope"] == "Namespaced"
+        wanted = ["v1", "v1beta1"] + ["v1alpha3"] * spec["group"].startswith("networking")
+        assert [version["name"] for version in versions] == wanted
+        for version in versions:
+            assert version["served"] is True and version["storage"] is (version["name"] == "v1")
+            assert version["subresources"] == {"status": {}}
+            schema = version["schema"]["openAPIV3Schema"]
+            for part in ("spec", "status"):
+                assert schema["properties"][part] == {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+            assert version["additionalPrinterColumns"] == versions[0]["additionalPrinterColumns"]
+    assert kinds == OURS
+    short = {name for crd in found for name in crd["spec"]["names"].get("shortNames", [])}
+    assert {"gw", "vs", "dr", "se", "we"} <= short
+    whole = documents((PACKAGING / "manifests/crds.yaml").read_text())
+    assert whole == found
+
+
+def crds_serve_the_examples():
+    served = {
+        (f"{crd['spec']['group']}/{version['name']}", crd["spec"]["names"]["kind"])
+        for crd in crds()
+        for version in crd["spec"]["versions"]
+    }
+    files = [*(ROOT / "conf/resources").glob("*.yaml"), *(ROOT / "tests/seed").glob("*.yaml")]
+    assert files
+    for file in files:
+        for found in yaml.safe_load_all(file.read_text()):
+            if found and ".istio.io/" in found["apiVersion"]:
+                assert (found["apiVersion"], found["kind"]) in served, f"{file}: {found['apiVersion']} {found['kind']}"
+
+
+def compose_agrees_with_its_files():
+    folder = PACKAGING / "docker"
+    compose = documents((folder / "compose.yaml").read_text())[0]
+    gateway = compose["services"]["gateway"]
+    build = gateway["build"]
+    assert (folder / build["context"]).resolve() == ROOT
+    dockerfile = ROOT / build["dockerfile"]
+    stages = re.findall(r"^FROM .* AS (\S+)$", dockerfile.read_text(), re.M)
+    assert build["target"] in stages and "mesh-agent" in stages
+    for mount in gateway["volumes"]:
+        source = mount.split(":")[0]
+        assert source in compose["volumes"] or (folder / source).exists(), mount
+    text = (folder / "compose/gateway.toml").read_text()
+    bootstrap = tomllib.loads(text)
+    check_sections(bootstrap)
+    pages = [bootstrap[section]["address"].rpartition(":")[2] for section in ("status", "metrics")]
+    bound = {*bootstrap["listen"]["ports"].values(), *map(int, pages)}
+    for mapping in gateway["ports"]:
+        assert int(mapping.rpartition(":")[2]) in bound, mapping
+    if GATEWAY:
+        run = subprocess.run([GATEWAY, "check", folder / "compose/resources"], capture_output=True, text=True)
+        assert run.returncode == 0 and "0 warnings" in run.stdout, run.stdout
+
+
+def image_is_unprivileged():
+    text = (PACKAGING / "docker/Dockerfile").read_text()
+    for stage in ("gateway", "mesh-agent"):
+        body = re.search(rf"^FROM scratch AS {stage}\n(.*?)(?=^FROM |\Z)", text, re.M | re.S)
+        assert body, stage
+        assert re.search(r"^USER 1337:1337$", body[1], re.M), stage
+        assert "ca-certificates.crt" in body[1] and f'ENTRYPOINT ["/usr/local/bin/{stage}"]' in body[1]
+
+
+def checks():
+    for name, rendering in renderings():
+        for check in RENDERING:
+            yield f"{name}: {check.__name__}", lambda check=check, rendering=rendering: check(rendering)
+        if name in ("defaults", "manifests"):
+            yield f"{name}: default_is_istios_ingressgateway", lambda rendering=rendering: default_is_istios_ingressgateway(rendering)
+        if name == "everything":
+            yield f"{name}: every_type_of_value_arrives", lambda rendering=rendering: every_type_of_value_arrives(rendering)
+    for check in (
+        another_bootstrap_takes_other_pods,
+        wrong_values_are_refused,
+        crds_keep_every_spec,
+        crds_serve_the_examples,
+        compose_agrees_with_its_files,
+        image_is_unprivileged,
+    ):
+        yield check.__name__, check
+
+
+def main():
+    passed = failed = 0
+    for name, check in checks():
+        try:
+            check()
+            passed += 1
+        except Exception as problem:  # Whatever it is, the others are checked, too.
+            failed += 1
+            where = traceback.extract_tb(problem.__traceback__)[-1]
+            print(f"FAILED {name}: {Path(where.filename).name}:{where.lineno}: {type(problem).__name__}: {problem}")
+    print(f"{passed} passed, {failed} failed")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
