@@ -327,6 +327,7 @@ def default_is_istios_ingressgateway(rendering):
 def every_type_of_value_arrives(rendering):
     bootstrap = rendering.bootstrap
     assert bootstrap["limits"] == {"connections": 2000000, "idle-timeout": "10m"}
+    assert isinstance(bootstrap["limits"]["connections"], int), "2e6 would be none"
     assert bootstrap["mesh"]["trust-domain-aliases"] == ["old.example", 'quoted "one"']
     assert bootstrap["forward-proxy"]["clients"][0]["labels"] == {"app": "cart"}
     assert bootstrap["proxy"]["workers"] == 4 and bootstrap["proxy"]["name"] == "edge"
