@@ -23,6 +23,7 @@ const PROGRAM: Program = Program {
     parse: |text| toml::from_str(text),
     metrics: proxy::metrics_pages,
     start: acme::start,
+    follow_objects: Some(source_kube::start),
 };
 
 fn main() -> ExitCode {

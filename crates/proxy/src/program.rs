@@ -4,12 +4,15 @@ use crate::bootstrap::{Bootstrap, InvalidBootstrap};
 use crate::pages::Control;
 use crate::serve::Serving;
 use anyhow::Context;
+use config::Message;
 use source_spiffe::Endpoint;
+use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use telemetry::server::Pages;
+use tokio::sync::mpsc::Sender;
 
 /// A configuration error, or an error that `check` found. Usage errors are clap's: 2.
 pub(crate) const CONFIGURATION_ERROR: u8 = 1;
@@ -37,7 +40,14 @@ pub struct Program {
     /// # Errors
     /// When it cannot be started, which ends the process.
     pub start: fn(&Bootstrap, &Arc<Serving>) -> anyhow::Result<()>,
+    /// Starts following what `[kubernetes]` says. Absent: the program has no such section, nor the code for it, which
+    /// would be a megabyte of each sidecar.
+    pub follow_objects: Option<FollowObjects>,
 }
+
+/// Starts following the objects of an API server: [`source_kube::start`].
+pub type FollowObjects =
+    fn(source_kube::Settings, &Sender<Message>) -> io::Result<source_kube::Running>;
 
 /// Metrics alone, for [`Program::metrics`].
 ///
@@ -62,6 +72,7 @@ pub(crate) const GATEWAY: Program = Program {
     parse: |text| toml::from_str(text),
     metrics: metrics_pages,
     start: |_, _| Ok(()),
+    follow_objects: None,
 };
 
 impl Program {

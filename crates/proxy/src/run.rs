@@ -66,7 +66,7 @@ async fn serve(
     health::start(bootstrap, &serving);
     egress::start(&serving);
     (program.start)(bootstrap, &serving)?;
-    let source = follow_files(bootstrap, &serving)?;
+    let source = follow(program, bootstrap, &serving)?;
     tracing::info!(version = program.version, config = %file.display(), "started");
     if until_wished(&mut signals, &mut wishes, &source, &serving).await == pages::Wish::Drain {
         tokio::select! {
@@ -130,8 +130,12 @@ async fn until_wished(
     }
 }
 
-/// Starts watching the files, compiling what they hold, and serving that.
-fn follow_files(bootstrap: &Bootstrap, serving: &Arc<Serving>) -> anyhow::Result<FileSource> {
+/// Starts watching all sources, compiling what they have, and serving that.
+fn follow(
+    program: &Program,
+    bootstrap: &Bootstrap,
+    serving: &Arc<Serving>,
+) -> anyhow::Result<FileSource> {
     let resources = &bootstrap.resources;
     let last_good =
         Some(resources.last_good.clone()).filter(|folder| !folder.as_os_str().is_empty());
@@ -140,7 +144,7 @@ fn follow_files(bootstrap: &Bootstrap, serving: &Arc<Serving>) -> anyhow::Result
     let names = source_dns::start(bootstrap.dns.settings.clone(), &sender)
         .context("no thread can be started")?;
     let identity = follow_identity(bootstrap, &sender)?;
-    let objects = follow_objects(bootstrap, &sender)?;
+    let objects = follow_objects(program, bootstrap, &sender)?;
     let sources = 1 + usize::from(objects.is_some());
     let source = FileSource::start(Options::new(resources.files.clone()), sender)
         .context("the files of resources cannot be watched")?;
@@ -177,14 +181,15 @@ fn follow_identity(
 
 /// Starts following the objects of an API server, where there is one.
 fn follow_objects(
+    program: &Program,
     bootstrap: &Bootstrap,
     sender: &mpsc::Sender<config::Message>,
 ) -> anyhow::Result<Option<source_kube::Running>> {
-    let Some(kubernetes) = &bootstrap.kubernetes else {
+    let (Some(kubernetes), Some(start)) = (&bootstrap.kubernetes, program.follow_objects) else {
         return Ok(None);
     };
     let settings = kubernetes.settings(&bootstrap.proxy.namespace);
-    let running = source_kube::start(settings, sender).context("no thread can be started")?;
+    let running = start(settings, sender).context("no thread can be started")?;
     Ok(Some(running))
 }
 
