@@ -10,6 +10,7 @@ mod credentials;
 mod last_good;
 mod names;
 mod receipt;
+mod running;
 mod store;
 
 pub use change::*;
@@ -22,6 +23,7 @@ pub use credentials::{
 pub use names::ResolvedName;
 pub use receipt::{ObjectChange, Published, Receipt};
 pub use rules::{NameAnswer, NameAnswers};
+pub use running::Running;
 pub use store::{ChangeKind, Store};
 
 #[cfg(test)]

@@ -296,13 +296,7 @@ fn policies_are_loaded_and_changed_like_other_objects() {
 /// The compiler of a sidecar finds an error in it, and it guards all the same.
 #[test]
 fn a_policy_that_cannot_be_obeyed_stays_in_force() {
-    let mut settings = settings(None);
-    settings.compile.proxy.namespace = "default".into();
-    settings.compile.sidecar = Some(SidecarOptions {
-        inbound: Some(([127, 0, 0, 1], 15006).into()),
-        ..SidecarOptions::default()
-    });
-    let mut configuration = Configuration::new(settings);
+    let mut configuration = Configuration::new(sidecar());
     for action in [
         "CUSTOM, provider: {name: a}",
         "ALLOW",
@@ -350,6 +344,17 @@ fn settings(last_good: Option<&Path>) -> Settings {
         last_good: last_good.map(Path::to_path_buf),
         credentials: CredentialSettings::default(),
     }
+}
+
+/// Of a sidecar in the default namespace.
+fn sidecar() -> Settings {
+    let mut settings = settings(None);
+    settings.compile.proxy.namespace = "default".into();
+    settings.compile.sidecar = Some(SidecarOptions {
+        inbound: Some(([127, 0, 0, 1], 15006).into()),
+        ..SidecarOptions::default()
+    });
+    settings
 }
 
 fn compiled(configuration: &mut Configuration, changes: Vec<Change>) -> Option<Published> {
@@ -410,13 +415,7 @@ fn endpoints_alone_leave_the_table() {
 
 #[test]
 fn a_sidecar_alone_may_lead_elsewhere() {
-    let mut settings = settings(None);
-    settings.compile.proxy.namespace = "default".into();
-    settings.compile.sidecar = Some(SidecarOptions {
-        inbound: Some(([0, 0, 0, 0], 15006).into()),
-        ..SidecarOptions::default()
-    });
-    let mut configuration = Configuration::new(settings);
+    let mut configuration = Configuration::new(sidecar());
     let sidecar = |port: u16| {
         format!(
             "apiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: {{name: own}}\nspec:\n  ingress:\n  \
@@ -467,13 +466,8 @@ fn a_peer_authentication_alone_changes_how_endpoints_are_spoken_to() {
 /// A Pod that is added does what the warning asks for.
 #[test]
 fn a_pod_alone_names_the_ports_of_its_workload() {
-    let mut settings = settings(None);
-    settings.compile.proxy.namespace = "default".into();
+    let mut settings = sidecar();
     settings.compile.proxy.labels = [("app".to_owned(), "cart".to_owned())].into();
-    settings.compile.sidecar = Some(SidecarOptions {
-        inbound: Some(([0, 0, 0, 0], 15006).into()),
-        ..SidecarOptions::default()
-    });
     let mut configuration = Configuration::new(settings);
     let service = "apiVersion: v1\nkind: Service\nmetadata: {name: cart}\n\
                    spec: {selector: {app: cart}, ports: [{name: http, port: 80, targetPort: web}]}\n";

@@ -4,7 +4,7 @@ use crate::bootstrap::{Bootstrap, InvalidBootstrap};
 use crate::pages::Control;
 use crate::serve::Serving;
 use anyhow::Context;
-use config::Message;
+use config::{Message, Running};
 use source_spiffe::Endpoint;
 use std::io;
 use std::net::SocketAddr;
@@ -46,8 +46,7 @@ pub struct Program {
 }
 
 /// Starts following the objects of an API server: [`source_kube::start`].
-pub type FollowObjects =
-    fn(source_kube::Settings, &Sender<Message>) -> io::Result<source_kube::Running>;
+pub type FollowObjects = fn(source_kube::Settings, &Sender<Message>) -> io::Result<Running>;
 
 /// Metrics alone, for [`Program::metrics`].
 ///

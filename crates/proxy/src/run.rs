@@ -167,7 +167,7 @@ fn follow(
 fn follow_identity(
     bootstrap: &Bootstrap,
     sender: &mpsc::Sender<config::Message>,
-) -> anyhow::Result<Option<source_spiffe::Running>> {
+) -> anyhow::Result<Option<config::Running>> {
     let Some(endpoint) = bootstrap.tls.workload_api.clone() else {
         return Ok(None);
     };
@@ -184,7 +184,7 @@ fn follow_objects(
     program: &Program,
     bootstrap: &Bootstrap,
     sender: &mpsc::Sender<config::Message>,
-) -> anyhow::Result<Option<source_kube::Running>> {
+) -> anyhow::Result<Option<config::Running>> {
     let (Some(kubernetes), Some(start)) = (&bootstrap.kubernetes, program.follow_objects) else {
         return Ok(None);
     };

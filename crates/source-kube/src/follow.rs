@@ -3,13 +3,12 @@
 use crate::kinds::Kind;
 use crate::timing::Timing;
 use crate::trim::trim;
+use backon::ExponentialBackoff;
 use config::{Change, Content, Message};
 use kube::api::{Api, DynamicObject};
 use kube::core::Status;
 use kube::runtime::watcher::{self, Event};
 use kube::{Client, ResourceExt};
-use rand::SeedableRng;
-use rand::rngs::SmallRng;
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::pin::{Pin, pin};
@@ -29,15 +28,15 @@ pub(crate) struct Over;
 
 /// A kind of objects that is followed.
 pub(crate) struct Follower {
-    pub(crate) kind: Kind,
+    kind: Kind,
     /// In this namespace alone. Absent: in all.
-    pub(crate) namespace: Option<String>,
-    pub(crate) timing: Timing,
+    namespace: Option<String>,
+    timing: Timing,
     /// Who listens decides how long this runs.
-    pub(crate) sender: WeakSender<Message>,
+    sender: WeakSender<Message>,
     /// Told when it is known what there is at first, or that this cannot be known.
-    pub(crate) synced: Option<oneshot::Sender<()>>,
-    dice: SmallRng,
+    synced: Option<oneshot::Sender<()>>,
+    pauses: ExponentialBackoff,
     state: State,
 }
 
@@ -83,7 +82,7 @@ impl Follower {
             timing,
             sender,
             synced: Some(synced),
-            dice: SmallRng::from_os_rng(),
+            pauses: timing.pauses(),
             state: State::default(),
         };
         (follower, receiver)
@@ -111,7 +110,7 @@ impl Follower {
                         return Ok(());
                     }
                     self.note(&error).await?;
-                    let pause = self.timing.pause(self.state.failures, &mut self.dice);
+                    let pause = self.pauses.next().unwrap_or(self.timing.longest_pause);
                     tokio::time::sleep(pause).await;
                     if self.restarts(&error) {
                         return Ok(());
@@ -211,6 +210,7 @@ impl Follower {
     /// Sends what changed, which also says that the kind can be followed.
     async fn change(&mut self, mut changes: Vec<Change>) -> Result<(), Over> {
         self.state.failures = 0;
+        self.pauses = self.timing.pauses();
         if self.state.told.take().is_some() {
             tracing::info!(kind = self.kind.name, "objects are followed again");
             changes.push(gone(self.folder()));
@@ -267,15 +267,14 @@ impl Follower {
 
     /// Whether another way is to be tried at once: one that older API servers have.
     fn turns_elsewhere(&mut self, error: &watcher::Error) -> bool {
-        let is_new = match code(error) {
+        match code(error) {
             Some(400 | 422) => !std::mem::replace(&mut self.state.lists, true),
             Some(404) => {
                 self.state.version += 1;
                 !self.state.version.is_multiple_of(self.kind.versions.len())
             }
             _ => false,
-        };
-        is_new && !self.state.is_listed
+        }
     }
 
     /// Whether the next try is one from the beginning: the kind may come in any of its versions.

@@ -20,5 +20,5 @@ mod trim;
 #[cfg(test)]
 mod tests;
 
-pub use runner::{Running, start};
+pub use runner::start;
 pub use settings::Settings;

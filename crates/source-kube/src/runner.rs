@@ -5,21 +5,12 @@ use crate::follow::Follower;
 use crate::kinds::{KINDS, Kind, SECRETS};
 use crate::settings::Settings;
 use crate::timing::Timing;
-use config::Message;
+use config::{Message, Running};
 use kube::Client;
-use rand::SeedableRng;
-use rand::rngs::SmallRng;
 use std::io;
-use tokio::runtime::Builder;
 use tokio::sync::mpsc::{Sender, WeakSender};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
-
-/// Objects are followed until this is dropped.
-#[derive(Debug)]
-pub struct Running {
-    _stop: oneshot::Sender<()>,
-}
 
 /// Starts a thread that follows the objects of an API server and sends them as `sender` does, without counting as a
 /// sender. It says once that it has [told everything](Message::Synced): when each kind was listed, or could not be. It ends
@@ -37,20 +28,10 @@ pub(crate) fn start_with(
     timing: Timing,
     sender: &Sender<Message>,
 ) -> io::Result<Running> {
-    let runtime = Builder::new_current_thread().enable_all().build()?;
-    let (stop, stopped) = oneshot::channel();
     let sender = sender.downgrade();
-    std::thread::Builder::new()
-        .name("kubernetes".into())
-        .spawn(move || {
-            runtime.block_on(async {
-                tokio::select! {
-                    () = run(&settings, timing, &sender) => {}
-                    _ = stopped => {}
-                }
-            });
-        })?;
-    Ok(Running { _stop: stop })
+    Running::start("kubernetes", move || async move {
+        run(&settings, timing, &sender).await;
+    })
 }
 
 async fn run(settings: &Settings, timing: Timing, sender: &WeakSender<Message>) {
@@ -95,17 +76,16 @@ fn followed(settings: &Settings) -> Vec<(Kind, Option<String>)> {
 
 /// A client, as soon as it is known how to reach the API server. `None`: nobody listens any more.
 async fn client(settings: &Settings, timing: Timing, followers: &mut [Follower]) -> Option<Client> {
-    let (mut failures, mut dice) = (0, SmallRng::from_os_rng());
+    let mut pauses = timing.pauses();
     loop {
         let error = match connect(settings).await {
             Ok(client) => return Some(client),
             Err(error) => error,
         };
-        failures += 1;
         for follower in &mut *followers {
             follower.tell(error.to_string()).await.ok()?;
         }
-        tokio::time::sleep(timing.pause(failures, &mut dice)).await;
+        tokio::time::sleep(pauses.next()?).await;
     }
 }
 

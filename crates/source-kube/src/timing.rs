@@ -1,7 +1,6 @@
 //! How long things may take, and how long is waited before they are tried again.
 
-use rand::Rng;
-use rand::rngs::SmallRng;
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use std::time::Duration;
 
 /// How long things may take, and how long is waited before they are tried again.
@@ -9,7 +8,7 @@ use std::time::Duration;
 pub(crate) struct Timing {
     /// The first pause after a failure. It doubles with each in a row.
     pub(crate) first_pause: Duration,
-    /// No pause is longer.
+    /// No pause is longer, but for a part that is chance.
     pub(crate) longest_pause: Duration,
     /// How long a kind's objects are waited for at the start before it counts as unreadable.
     pub(crate) patience: Duration,
@@ -29,12 +28,14 @@ impl Default for Timing {
 }
 
 impl Timing {
-    /// The pause after so many failures in a row: half of it is chance, so that proxies do not come all at once.
-    pub(crate) fn pause(&self, failures: u32, dice: &mut SmallRng) -> Duration {
-        let doubled = self
-            .first_pause
-            .saturating_mul(1 << failures.saturating_sub(1).min(16));
-        let whole = doubled.min(self.longest_pause);
-        whole.mul_f64(dice.random_range(0.5..=1.0))
+    /// The pauses after failures in a row, without end. Part of each is chance, so that proxies do not come all at once.
+    pub(crate) fn pauses(&self) -> ExponentialBackoff {
+        ExponentialBuilder::default()
+            .with_min_delay(self.first_pause)
+            .with_max_delay(self.longest_pause)
+            .with_factor(2.0)
+            .with_jitter()
+            .without_max_times()
+            .build()
     }
 }

@@ -24,4 +24,4 @@ mod workload_api;
 mod tests;
 
 pub use endpoint::{Endpoint, InvalidEndpoint};
-pub use runner::{Running, Settings, start};
+pub use runner::{Settings, start};

@@ -6,14 +6,12 @@ use crate::choice::choose;
 use crate::failure::Failure;
 use crate::timing::{DRAWS, Timing};
 use certificates::SpiffeId;
-use config::{Identity, IssuedIdentity, Message};
+use config::{Identity, IssuedIdentity, Message, Running};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use std::io;
 use std::time::Duration;
-use tokio::runtime::Builder;
 use tokio::sync::mpsc::{Sender, WeakSender};
-use tokio::sync::oneshot;
 
 /// So many failures in a row are not told while there is an identity: a server that is restarted is back soon.
 const UNTOLD_FAILURES: u32 = 2;
@@ -25,12 +23,6 @@ pub struct Settings {
     pub endpoint: Endpoint,
     /// Which of the identities that it issues the proxy's is. Absent: the first, which is the default one.
     pub spiffe_id: Option<SpiffeId>,
-}
-
-/// The identity is followed until this is dropped.
-#[derive(Debug)]
-pub struct Running {
-    _stop: oneshot::Sender<()>,
 }
 
 /// Starts a thread that follows the proxy's identity and sends it as `sender` does, without counting as a sender. It
@@ -48,8 +40,6 @@ pub(crate) fn start_with(
     timing: Timing,
     sender: &Sender<Message>,
 ) -> io::Result<Running> {
-    let runtime = Builder::new_current_thread().enable_all().build()?;
-    let (stop, stopped) = oneshot::channel();
     let mut runner = Runner {
         settings,
         timing,
@@ -59,17 +49,7 @@ pub(crate) fn start_with(
         is_issued: false,
         told: None,
     };
-    std::thread::Builder::new()
-        .name("spiffe".into())
-        .spawn(move || {
-            runtime.block_on(async {
-                tokio::select! {
-                    () = runner.run() => {}
-                    _ = stopped => {}
-                }
-            });
-        })?;
-    Ok(Running { _stop: stop })
+    Running::start("spiffe", move || async move { runner.run().await })
 }
 
 struct Runner {

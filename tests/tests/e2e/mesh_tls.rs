@@ -7,7 +7,7 @@ use e2e::{
 };
 use std::io::{self, Read as _, Write as _};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
-use std::sync::{Mutex, mpsc};
+use std::sync::mpsc;
 
 /// The ports of the Service: of requests, of bytes, and of nobody knows what.
 pub(crate) const HTTP: u16 = 9080;
@@ -300,12 +300,10 @@ fn permissive_waits_for_the_tls_of_a_client_of_the_mesh() {
         setup.config("mesh", "protocol-detection-timeout = \"2s\"")
     });
     let (told, heard) = mpsc::channel();
-    let told = Mutex::new(told);
     let everywhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, TCP));
     let speak = move |mut stream: TcpStream| {
         stream.write_all(b"220 ready")?;
         stream.shutdown(Shutdown::Write)?;
-        let told = told.lock().map_err(|_| io::ErrorKind::Other)?;
         told.send(()).map_err(io::Error::other)
     };
     let _origin = world
@@ -336,10 +334,8 @@ fn permissive_takes_tls_that_begins_late() {
         setup.config("mesh", "protocol-detection-timeout = \"100ms\"")
     });
     let (told, heard) = mpsc::channel();
-    let told = Mutex::new(told);
     let everywhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, UNDECLARED));
     let listen = move |mut stream: TcpStream| {
-        let told = told.lock().map_err(|_| io::ErrorKind::Other)?;
         told.send(()).map_err(io::Error::other)?;
         let mut said = [0; 4];
         stream.read_exact(&mut said)?;

@@ -2,11 +2,11 @@
 
 mod api_server;
 
+use crate::Settings;
 use crate::runner::start_with;
 use crate::timing::Timing;
-use crate::{Running, Settings};
 use api_server::ApiServer;
-use config::{Content, Message};
+use config::{Content, Message, Running};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

@@ -5,11 +5,11 @@ mod server;
 use crate::runner::start_with;
 use crate::timing::Timing;
 use crate::workload_api::{Svid, SvidResponse};
-use crate::{Endpoint, Running, Settings};
+use crate::{Endpoint, Settings};
 use certificates::{Credential, SpiffeId};
 use config::{
     Configuration, CredentialSettings, Followers, Identity, IdentitySource, IssuedIdentity,
-    Message, Published,
+    Message, Published, Running,
 };
 use model::Defaults;
 use rcgen::{CertificateParams, KeyPair, SanType};

@@ -226,13 +226,19 @@ async fn a_request_with_trailers_reaches_an_http1_upstream() {
     }
 }
 
+/// A cluster in HTTP/2 whose one endpoint is the test itself.
+fn rules_to(endpoint: &TcpListener) -> Rules {
+    let mut rules = Rules::default();
+    let address = endpoint.local_addr().unwrap();
+    let cluster = rules.cluster("grpc", UpstreamProtocol::Http2, &[address]);
+    rules.route(Predicate::default(), cluster, |_| {});
+    rules
+}
+
 #[tokio::test]
 async fn a_client_that_goes_after_its_trailers_is_noticed() {
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let mut rules = Rules::default();
-    let address = silent.local_addr().unwrap();
-    let cluster = rules.cluster("grpc", UpstreamProtocol::Http2, &[address]);
-    rules.route(Predicate::default(), cluster, |_| {});
+    let rules = rules_to(&silent);
     let gateway = rules.start().await;
     let sender = connect(&gateway).await;
     let asking = tokio::spawn(async move { ask_with_trailers(&sender, "message").await.head });
@@ -252,10 +258,7 @@ async fn a_client_that_goes_after_its_trailers_is_noticed() {
 #[tokio::test]
 async fn an_upload_that_nobody_takes_comes_to_an_end() {
     let deaf = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let mut rules = Rules::default();
-    let address = deaf.local_addr().unwrap();
-    let cluster = rules.cluster("grpc", UpstreamProtocol::Http2, &[address]);
-    rules.route(Predicate::default(), cluster, |_| {});
+    let mut rules = rules_to(&deaf);
     rules.settings.stream_idle_timeout = Duration::from_millis(100);
     let gateway = rules.start().await;
     let sender = connect(&gateway).await;
