@@ -1,6 +1,6 @@
 //! How the API server is reached.
 
-use crate::settings::Settings;
+use crate::settings::Access;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 
@@ -19,16 +19,16 @@ pub(crate) enum Unreachable {
 }
 
 /// A client of the API server.
-pub(crate) async fn connect(settings: &Settings) -> Result<Client, Unreachable> {
-    Ok(Client::try_from(config(settings).await?)?)
+pub(crate) async fn connect(access: &Access) -> Result<Client, Unreachable> {
+    Ok(Client::try_from(config(access).await?)?)
 }
 
-async fn config(settings: &Settings) -> Result<Config, Unreachable> {
+async fn config(access: &Access) -> Result<Config, Unreachable> {
     let options = KubeConfigOptions {
-        context: settings.context.clone(),
+        context: access.context.clone(),
         ..KubeConfigOptions::default()
     };
-    let mut config = match &settings.kubeconfig {
+    let mut config = match &access.kubeconfig {
         Some(file) => {
             Config::from_custom_kubeconfig(Kubeconfig::read_from(file)?, &options).await?
         }

@@ -21,4 +21,4 @@ mod trim;
 mod tests;
 
 pub use runner::start;
-pub use settings::Settings;
+pub use settings::{Access, Settings};

@@ -78,7 +78,7 @@ fn followed(settings: &Settings) -> Vec<(Kind, Option<String>)> {
 async fn client(settings: &Settings, timing: Timing, followers: &mut [Follower]) -> Option<Client> {
     let mut pauses = timing.pauses();
     loop {
-        let error = match connect(settings).await {
+        let error = match connect(&settings.access).await {
             Ok(client) => return Some(client),
             Err(error) => error,
         };

@@ -1,7 +1,7 @@
 //! `[kubernetes]`: the API server whose objects are resources.
 
 use serde::Deserialize;
-use source_kube::Settings;
+use source_kube::{Access, Settings};
 use std::path::{Path, PathBuf};
 
 /// The API server whose objects are resources, beside those in files.
@@ -23,11 +23,18 @@ impl Kubernetes {
         }
     }
 
+    /// How the API server is reached.
+    pub fn access(&self) -> Access {
+        Access {
+            kubeconfig: self.kubeconfig.clone(),
+            context: self.context.clone(),
+        }
+    }
+
     /// What a proxy of this namespace follows. Its Secrets are those of its own.
     pub(crate) fn settings(&self, own_namespace: &str) -> Settings {
         Settings {
-            kubeconfig: self.kubeconfig.clone(),
-            context: self.context.clone(),
+            access: self.access(),
             namespaces: self.namespaces.clone(),
             secrets_of: Some(own_namespace.to_owned()),
         }

@@ -1,15 +1,12 @@
 //! What is followed, with an API server of the tests' own.
 
-mod api_server;
-
-use crate::Settings;
 use crate::runner::start_with;
 use crate::timing::Timing;
-use api_server::ApiServer;
+use crate::{Access, Settings};
 use config::{Content, Message, Running};
+use fake_kubernetes::ApiServer;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::time::Duration;
 use tempfile::NamedTempFile;
 use tokio::sync::mpsc::{self, Receiver, Sender};
@@ -28,14 +25,16 @@ struct Listener {
 }
 
 impl Listener {
-    fn to(address: SocketAddr) -> Self {
-        Self::with(address, |_| {})
+    fn to(server: &ApiServer) -> Self {
+        Self::with(server.kubeconfig(), |_| {})
     }
 
-    fn with(address: SocketAddr, change: impl FnOnce(&mut Settings)) -> Self {
-        let kubeconfig = kubeconfig(address);
+    fn with(kubeconfig: NamedTempFile, change: impl FnOnce(&mut Settings)) -> Self {
         let mut settings = Settings {
-            kubeconfig: Some(kubeconfig.path().to_owned()),
+            access: Access {
+                kubeconfig: Some(kubeconfig.path().to_owned()),
+                context: None,
+            },
             ..Settings::default()
         };
         change(&mut settings);
@@ -103,18 +102,6 @@ impl Listener {
     }
 }
 
-fn kubeconfig(address: SocketAddr) -> NamedTempFile {
-    let file = NamedTempFile::new().unwrap();
-    let config = json!({
-        "apiVersion": "v1", "kind": "Config", "current-context": "test",
-        "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}],
-        "clusters": [{"name": "test", "cluster": {"server": format!("http://{address}")}}],
-        "users": [{"name": "test", "user": {}}],
-    });
-    std::fs::write(file.path(), config.to_string()).unwrap();
-    file
-}
-
 fn service(port: u16) -> Value {
     json!({"spec": {"ports": [{"name": "http", "port": port}]}, "status": {"loadBalancer": {}}})
 }
@@ -137,7 +124,7 @@ async fn follows(server: &ApiServer, listener: &mut Listener) {
             object.is_some_and(|object| object["spec"]["ports"][0]["port"] == 2)
         })
         .await;
-    server.delete("services", "late");
+    server.delete("services", None, "late");
     listener
         .until("it is gone", |all| {
             !all.files.contains_key("kubernetes:Service/default/late")
@@ -159,7 +146,7 @@ async fn what_there_is_comes_first_and_changes_follow() {
         "one",
         &json!({"metadata": {"labels": {"zone": "a"}}}),
     );
-    let mut listener = Listener::to(server.address);
+    let mut listener = Listener::to(&server);
     listener.until("all was told", |all| all.is_synced).await;
     let cart = listener.object(CART).unwrap();
     let head = (
@@ -182,7 +169,7 @@ async fn an_older_api_server_lists() {
     let server = ApiServer::start().await;
     server.only_lists();
     server.put("services", "cart", &service(80));
-    let mut listener = Listener::to(server.address);
+    let mut listener = Listener::to(&server);
     listener.until("all was told", |all| all.is_synced).await;
     assert_eq!(listener.files.keys().collect::<Vec<_>>(), [CART]);
     follows(&server, &mut listener).await;
@@ -193,7 +180,7 @@ async fn a_kind_is_read_in_the_version_that_is_served() {
     let server = ApiServer::start().await;
     for version in ["v1", "v1beta1"] {
         server.put("virtualservices", "shop", &json!({"spec": {}}));
-        let mut listener = Listener::to(server.address);
+        let mut listener = Listener::to(&server);
         let want = format!("networking.istio.io/{version}");
         listener
             .until("it is told", |all| {
@@ -213,7 +200,7 @@ async fn a_kind_that_must_not_be_seen_leaves_the_others() {
     server.put("services", "cart", &service(80));
     server.put("virtualservices", "shop", &json!({"spec": {}}));
     server.refuse("virtualservices", 403);
-    let mut listener = Listener::to(server.address);
+    let mut listener = Listener::to(&server);
     listener.until("all was told", |all| all.is_synced).await;
     assert!(listener.files.contains_key(CART));
     let problem = listener.problem("kubernetes:VirtualService").unwrap();
@@ -231,7 +218,7 @@ async fn a_kind_that_must_not_be_seen_leaves_the_others() {
 async fn a_kind_that_is_not_there_yet_is_waited_for() {
     let server = ApiServer::start().await;
     server.refuse("sidecars", 404);
-    let mut listener = Listener::to(server.address);
+    let mut listener = Listener::to(&server);
     listener.until("all was told", |all| all.is_synced).await;
     assert!(listener.problem("kubernetes:Sidecar").is_some());
     server.put("sidecars", "own", &json!({"spec": {}}));
@@ -246,7 +233,7 @@ async fn a_kind_that_is_not_there_yet_is_waited_for() {
 async fn a_watch_that_ends_goes_on() {
     let server = ApiServer::start().await;
     server.put("services", "cart", &service(80));
-    let mut listener = Listener::to(server.address);
+    let mut listener = Listener::to(&server);
     listener.until("all was told", |all| all.is_synced).await;
     for _ in 0..3 {
         server.end_watches();
@@ -261,10 +248,10 @@ async fn what_went_unseen_is_gone_after_all_is_listed_again() {
     let server = ApiServer::start().await;
     server.put("services", "cart", &service(80));
     server.put("services", "old", &service(80));
-    let mut listener = Listener::to(server.address);
+    let mut listener = Listener::to(&server);
     listener.until("all was told", |all| all.is_synced).await;
     server.refuse("services", 500);
-    server.delete("services", "old");
+    server.delete("services", None, "old");
     server.put("services", "new", &service(80));
     server.forget();
     server.refuse("services", 200);
@@ -290,16 +277,16 @@ async fn what_went_unseen_is_gone_after_all_is_listed_again() {
 async fn an_api_server_that_restarts_is_followed_again() {
     let server = ApiServer::start().await;
     server.put("services", "cart", &service(80));
-    let mut listener = Listener::to(server.address);
+    let mut listener = Listener::to(&server);
     listener.until("all was told", |all| all.is_synced).await;
-    let (address, stopped) = server.stop().await;
+    let stopped = server.stop().await;
     listener
         .until("it is told", |all| {
             all.problem("kubernetes:Service").is_some()
         })
         .await;
     assert!(listener.files.contains_key(CART), "what was read stays");
-    let server = ApiServer::again(address, stopped).await;
+    let server = stopped.again().await;
     follows(&server, &mut listener).await;
     listener
         .until("nothing is wrong", |all| {
@@ -312,8 +299,8 @@ async fn an_api_server_that_restarts_is_followed_again() {
 #[tokio::test]
 async fn an_api_server_that_is_away_is_not_waited_for() {
     let server = ApiServer::start().await;
-    let (address, stopped) = server.stop().await;
-    let mut listener = Listener::to(address);
+    let stopped = server.stop().await;
+    let mut listener = Listener::with(stopped.kubeconfig(), |_| {});
     listener.until("all was told", |all| all.is_synced).await;
     let problem = listener.problem("kubernetes:Service").unwrap();
     assert!(
@@ -321,7 +308,7 @@ async fn an_api_server_that_is_away_is_not_waited_for() {
         "{problem}"
     );
     assert!(problem.contains("refused"), "{problem}");
-    let server = ApiServer::again(address, stopped).await;
+    let server = stopped.again().await;
     follows(&server, &mut listener).await;
 }
 
@@ -338,7 +325,7 @@ async fn namespaces_are_those_that_are_asked_for() {
             &json!({"metadata": {"namespace": namespace}}),
         );
     }
-    let mut listener = Listener::with(server.address, |settings| {
+    let mut listener = Listener::with(server.kubeconfig(), |settings| {
         settings.namespaces = vec!["shop".to_owned()];
         settings.secrets_of = Some("shop".to_owned());
     });
@@ -356,10 +343,7 @@ async fn namespaces_are_those_that_are_asked_for() {
 async fn without_a_way_to_the_api_server_that_is_told() {
     let file = NamedTempFile::new().unwrap();
     std::fs::write(file.path(), "clusters: 1").unwrap();
-    let address = SocketAddr::from(([127, 0, 0, 1], 9));
-    let mut listener = Listener::with(address, |settings| {
-        settings.kubeconfig = Some(file.path().to_owned());
-    });
+    let mut listener = Listener::with(file, |_| {});
     listener.until("all was told", |all| all.is_synced).await;
     let problem = listener.problem("kubernetes:Gateway").unwrap();
     assert!(
