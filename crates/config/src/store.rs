@@ -25,6 +25,8 @@ pub(crate) fn say_that_the_older_stays(error: &mut Diagnostic) {
 pub struct Store {
     defaults: Defaults,
     files: BTreeMap<Arc<str>, File>,
+    /// Those of them with diagnostics: with each change they are asked for what is wrong, and most are fine.
+    troubled: BTreeSet<Arc<str>>,
     /// Which files hold an object, in the order of their names.
     holders: BTreeMap<ResourceRef, BTreeSet<Arc<str>>>,
     contested: BTreeSet<ResourceRef>,
@@ -67,6 +69,7 @@ impl Store {
         Self {
             defaults,
             files: BTreeMap::new(),
+            troubled: BTreeSet::new(),
             holders: BTreeMap::new(),
             contested: BTreeSet::new(),
             merged: Resources::default(),
@@ -104,10 +107,8 @@ impl Store {
 
     /// What is wrong in the files, those refused included.
     pub fn diagnostics(&self) -> Vec<Diagnostic> {
-        let of_files = self
-            .files
-            .values()
-            .flat_map(|file| file.diagnostics.iter().cloned());
+        let troubled = self.troubled.iter().filter_map(|name| self.files.get(name));
+        let of_files = troubled.flat_map(|file| file.diagnostics.iter().cloned());
         let duplicates = self
             .contested
             .iter()
@@ -168,6 +169,10 @@ impl Store {
             }
         }
         self.index(&name, &next);
+        match next.diagnostics.is_empty() {
+            true => self.troubled.remove(&name),
+            false => self.troubled.insert(name.clone()),
+        };
         if next.objects.is_empty() && next.diagnostics.is_empty() {
             self.files.remove(&name);
         } else {

@@ -5,7 +5,9 @@ use super::{
     PeerAuthentication, Pod, Secret, Service, ServiceEntry, Sidecar, VirtualService, WorkloadEntry,
 };
 use crate::ResourceRef;
-use std::collections::BTreeMap;
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, btree_map};
+use std::ops::Deref;
 use std::sync::Arc;
 
 /// The identity of an object among those of its kind.
@@ -26,8 +28,93 @@ impl From<&ResourceRef> for ObjectKey {
     }
 }
 
-/// Objects of one kind.
-pub type Objects<T> = BTreeMap<ObjectKey, Arc<T>>;
+/// Objects of one kind, by namespace and name.
+///
+/// A clone shares them until one of both changes: who keeps the last set knows at once that nothing did.
+#[derive(Debug, PartialEq)]
+pub struct Objects<T>(Arc<BTreeMap<ObjectKey, Arc<T>>>);
+
+impl<T> Objects<T> {
+    /// Puts an object in; the one it replaces comes out.
+    pub fn insert(&mut self, key: ObjectKey, object: Arc<T>) -> Option<Arc<T>> {
+        Arc::make_mut(&mut self.0).insert(key, object)
+    }
+
+    /// Takes an object out.
+    pub fn remove(&mut self, key: &ObjectKey) -> Option<Arc<T>> {
+        // Whoever has none keeps on sharing.
+        if !self.0.contains_key(key) {
+            return None;
+        }
+        Arc::make_mut(&mut self.0).remove(key)
+    }
+
+    /// Whether both hold the same objects, compared by identity.
+    pub fn are(&self, other: &Self) -> bool {
+        let same = |(one, other): (&Arc<T>, &Arc<T>)| Arc::ptr_eq(one, other);
+        Arc::ptr_eq(&self.0, &other.0)
+            || self.0.len() == other.0.len() && self.0.values().zip(other.0.values()).all(same)
+    }
+}
+
+impl<T> Objects<T> {
+    /// What differs from an earlier set, by identity: each object that was there or is there, as it was and as it is.
+    pub fn since<'o>(&'o self, earlier: &'o Self) -> Vec<Difference<'o, T>> {
+        if Arc::ptr_eq(&self.0, &earlier.0) {
+            return Vec::new();
+        }
+        let mut differences = Vec::new();
+        let (mut before, mut now) = (earlier.iter().peekable(), self.iter().peekable());
+        loop {
+            let order = match (before.peek(), now.peek()) {
+                (Some((was, _)), Some((is, _))) => was.cmp(is),
+                (Some(_), None) => Ordering::Less,
+                (None, Some(_)) => Ordering::Greater,
+                (None, None) => return differences,
+            };
+            let was = (order != Ordering::Greater)
+                .then(|| before.next())
+                .flatten();
+            let is = (order != Ordering::Less).then(|| now.next()).flatten();
+            let (was, is) = (was.map(|(_, one)| one), is.map(|(_, one)| one));
+            if was.map(Arc::as_ptr) != is.map(Arc::as_ptr) {
+                differences.push((was, is));
+            }
+        }
+    }
+}
+
+/// An object as it was, and as it is.
+pub type Difference<'o, T> = (Option<&'o Arc<T>>, Option<&'o Arc<T>>);
+
+impl<T> Clone for Objects<T> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<T> Default for Objects<T> {
+    fn default() -> Self {
+        Self(Arc::default())
+    }
+}
+
+impl<'o, T> IntoIterator for &'o Objects<T> {
+    type Item = (&'o ObjectKey, &'o Arc<T>);
+    type IntoIter = btree_map::Iter<'o, ObjectKey, Arc<T>>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.iter()
+    }
+}
+
+impl<T> Deref for Objects<T> {
+    type Target = BTreeMap<ObjectKey, Arc<T>>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
 
 macro_rules! resources {
     ($($kind:ident => $field:ident, $doc:literal;)*) => {
@@ -132,5 +219,51 @@ impl FromIterator<Resource> for Resources {
             set.insert(resource);
         }
         set
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(name: &str) -> ObjectKey {
+        ObjectKey {
+            namespace: "default".into(),
+            name: name.into(),
+        }
+    }
+
+    fn set(objects: &[(&str, &Arc<u8>)]) -> Objects<u8> {
+        let mut set = Objects::default();
+        for (name, object) in objects {
+            set.insert(key(name), Arc::clone(object));
+        }
+        set
+    }
+
+    #[test]
+    fn what_differs_is_told_by_identity() {
+        let [one, two, same] = [1, 2, 3].map(Arc::new);
+        let other = Arc::new(1);
+        let before = set(&[("a", &one), ("b", &same), ("c", &two)]);
+        let now = set(&[("a", &other), ("b", &same), ("d", &two), ("e", &one)]);
+        let differences = now.since(&before);
+        let want = [
+            (Some(&one), Some(&other)),
+            (Some(&two), None),
+            (None, Some(&two)),
+            (None, Some(&one)),
+        ];
+        assert_eq!(differences, want);
+        assert!(now.since(&now.clone()).is_empty());
+        assert!(
+            !now.are(&before)
+                && now.are(&set(&[
+                    ("a", &other),
+                    ("b", &same),
+                    ("d", &two),
+                    ("e", &one)
+                ]))
+        );
     }
 }

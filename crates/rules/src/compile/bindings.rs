@@ -3,101 +3,255 @@
 use super::CompileOptions;
 use super::delegates::delegates_of;
 use super::diagnostics::{Help, warning};
-use super::gateways::{ServerHosts, named};
+use super::gateways::{ServerHosts, domain_of, named};
 use super::part::Layer;
 use ahash::{HashMap, HashSet};
 use model::{
-    At, Diagnostic, ExportTo, Gateway, GatewayRef, HostPattern, Located, ObjectKey, Resources,
-    Server, ServerKind, Timestamp, VirtualService,
+    At, Diagnostic, Difference, ExportTo, Gateway, GatewayRef, HostPattern, Located, ObjectKey,
+    Resources, Server, ServerKind, Timestamp, VirtualService,
 };
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// The VirtualServices of each of the proxy's Gateways, in the order in which their rules are tried.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Bindings {
     by_gateway: HashMap<GatewayRef, BoundServices>,
+    /// What was noticed of VirtualServices, where anything was.
+    told: BTreeMap<ObjectKey, Vec<Diagnostic>>,
+    unused_delegates: Vec<Diagnostic>,
 }
 
 /// VirtualServices in order, and which of them may have a host in common with a server.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct BoundServices {
-    services: Vec<Arc<VirtualService>>,
+    services: Ranked,
     /// Those with an exact host, by it.
-    exact: HashMap<Arc<str>, Vec<usize>>,
+    exact: HashMap<Arc<str>, Ranked>,
     /// Those with a wildcard.
-    wildcard: Vec<usize>,
+    wildcard: Ranked,
 }
 
+/// VirtualServices in the order of their ranks.
+#[derive(Debug, Default)]
+struct Ranked(Vec<Arc<VirtualService>>);
+
 impl Bindings {
+    /// Binds all VirtualServices to `gateways`, which select the proxy.
+    pub(crate) fn new(
+        options: &CompileOptions,
+        resources: &Resources,
+        gateways: &[Arc<Gateway>],
+    ) -> Self {
+        let own = OwnGateways::new(gateways);
+        let mut bindings = Self {
+            unused_delegates: unused_delegates(resources),
+            ..Self::default()
+        };
+        let mut by_gateway: HashMap<GatewayRef, Vec<_>> = HashMap::default();
+        for service in resources.virtual_services.values() {
+            for gateway in bindings.gateways_of(service, &own, options, resources) {
+                by_gateway.entry(gateway).or_default().push(service.clone());
+            }
+        }
+        let bound = by_gateway.into_iter();
+        bindings.by_gateway = bound
+            .map(|(gateway, services)| (gateway, BoundServices::new(services, options)))
+            .collect();
+        bindings
+    }
+
+    /// Binds anew those that changed, while all else is the same. None of them delegates, or is a delegate. Returns the
+    /// domains that have other rules for it, or may have.
+    pub(crate) fn rebind(
+        &mut self,
+        changed: &[Difference<'_, VirtualService>],
+        options: &CompileOptions,
+        resources: &Resources,
+        gateways: &[Arc<Gateway>],
+    ) -> HashSet<Arc<str>> {
+        let own = OwnGateways::new(gateways);
+        let mut domains = HashSet::default();
+        for (before, now) in changed {
+            for service in before.iter().copied() {
+                self.told.remove(&ObjectKey::from(&service.meta.reference));
+                for (gateway, bound) in &mut self.by_gateway {
+                    if bound.remove(service, options) {
+                        own.add_domains(gateway, service, options, &mut domains);
+                    }
+                }
+            }
+            for service in now.iter().copied() {
+                for gateway in self.gateways_of(service, &own, options, resources) {
+                    own.add_domains(&gateway, service, options, &mut domains);
+                    let bound = self.by_gateway.entry(gateway).or_default();
+                    bound.insert(service, options);
+                }
+            }
+        }
+        domains
+    }
+
+    /// What was noticed while binding.
+    pub(crate) fn diagnostics(&self) -> impl Iterator<Item = &Diagnostic> {
+        self.told.values().flatten().chain(&self.unused_delegates)
+    }
+
+    /// The Gateways that a VirtualService is bound to. Notes what is to be said about that.
+    fn gateways_of(
+        &mut self,
+        service: &VirtualService,
+        own: &OwnGateways<'_>,
+        options: &CompileOptions,
+        resources: &Resources,
+    ) -> Vec<GatewayRef> {
+        if service.is_delegate() {
+            return Vec::new();
+        }
+        let mut told = Vec::new();
+        let mut bound = own.named_by(service, resources, &mut told);
+        if !bound.is_empty() && !service.export_to.reaches(&options.proxy.namespace) {
+            told.push(not_exported(service, options));
+            bound.clear();
+        }
+        if !bound.is_empty() {
+            own.check_hosts(service, &bound, options, &mut told);
+        }
+        if !told.is_empty() {
+            let key = ObjectKey::from(&service.meta.reference);
+            self.told.insert(key, told);
+        }
+        bound
+    }
+
     /// Those of a Gateway that may have a host in common with a server of it.
-    pub(crate) fn of(&self, gateway: &GatewayRef, server: &Server) -> Vec<&Arc<VirtualService>> {
+    pub(crate) fn of(
+        &self,
+        gateway: &GatewayRef,
+        server: &Server,
+        options: &CompileOptions,
+    ) -> Vec<&Arc<VirtualService>> {
         let Some(bound) = self.by_gateway.get(gateway) else {
             return Vec::new();
         };
         if server.hosts.iter().any(|host| host.host.is_wildcard()) {
-            return bound.services.iter().collect();
+            return bound.services.0.iter().collect();
         }
-        let hosts = server.hosts.iter().map(|host| host.host.as_str());
-        let exact = hosts.filter_map(|host| bound.exact.get(host)).flatten();
-        let places: BTreeSet<usize> = exact.chain(&bound.wildcard).copied().collect();
-        places.iter().map(|place| &bound.services[*place]).collect()
+        let hosts = server.hosts.iter().map(|host| domain_of(&host.host));
+        bound.of_domains(hosts, options)
+    }
+
+    /// Those of a Gateway that may have rules for these domains.
+    pub(crate) fn of_domains(
+        &self,
+        gateway: &GatewayRef,
+        domains: &HashSet<Arc<str>>,
+        options: &CompileOptions,
+    ) -> Vec<&Arc<VirtualService>> {
+        let bound = self.by_gateway.get(gateway);
+        bound.map_or_else(Vec::new, |bound| {
+            bound.of_domains(domains.iter().cloned(), options)
+        })
     }
 }
 
 impl BoundServices {
-    fn new(mut services: Vec<Arc<VirtualService>>, options: &CompileOptions) -> Self {
-        services.sort_by(|one, other| rank(one, options).cmp(&rank(other, options)));
-        let mut bound = Self::default();
-        for (place, service) in services.iter().enumerate() {
-            for host in &service.hosts {
-                if host.value.is_wildcard() {
-                    bound.wildcard.push(place);
-                    continue;
-                }
-                let namespace = service.meta.namespace();
-                let host = host.value.expand(namespace, &options.mesh.domain_suffix);
-                bound.exact.entry(host.shared()).or_default().push(place);
+    fn new(services: Vec<Arc<VirtualService>>, options: &CompileOptions) -> Self {
+        let mut bound = Self {
+            services: Ranked(services),
+            ..Self::default()
+        };
+        bound.services.sort(options);
+        let Ranked(services) = &bound.services;
+        for service in services {
+            for host in exact_hosts(service, options) {
+                bound.exact.entry(host).or_default().0.push(service.clone());
+            }
+            if has_wildcard(service) {
+                bound.wildcard.0.push(service.clone());
             }
         }
-        bound.services = services;
         bound
+    }
+
+    fn insert(&mut self, service: &Arc<VirtualService>, options: &CompileOptions) {
+        self.services.insert(service, options);
+        for host in exact_hosts(service, options) {
+            self.exact.entry(host).or_default().insert(service, options);
+        }
+        if has_wildcard(service) {
+            self.wildcard.insert(service, options);
+        }
+    }
+
+    /// Whether it was there.
+    fn remove(&mut self, service: &VirtualService, options: &CompileOptions) -> bool {
+        if !self.services.remove(service, options) {
+            return false;
+        }
+        for host in exact_hosts(service, options) {
+            if let Some(ranked) = self.exact.get_mut(&host) {
+                ranked.remove(service, options);
+                if ranked.0.is_empty() {
+                    self.exact.remove(&host);
+                }
+            }
+        }
+        self.wildcard.remove(service, options);
+        true
+    }
+
+    fn of_domains(
+        &self,
+        domains: impl Iterator<Item = Arc<str>>,
+        options: &CompileOptions,
+    ) -> Vec<&Arc<VirtualService>> {
+        let exact = domains.filter_map(|domain| self.exact.get(&domain));
+        let of_all = exact.chain([&self.wildcard]);
+        let mut services: Vec<_> = of_all.flat_map(|ranked| &ranked.0).collect();
+        services.sort_by(|one, other| rank(one, options).cmp(&rank(other, options)));
+        services.dedup_by(|one, other| Arc::ptr_eq(one, other));
+        services
     }
 }
 
-/// Binds the VirtualServices to `gateways`, which select the proxy.
-pub(crate) fn bind(
-    options: &CompileOptions,
-    resources: &Resources,
-    gateways: &[Arc<Gateway>],
-    diagnostics: &mut Vec<Diagnostic>,
-) -> Bindings {
-    let own = OwnGateways::new(gateways);
-    let mut by_gateway: HashMap<GatewayRef, Vec<_>> = HashMap::default();
-    for service in resources
-        .virtual_services
-        .values()
-        .filter(|service| !service.is_delegate())
-    {
-        let bound = own.named_by(service, resources, diagnostics);
-        if bound.is_empty() {
-            continue;
-        }
-        if !service.export_to.reaches(&options.proxy.namespace) {
-            diagnostics.push(not_exported(service, options));
-            continue;
-        }
-        own.check_hosts(service, &bound, options, diagnostics);
-        for gateway in bound {
-            by_gateway.entry(gateway).or_default().push(service.clone());
+/// Once each. IPv6 addresses are spelt as domains.
+fn exact_hosts(service: &VirtualService, options: &CompileOptions) -> BTreeSet<Arc<str>> {
+    let namespace = service.meta.namespace();
+    let hosts = service.hosts.iter().map(|host| &host.value);
+    let exact = hosts.filter(|host| !host.is_wildcard());
+    exact
+        .map(|host| domain_of(&host.expand(namespace, &options.mesh.domain_suffix)))
+        .collect()
+}
+
+fn has_wildcard(service: &VirtualService) -> bool {
+    service.hosts.iter().any(|host| host.value.is_wildcard())
+}
+
+impl Ranked {
+    fn sort(&mut self, options: &CompileOptions) {
+        self.0
+            .sort_by(|one, other| rank(one, options).cmp(&rank(other, options)));
+    }
+
+    fn place(&self, service: &VirtualService, options: &CompileOptions) -> Result<usize, usize> {
+        let wanted = rank(service, options);
+        self.0
+            .binary_search_by(|one| rank(one, options).cmp(&wanted))
+    }
+
+    fn insert(&mut self, service: &Arc<VirtualService>, options: &CompileOptions) {
+        match self.place(service, options) {
+            Ok(place) => self.0[place] = service.clone(),
+            Err(place) => self.0.insert(place, service.clone()),
         }
     }
-    diagnostics.extend(unused_delegates(resources));
-    let bound = by_gateway.into_iter();
-    Bindings {
-        by_gateway: bound
-            .map(|(gateway, services)| (gateway, BoundServices::new(services, options)))
-            .collect(),
+
+    /// Whether it was there.
+    fn remove(&mut self, service: &VirtualService, options: &CompileOptions) -> bool {
+        let place = self.place(service, options);
+        place.map(|place| self.0.remove(place)).is_ok()
     }
 }
 
@@ -156,6 +310,26 @@ impl<'g> LayerHosts<'g> {
 }
 
 impl<'g> OwnGateways<'g> {
+    /// Adds the domains for which a VirtualService has rules on the servers of a Gateway.
+    fn add_domains(
+        &self,
+        gateway: &GatewayRef,
+        service: &VirtualService,
+        options: &CompileOptions,
+        domains: &mut HashSet<Arc<str>>,
+    ) {
+        let Some(served) = self.hosts.get(gateway) else {
+            return;
+        };
+        let namespace = service.meta.namespace();
+        for host in &service.hosts {
+            let host = host.value.expand(namespace, &options.mesh.domain_suffix);
+            served.http.each(&host, namespace, &mut |common| {
+                domains.insert(domain_of(common));
+            });
+        }
+    }
+
     fn new(gateways: &'g [Arc<Gateway>]) -> Self {
         let keyed = gateways
             .iter()

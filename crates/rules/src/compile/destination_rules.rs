@@ -1,6 +1,5 @@
 //! DestinationRules: which of them hold for a service, and what they say together.
 
-use super::services::same_objects;
 use super::{Mesh, Proxy};
 use ahash::{HashMap, HashMapExt};
 use model::{DestinationRule, HostPattern, Objects, Resources, Subset, TrafficPolicy, selects};
@@ -78,7 +77,7 @@ impl MergedRule {
 impl RuleIndex {
     /// Takes over what changed; says whether anything did.
     pub(crate) fn update(&mut self, proxy: &Proxy, mesh: &Mesh, resources: &Resources) -> bool {
-        if same_objects(&self.rules, &resources.destination_rules) {
+        if self.rules.are(&resources.destination_rules) {
             return false;
         }
         self.rules = resources.destination_rules.clone();

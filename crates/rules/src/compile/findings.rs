@@ -9,13 +9,18 @@ use model::{Diagnostic, ObjectKey};
 use std::sync::Arc;
 
 /// What was noticed of each VirtualService, on all its ports together.
-pub(super) fn of_parts(parts: &HashMap<PartKey, Arc<Part>>) -> Vec<Diagnostic> {
+pub(super) fn of_parts<'p>(parts: &'p HashMap<PartKey, Arc<Part>>) -> Vec<Diagnostic> {
+    // Of most there is nothing to say, and there may be ten thousand.
+    let identity = |key: &'p PartKey| (&key.virtual_service, key.layer);
+    let told = parts.iter().filter(|(_, part)| part.is_noteworthy());
+    let told: HashSet<_> = told.map(|(key, _)| identity(key)).collect();
     let mut by_service: HashMap<(&ObjectKey, Layer), Vec<&Part>> = HashMap::new();
-    for (key, part) in parts {
-        by_service
-            .entry((&key.virtual_service, key.layer))
-            .or_default()
-            .push(part);
+    if !told.is_empty() {
+        for (key, part) in parts {
+            if told.contains(&identity(key)) {
+                by_service.entry(identity(key)).or_default().push(part);
+            }
+        }
     }
     let mut all = Vec::new();
     for ((_, layer), parts) in &by_service {

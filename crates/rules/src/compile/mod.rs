@@ -14,6 +14,7 @@ mod delegates;
 mod destination_rules;
 mod destinations;
 mod diagnostics;
+mod extent;
 mod findings;
 mod forwarding;
 mod gateways;
@@ -48,14 +49,16 @@ pub use mesh::{
     CallerOptions, ClientOptions, CompileOptions, ForwardProxyOptions, LocalPortOptions, Mesh,
     NameOptions, Proxy, SidecarOptions,
 };
-pub(crate) use services::{Registry, ServiceView, Source, same_objects};
+pub(crate) use services::{Registry, ServiceView, Source};
 
 use crate::endpoints::{self, EndpointCompiler, WorkloadIndex};
 use crate::inbound::unenforced;
 use crate::{EndpointAddr, Endpoints, Listener, ListenerKey, NameAnswers, ServicePort, Table};
 use ahash::{HashMap, HashMapExt};
+use bindings::Bindings;
 use clusters::Clusters;
 use diagnostics::distinct;
+use extent::Compiled;
 use findings::{of_hosts, of_parts};
 use model::{Diagnostic, GatewayRef, Hostname, Resources};
 use outbound::{ForwardProxyCompiler, Surroundings};
@@ -75,8 +78,11 @@ use virtual_hosts::CompiledHost;
 pub struct Compiler {
     options: CompileOptions,
     generation: u64,
+    /// What all below was made of. Absent: nothing was, or a compilation has failed.
+    last: Option<Compiled>,
     resolver: Resolver,
     clusters: Clusters,
+    bindings: Bindings,
     parts: HashMap<PartKey, Arc<Part>>,
     hosts: HashMap<HostKey, CompiledHost>,
     servers: HashMap<ServerKey, CompiledServer>,
@@ -131,8 +137,10 @@ impl Compiler {
             names: BTreeSet::new(),
             options,
             generation: 0,
+            last: None,
             resolver: Resolver::default(),
             clusters: Clusters::new(),
+            bindings: Bindings::default(),
             parts: HashMap::new(),
             hosts: HashMap::new(),
             servers: HashMap::new(),
@@ -152,6 +160,7 @@ impl Compiler {
     ///
     /// Objects are compared by identity: an unchanged object must be the same `Arc` as before to be recognised.
     pub fn compile(&mut self, resources: &Resources) -> (Table, Vec<Diagnostic>) {
+        let last = self.last.take();
         self.resolver
             .update(&self.options.proxy, &self.options.mesh, resources);
         self.generation += 1;
@@ -162,9 +171,11 @@ impl Compiler {
             None => gateways::selected(&self.options.proxy, resources),
         };
         let plan = gateways::listeners(&gateways, &mut diagnostics);
-        let bindings = bindings::bind(&self.options, resources, &gateways, &mut diagnostics);
+        let extent = self.rebind(last.as_ref(), resources, &gateways);
+        let bindings = std::mem::take(&mut self.bindings);
+        diagnostics.extend(bindings.diagnostics().cloned());
 
-        let mut run = Run::new(self, resources);
+        let mut run = Run::new(self, resources, &extent);
         let mut listeners: HashMap<_, _> = plan
             .iter()
             .map(|planned| run.listener(planned, &bindings))
@@ -207,7 +218,9 @@ impl Compiler {
         self.hosts = hosts;
         self.servers = servers;
         self.spelled = spelled;
+        self.bindings = bindings;
         self.listeners = table.listeners.clone();
+        self.last = Some(self.compiled(resources));
         self.resolver.forget_unused();
         self.clusters.forget_unused();
         (table, distinct(diagnostics))

@@ -118,6 +118,11 @@ impl Part {
         self.routes.is_empty() && self.connections.is_empty()
     }
 
+    /// Whether there may be something to say about it.
+    pub(crate) fn is_noteworthy(&self) -> bool {
+        self.is_empty() || !self.diagnostics.is_empty() || !self.shadowed.is_empty()
+    }
+
     /// Whether it was made of what `scope` has now.
     pub(super) fn is_current(
         &self,

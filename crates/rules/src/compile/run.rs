@@ -1,13 +1,14 @@
 //! One compilation: listeners, and the virtual hosts of those in clear.
 
 use super::bindings::Bindings;
+use super::extent::{Changed, Extent};
 use super::gateways::{PlannedListener, PlannedServer, ServerHosts, domain_of};
 use super::part::{Layer, Part, PartKey};
 use super::secure::{CompiledServer, NamedServers, ServerKey};
 use super::spelled::SpelledClusters;
-use super::virtual_hosts::{CompiledHost, HostPlans, Indexes};
+use super::virtual_hosts::{CompiledHost, HostPlan, HostPlans, Indexes};
 use super::{Compiler, HostKey, Scope};
-use crate::{HostMap, Listener, ListenerKey, Serves, TcpRoutes, VirtualHost, VirtualHosts};
+use crate::{HostMap, Listener, ListenerKey, Serves, TlsServer, VirtualHost, VirtualHosts};
 use ahash::{HashMap, HashMapExt};
 use model::{Diagnostic, GatewayRef, Resources, ServerKind, VirtualService};
 use std::sync::Arc;
@@ -22,23 +23,30 @@ pub(super) struct Run<'c> {
     pub(super) spelled: HashMap<ServerKey, Arc<SpelledClusters>>,
     /// What was noticed of listeners as a whole.
     pub(super) findings: Vec<Diagnostic>,
+    /// Where it is not about everything, all that was compiled before is here already, but for what is to be again.
+    changed: Option<&'c Changed>,
     indexes: Indexes,
 }
 
-/// What a listener is to be made of.
-enum Content {
-    Http(Vec<Arc<VirtualHost>>),
-    Tls(NamedServers),
-    Tcp(TcpRoutes),
-}
-
 impl<'c> Run<'c> {
-    pub(super) fn new(before: &'c mut Compiler, resources: &'c Resources) -> Self {
+    pub(super) fn new(
+        before: &'c mut Compiler,
+        resources: &'c Resources,
+        extent: &'c Extent,
+    ) -> Self {
+        let (mut parts, mut hosts, mut changed) = (HashMap::new(), HashMap::new(), None);
+        if let Extent::Domains(of) = extent {
+            parts = std::mem::take(&mut before.parts);
+            parts.retain(|key, _| !of.services.contains(&key.virtual_service));
+            hosts = std::mem::take(&mut before.hosts);
+            changed = Some(of);
+        }
         Self {
             before,
             resources,
-            parts: HashMap::new(),
-            hosts: HashMap::new(),
+            changed,
+            parts,
+            hosts,
             servers: HashMap::new(),
             spelled: HashMap::new(),
             findings: Vec::new(),
@@ -51,42 +59,56 @@ impl<'c> Run<'c> {
         planned: &PlannedListener,
         bindings: &Bindings,
     ) -> (ListenerKey, Arc<Listener>) {
-        let content = self.content(planned, bindings);
         let origins: Vec<_> = planned
             .servers
             .iter()
             .map(|server| Arc::new(server.origin()))
             .collect();
-        let unchanged =
-            |listener: &&Arc<Listener>| listener.origins == origins && content.is(&listener.serves);
-        let before = self.before.listeners.get(&planned.key);
-        let listener = match before.filter(unchanged) {
-            Some(listener) => listener.clone(),
-            None => Arc::new(Listener {
+        let before = self.before.listeners.get(&planned.key).cloned();
+        let before = before.filter(|listener| listener.origins == origins);
+        let held = before.as_ref().map(|listener| &listener.serves);
+        let listener = match (self.content(planned, bindings, held), before) {
+            (None, Some(before)) => before,
+            (serves, _) => Arc::new(Listener {
                 key: planned.key,
-                serves: content.into(),
+                serves: serves.unwrap_or_else(|| Serves::Http(VirtualHosts::default())),
                 origins,
             }),
         };
         (planned.key, listener)
     }
 
-    /// The first server decides what the port speaks.
-    fn content(&mut self, planned: &PlannedListener, bindings: &Bindings) -> Content {
+    /// The first server decides what the port speaks. `None`: what it has.
+    fn content(
+        &mut self,
+        planned: &PlannedListener,
+        bindings: &Bindings,
+        held: Option<&Serves>,
+    ) -> Option<Serves> {
         let port = planned.key.port;
         match planned.servers.first() {
             Some(first) if first.server().kind() == ServerKind::Tcp => {
-                Content::Tcp(self.tcp_routes(first, port, bindings))
+                let routes = self.tcp_routes(first, port, bindings);
+                let is_same = matches!(held, Some(Serves::Tcp(held)) if routes.is(held));
+                (!is_same).then_some(Serves::Tcp(routes))
             }
             Some(first) if first.server().kind() != ServerKind::Http => {
-                Content::Tls(self.tls_servers(planned, bindings))
+                let servers = self.tls_servers(planned, bindings);
+                let is_same =
+                    matches!(held, Some(Serves::Tls(held)) if same_servers(held, &servers));
+                (!is_same).then(|| Serves::Tls(named(servers)))
             }
             _ => {
                 let mut plans = HostPlans::new();
                 for server in &planned.servers {
                     self.plan_server(server, port, bindings, &mut plans);
                 }
-                Content::Http(self.virtual_hosts(planned.key, None, plans))
+                let held = match held {
+                    Some(Serves::Http(held)) => Some(held),
+                    _ => None,
+                };
+                let hosts = self.virtual_hosts(planned.key, None, plans, held);
+                hosts.map(Serves::Http)
             }
         }
     }
@@ -104,8 +126,14 @@ impl<'c> Run<'c> {
         served.add(server.server());
         let redirects = server.server().redirects_to_https();
         let https_redirect = redirects.then(|| Arc::new(server.origin()));
-        for service in bindings.of(&via, server.server()) {
-            let domains = self.domains(service, &served);
+        let options = &self.before.options;
+        let services = match self.changed {
+            None => bindings.of(&via, server.server(), options),
+            Some(changed) => bindings.of_domains(&via, &changed.domains, options),
+        };
+        for service in services {
+            let mut domains = self.domains(service, &served);
+            domains.retain(|domain| self.is_looked_at(domain));
             if domains.is_empty() || service.http.is_empty() {
                 continue;
             }
@@ -121,10 +149,18 @@ impl<'c> Run<'c> {
         }
         if redirects {
             for host in &server.server().hosts {
-                let plan = plans.entry(domain_of(&host.host)).or_default();
-                plan.redirect(https_redirect.as_ref());
+                let domain = domain_of(&host.host);
+                if self.is_looked_at(&domain) {
+                    let plan = plans.entry(domain).or_default();
+                    plan.redirect(https_redirect.as_ref());
+                }
             }
         }
+    }
+
+    fn is_looked_at(&self, domain: &Arc<str>) -> bool {
+        self.changed
+            .is_none_or(|changed| changed.domains.contains(domain))
     }
 
     /// The hosts that a VirtualService and a server have in common.
@@ -174,9 +210,28 @@ impl<'c> Run<'c> {
         )
     }
 
-    /// The virtual hosts of a listener, or of one of its TLS servers, by domain; those that did not change as
-    /// they were.
+    /// The virtual hosts of a listener, or of one of its TLS servers; those that did not change as they were. `None`: all
+    /// are those `held`.
     pub(super) fn virtual_hosts(
+        &mut self,
+        listener: ListenerKey,
+        server: Option<&Arc<str>>,
+        plans: HostPlans,
+        held: Option<&VirtualHosts>,
+    ) -> Option<VirtualHosts> {
+        match (self.changed, held) {
+            (Some(changed), Some(held)) => {
+                self.changed_hosts(listener, server, plans, changed, held)
+            }
+            _ => {
+                let hosts = self.all_hosts(listener, server, plans);
+                let is_same = held.is_some_and(|held| same_hosts(held, &hosts));
+                (!is_same).then(|| VirtualHosts::new(hosts))
+            }
+        }
+    }
+
+    fn all_hosts(
         &mut self,
         listener: ListenerKey,
         server: Option<&Arc<str>>,
@@ -205,11 +260,51 @@ impl<'c> Run<'c> {
             }
         }
         for (key, plan) in changed {
-            let host = CompiledHost::compile(listener.port, &key.domain, plan, &mut self.indexes);
-            virtual_hosts.push(host.host.clone());
-            self.hosts.insert(key, host);
+            virtual_hosts.push(self.host(key, plan));
         }
         virtual_hosts
+    }
+
+    fn host(&mut self, key: HostKey, plan: HostPlan) -> Arc<VirtualHost> {
+        let port = key.listener.port;
+        let compiled = CompiledHost::compile(port, &key.domain, plan, &mut self.indexes);
+        let host = compiled.host.clone();
+        self.hosts.insert(key, compiled);
+        host
+    }
+
+    /// Those that are held, with others for the domains that changed.
+    fn changed_hosts(
+        &mut self,
+        listener: ListenerKey,
+        server: Option<&Arc<str>>,
+        mut plans: HostPlans,
+        changed: &Changed,
+        held: &VirtualHosts,
+    ) -> Option<VirtualHosts> {
+        let mut hosts = None;
+        for domain in &changed.domains {
+            let key = HostKey {
+                listener,
+                server: server.cloned(),
+                domain: domain.clone(),
+            };
+            let (before, plan) = (self.hosts.remove(&key), plans.remove(domain));
+            match (before, plan) {
+                (None, None) => {}
+                (Some(before), Some(plan)) if before.is_current(&plan) => {
+                    self.hosts.insert(key, before);
+                }
+                (_, plan) => {
+                    let hosts = hosts.get_or_insert_with(|| held.clone());
+                    hosts.remove(domain);
+                    if let Some(plan) = plan {
+                        hosts.add(domain, self.host(key, plan));
+                    }
+                }
+            }
+        }
+        hosts
     }
 }
 
@@ -232,36 +327,16 @@ pub(super) fn part_of(
     part
 }
 
-impl Content {
-    /// Whether a listener serves just this.
-    fn is(&self, serves: &Serves) -> bool {
-        match (self, serves) {
-            (Self::Http(hosts), Serves::Http(held)) => same_hosts(held, hosts),
-            (Self::Tls(servers), Serves::Tls(held)) => same_servers(held, servers),
-            (Self::Tcp(routes), Serves::Tcp(held)) => routes.is(held),
-            _ => false,
-        }
+fn named(servers: NamedServers) -> HostMap<TlsServer> {
+    let mut map = HostMap::default();
+    for (name, server) in servers {
+        map.add(&name, server);
     }
-}
-
-impl From<Content> for Serves {
-    fn from(content: Content) -> Self {
-        match content {
-            Content::Http(hosts) => Self::Http(VirtualHosts::new(hosts)),
-            Content::Tcp(routes) => Self::Tcp(routes),
-            Content::Tls(servers) => {
-                let mut map = HostMap::default();
-                for (name, server) in servers {
-                    map.add(&name, server);
-                }
-                Self::Tls(map)
-            }
-        }
-    }
+    map
 }
 
 /// Whether `held` consists of just these hosts.
-pub(super) fn same_hosts(held: &VirtualHosts, hosts: &[Arc<VirtualHost>]) -> bool {
+fn same_hosts(held: &VirtualHosts, hosts: &[Arc<VirtualHost>]) -> bool {
     let same = |host: &Arc<VirtualHost>| {
         held.lookup(&host.domain)
             .is_some_and(|one| Arc::ptr_eq(one, host))
@@ -269,7 +344,7 @@ pub(super) fn same_hosts(held: &VirtualHosts, hosts: &[Arc<VirtualHost>]) -> boo
     held.len() == hosts.len() && hosts.iter().all(same)
 }
 
-fn same_servers(held: &HostMap<crate::TlsServer>, servers: &NamedServers) -> bool {
+fn same_servers(held: &HostMap<TlsServer>, servers: &NamedServers) -> bool {
     let mut each = servers.iter();
     held.len() == servers.len()
         && each.all(|(name, server)| {

@@ -4,13 +4,12 @@ use super::bindings::Bindings;
 use super::gateways::{PlannedListener, PlannedServer, ServerHosts, domain_of};
 use super::part::{ConnectionRoute, Layer, Part};
 use super::routes::shadowed;
-use super::run::{Run, same_hosts};
+use super::run::Run;
 use super::spelled::SpelledClusters;
 use super::termination::termination;
 use super::virtual_hosts::HostPlans;
 use crate::{
-    HostMap, ListenerKey, TcpRoute, TcpRoutes, TlsAction, TlsServer, TlsTermination, VirtualHosts,
-    alpn,
+    HostMap, ListenerKey, TcpRoute, TcpRoutes, TlsAction, TlsServer, TlsTermination, alpn,
 };
 use model::{Diagnostic, Origin, ServerKind, ServerTlsMode};
 use std::collections::BTreeMap;
@@ -133,7 +132,7 @@ impl Run<'_> {
         let via = of.via();
         let mut served = ServerHosts::default();
         served.add(of.server());
-        for service in bindings.of(&via, of.server()) {
+        for service in bindings.of(&via, of.server(), &self.before.options) {
             if service.tls.is_empty() {
                 continue;
             }
@@ -186,24 +185,29 @@ impl Run<'_> {
     fn https(&mut self, of: &PlannedServer, key: &ServerKey, bindings: &Bindings) -> TlsAction {
         let mut plans = HostPlans::new();
         self.plan_server(of, key.listener.port, bindings, &mut plans);
-        let virtual_hosts = self.virtual_hosts(key.listener, Some(&key.server), plans);
-        let before = self.before.servers.get(key);
-        let (held, hosts) = match before.map(|before| &before.server.action) {
+        let action = self
+            .before
+            .servers
+            .get(key)
+            .map(|before| &before.server.action);
+        let (held, hosts) = match action {
             Some(TlsAction::Https {
                 virtual_hosts,
                 hosts,
                 ..
-            }) => (Some(virtual_hosts), Some(hosts)),
+            }) => (Some(virtual_hosts.clone()), Some(hosts.clone())),
             _ => (None, None),
         };
+        let others = self.virtual_hosts(key.listener, Some(&key.server), plans, held.as_deref());
+        let before = self.before.servers.get(key);
         let hosts = hosts.filter(|_| before.is_some_and(|before| before.of.is(of)));
         TlsAction::Https {
             tls: tls(of, before, alpn::HTTP),
-            virtual_hosts: match held.filter(|held| same_hosts(held, &virtual_hosts)) {
-                Some(held) => held.clone(),
-                None => Arc::new(VirtualHosts::new(virtual_hosts)),
+            virtual_hosts: match (others, held) {
+                (None, Some(held)) => held,
+                (others, _) => Arc::new(others.unwrap_or_default()),
             },
-            hosts: hosts.map_or_else(|| Arc::new(named_hosts(of)), Arc::clone),
+            hosts: hosts.unwrap_or_else(|| Arc::new(named_hosts(of))),
         }
     }
 
@@ -226,7 +230,7 @@ impl Run<'_> {
         let mut served = ServerHosts::default();
         served.add(of.server());
         let mut plan = RoutePlan::default();
-        for service in bindings.of(&via, of.server()) {
+        for service in bindings.of(&via, of.server(), &self.before.options) {
             if service.tcp.is_empty() || self.domains(service, &served).is_empty() {
                 continue;
             }

@@ -5,8 +5,8 @@ use super::{Mesh, Proxy};
 use crate::UpstreamProtocol;
 use ahash::{HashMap, HashMapExt};
 use model::{
-    At, Diagnostic, HostPattern, Location, Objects, PortProtocol, ResourceRef, Resources, Service,
-    ServiceEntry, Timestamp, Transport,
+    At, Diagnostic, HostPattern, Location, ObjectKey, Objects, PortProtocol, ResourceRef,
+    Resources, Service, ServiceEntry, Timestamp, Transport,
 };
 use std::sync::Arc;
 
@@ -115,6 +115,10 @@ pub(crate) struct Registry {
     by_host: HashMap<Arc<str>, Arc<ServiceView>>,
     /// Hosts of objects that are not exported to the proxy, to say so.
     hidden: HashMap<Arc<str>, ResourceRef>,
+    /// The host of each Kubernetes Service that provides its own.
+    of_services: HashMap<ObjectKey, Arc<str>>,
+    /// Counts changes.
+    revision: u64,
     /// Services of hosts that another object of their namespace provides for everyone, with that object.
     outranked: Vec<(Arc<ServiceView>, ResourceRef)>,
 }
@@ -122,15 +126,28 @@ pub(crate) struct Registry {
 impl Registry {
     /// Takes over what changed; says whether anything did.
     pub(crate) fn update(&mut self, proxy: &Proxy, mesh: &Mesh, resources: &Resources) -> bool {
-        if same_objects(&self.services, &resources.services)
-            && same_objects(&self.entries, &resources.service_entries)
-        {
+        if self.services.are(&resources.services) && self.entries.are(&resources.service_entries) {
             return false;
         }
         self.services = resources.services.clone();
         self.entries = resources.service_entries.clone();
         self.rebuild(proxy, mesh);
+        self.revision += 1;
         true
+    }
+
+    /// As long as it is the same, so are all services.
+    pub(crate) fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    /// What a Kubernetes Service is here. Absent: nobody, or somebody else, provides its host.
+    pub(crate) fn of_service(&self, namespace: &str, name: &str) -> Option<&Arc<ServiceView>> {
+        let key = ObjectKey {
+            namespace: namespace.into(),
+            name: name.into(),
+        };
+        self.by_host.get(self.of_services.get(&key)?)
     }
 
     /// The service of a fully qualified host.
@@ -188,6 +205,13 @@ impl Registry {
                 self.place(view, proxy);
             }
         }
+        let own = self.by_host.values().filter_map(|view| match &view.source {
+            Source::Service(service) => Some((&service.meta.reference, &view.host)),
+            Source::Entry(_) => None,
+        });
+        self.of_services = own
+            .map(|(reference, host)| (ObjectKey::from(reference), host.clone()))
+            .collect();
     }
 
     fn place(&mut self, view: Arc<ServiceView>, proxy: &Proxy) {
@@ -213,15 +237,6 @@ impl Registry {
             self.outranked.push((loser, winner));
         }
     }
-}
-
-/// Whether both hold the same objects, compared by identity.
-pub(crate) fn same_objects<T>(one: &Objects<T>, other: &Objects<T>) -> bool {
-    one.len() == other.len()
-        && one
-            .values()
-            .zip(other.values())
-            .all(|(one, other)| Arc::ptr_eq(one, other))
 }
 
 /// Where a ServiceEntry names a host.

@@ -7,7 +7,6 @@ use model::{
     EndpointSlice, Hostname, Labels, Node, Objects, PeerAuthentication, Pod, Resources, Service,
     SliceEndpoint, WorkloadEntry, selects,
 };
-use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -82,6 +81,16 @@ impl<'i> Changes<'i> {
         }
     }
 
+    /// The services whose EndpointSlices changed, by namespace and name, if nothing else did.
+    pub(super) fn of_slices_alone(&self) -> Option<&HashSet<(&'i str, &'i str)>> {
+        let others = !self.pods.is_empty()
+            || !self.entries.is_empty()
+            || !self.peers.is_empty()
+            || !self.names.is_empty()
+            || self.nodes_moved;
+        (!others).then_some(&self.slices)
+    }
+
     /// Whether the endpoints of a service can be others, which named `names` before.
     pub(super) fn concern(
         &self,
@@ -124,7 +133,7 @@ impl<'i> Changes<'i> {
             || entries.any(|entry| is_selected(entry.meta.namespace(), &entry.workload.labels))
     }
 
-    fn concern_slices(&self, slices: &[&EndpointSlice]) -> bool {
+    fn concern_slices(&self, slices: &[Arc<EndpointSlice>]) -> bool {
         if self.pods.is_empty() {
             return false;
         }
@@ -146,25 +155,9 @@ fn is_behind(endpoint: &SliceEndpoint, pod: &Pod) -> bool {
 
 /// Objects that came, went, or are others, by identity: of these both.
 fn different<'i, T>(before: &'i Objects<T>, now: &'i Objects<T>) -> Vec<&'i T> {
-    let mut found = Vec::new();
-    let (mut before, mut now) = (before.iter().peekable(), now.iter().peekable());
-    loop {
-        let order = match (before.peek(), now.peek()) {
-            (Some((one, _)), Some((other, _))) => one.cmp(other),
-            (Some(_), None) => Ordering::Less,
-            (None, Some(_)) => Ordering::Greater,
-            (None, None) => return found,
-        };
-        let old = before.next_if(|_| order != Ordering::Greater);
-        let new = now.next_if(|_| order != Ordering::Less);
-        let both = [old, new].map(|one| one.map(|(_, object)| object));
-        if let [Some(old), Some(new)] = both
-            && Arc::ptr_eq(old, new)
-        {
-            continue;
-        }
-        found.extend(both.into_iter().flatten().map(|object| &**object));
-    }
+    let differences = now.since(before).into_iter();
+    let objects = differences.flat_map(|(before, now)| [before, now]);
+    objects.flatten().map(|object| &**object).collect()
 }
 
 /// Whether any node is elsewhere. Much else about nodes changes all the time.

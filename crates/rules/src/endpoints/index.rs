@@ -2,7 +2,6 @@
 
 use super::naming::{name_of_entry, name_of_pod};
 use crate::Workload;
-use crate::compile::same_objects;
 use ahash::{HashMap, HashMapExt};
 use model::labels::{TLS_MODE, TLS_MODE_ISTIO};
 use model::{Labels, ObjectKey, Objects, Pod, PodPhase, Resources, WorkloadAddress, WorkloadEntry};
@@ -32,7 +31,7 @@ struct Known<T> {
 impl<T> Default for Known<T> {
     fn default() -> Self {
         Self {
-            objects: Objects::new(),
+            objects: Objects::default(),
             workloads: BTreeMap::new(),
         }
     }
@@ -41,7 +40,7 @@ impl<T> Default for Known<T> {
 impl<T> Known<T> {
     /// Takes over what changed; says whether anything did.
     fn update(&mut self, now: &Objects<T>, make: impl Fn(&T) -> Workload) -> bool {
-        if same_objects(&self.objects, now) {
+        if self.objects.are(now) {
             return false;
         }
         let mut known = std::mem::take(&mut self.workloads);

@@ -10,6 +10,7 @@ use model::{
     AddressType, At, Diagnostic, EndpointSlice, Pod, PodRef, ResourceRef, Service, ServicePort,
     SliceEndpoint, SlicePort, TargetPort, Transport,
 };
+use std::sync::Arc;
 
 /// The TCP ports of a Service.
 pub(super) fn ports(service: &Service) -> impl Iterator<Item = &ServicePort> {
@@ -75,11 +76,11 @@ impl<'r> Workloads<'r> {
         &self,
         service: &Service,
         port: &ServicePort,
-        slices: &[&'r EndpointSlice],
+        slices: &'r [Arc<EndpointSlice>],
         finding: &mut Finding,
     ) {
         let first = first_family(service);
-        let mut slices = slices.to_vec();
+        let mut slices: Vec<_> = slices.iter().collect();
         slices.sort_by_key(|slice| slice.address_type != first);
         let mut families = HashMap::new();
         for slice in slices {

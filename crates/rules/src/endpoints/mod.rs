@@ -12,6 +12,7 @@ mod kubernetes;
 mod locality;
 mod names;
 mod naming;
+mod slices;
 mod workloads;
 
 #[cfg(test)]
@@ -24,13 +25,14 @@ pub use names::{NameAnswer, NameAnswers};
 use crate::compile::{Registry, ServiceView, Source};
 use crate::inbound::PeerModes;
 use crate::{Endpoint, EndpointAddr, Endpoints, ForbiddenNetworks, ServicePort, Workload};
-use ahash::{HashMap, HashMapExt};
+use ahash::{HashMap, HashMapExt, HashSet};
 use changes::{Changes, Inputs};
 use compiled::{Compiled, Finding};
 use model::{
     Diagnostic, EndpointSlice, Hostname, Labels, Node, ObjectKey, Objects, Pod, Resources, Service,
     SliceEndpoint, WorkloadEntry, selects,
 };
+use slices::SliceIndex;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -40,7 +42,12 @@ pub(crate) struct EndpointCompiler {
     /// Whose view of the registry it is. Absent: the proxy's own.
     view: Option<Arc<str>>,
     inputs: Inputs,
+    slices: SliceIndex,
+    /// That of the registry it was compiled for last. Absent: never, or not to the end.
+    revision: Option<u64>,
     services: HashMap<Arc<str>, Compiled>,
+    /// What all of them have.
+    all: Endpoints,
     names: BTreeSet<Hostname>,
     /// How many services were compiled the last time.
     compiled: usize,
@@ -78,9 +85,38 @@ impl EndpointCompiler {
         shared: Shared<'_>,
     ) -> (Endpoints, Vec<Diagnostic>) {
         let inputs = Inputs::of(resources, shared.answers);
-        let before = std::mem::replace(&mut self.inputs, inputs);
-        let changes = Changes::between(&before, &self.inputs, shared.root_namespace);
-        let workloads = Workloads::new(resources, shared);
+        let before = std::mem::take(&mut self.inputs);
+        let changes = Changes::between(&before, &inputs, shared.root_namespace);
+        let mut slices = std::mem::take(&mut self.slices);
+        slices.update(&resources.endpoint_slices);
+        let workloads = Workloads::new(resources, shared, &slices);
+        // Unknown until this is done: what was done half is done again.
+        let revision = self.revision.take();
+        if revision.is_none() {
+            self.services.clear();
+        }
+        let some = changes.of_slices_alone();
+        match some.filter(|_| revision == Some(services.revision())) {
+            Some(changed) => self.compile_some(changed, services, &workloads),
+            None => self.compile_all(&changes, services, &workloads),
+        }
+        let names = self.services.values().flat_map(|service| &service.names);
+        self.names = names.cloned().collect();
+        let diagnostics = self.services.values().flat_map(|one| &one.diagnostics);
+        let diagnostics = diagnostics.cloned().collect();
+        self.revision = Some(services.revision());
+        self.slices = slices;
+        self.inputs = inputs;
+        (self.all.clone(), diagnostics)
+    }
+
+    /// Looks at all services, for nothing tells which are concerned.
+    fn compile_all(
+        &mut self,
+        changes: &Changes<'_>,
+        services: &Registry,
+        workloads: &Workloads<'_>,
+    ) {
         let mut known = std::mem::take(&mut self.services);
         let mut next = HashMap::with_capacity(known.len());
         let (aliases, others): (Vec<_>, Vec<_>) = services
@@ -92,7 +128,7 @@ impl EndpointCompiler {
             let is_same = |before: &Compiled| {
                 !before.is_copy
                     && before.source.is(&view.source)
-                    && !changes.concern(&before.source, &before.names, &workloads)
+                    && !changes.concern(&before.source, &before.names, workloads)
             };
             let compiled = match before {
                 Some(same) if is_same(&same) => same,
@@ -109,10 +145,41 @@ impl EndpointCompiler {
             aliases.map(|view| (view.host.clone(), alias::compile(view, services, &next)));
         let aliases: Vec<_> = aliases.collect();
         next.extend(aliases);
-        let names = next.values().flat_map(|service| &service.names);
-        self.names = names.cloned().collect();
         self.services = next;
-        self.collected()
+        self.all = Endpoints::default();
+        for (host, service) in &self.services {
+            place(&mut self.all, self.view.as_ref(), host, service);
+        }
+    }
+
+    /// Looks at the services of these namespaces and names, and at other names of theirs.
+    fn compile_some(
+        &mut self,
+        changed: &HashSet<(&str, &str)>,
+        services: &Registry,
+        workloads: &Workloads<'_>,
+    ) {
+        self.compiled = 0;
+        let found = changed.iter();
+        let found = found.filter_map(|(namespace, name)| services.of_service(namespace, name));
+        let found: Vec<_> = found.collect();
+        for view in &found {
+            self.compiled += 1;
+            let before = self.services.get(&view.host);
+            let compiled = workloads.compile(view).sharing(before);
+            place(&mut self.all, self.view.as_ref(), &view.host, &compiled);
+            self.services.insert(view.host.clone(), compiled);
+        }
+        if found.is_empty() {
+            return;
+        }
+        let copies = self.services.iter().filter(|(_, service)| service.is_copy);
+        let copies: Vec<_> = copies.map(|(host, _)| host.clone()).collect();
+        for view in copies.iter().filter_map(|host| services.get(host)) {
+            let compiled = alias::compile(view, services, &self.services);
+            place(&mut self.all, self.view.as_ref(), &view.host, &compiled);
+            self.services.insert(view.host.clone(), compiled);
+        }
     }
 
     /// How many services were compiled the last time.
@@ -124,31 +191,25 @@ impl EndpointCompiler {
     pub(crate) fn names(&self) -> &BTreeSet<Hostname> {
         &self.names
     }
+}
 
-    fn collected(&self) -> (Endpoints, Vec<Diagnostic>) {
-        let mut all = Endpoints {
-            services: HashMap::with_capacity(self.services.len()),
-            ..Endpoints::default()
+/// Puts what a service has in the place of what it had. It has the same ports.
+fn place(all: &mut Endpoints, view: Option<&Arc<str>>, host: &Arc<str>, service: &Compiled) {
+    for port in &service.ports {
+        let key = ServicePort {
+            view: view.cloned(),
+            host: host.clone(),
+            port: port.number,
         };
-        let mut diagnostics = Vec::new();
-        for (host, service) in &self.services {
-            diagnostics.extend(service.diagnostics.iter().cloned());
-            for port in &service.ports {
-                let key = ServicePort {
-                    view: self.view.clone(),
-                    host: host.clone(),
-                    port: port.number,
-                };
-                if !port.unresolved.is_empty() {
-                    all.unresolved.insert(key.clone(), port.unresolved.clone());
-                }
-                if let Some(members) = &port.members {
-                    all.members.insert(key.clone(), members.clone());
-                }
-                all.services.insert(key, port.endpoints.clone());
-            }
+        match port.unresolved.is_empty() {
+            true => drop(all.unresolved.remove(&key)),
+            false => drop(all.unresolved.insert(key.clone(), port.unresolved.clone())),
         }
-        (all, diagnostics)
+        match &port.members {
+            Some(members) => drop(all.members.insert(key.clone(), members.clone())),
+            None => drop(all.members.remove(&key)),
+        }
+        all.services.insert(key, port.endpoints.clone());
     }
 }
 
@@ -165,21 +226,13 @@ enum Standing {
 struct Workloads<'r> {
     resources: &'r Resources,
     shared: Shared<'r>,
-    /// By the namespace and name of the service.
-    slices: HashMap<(&'r str, &'r str), Vec<&'r EndpointSlice>>,
+    slices: &'r SliceIndex,
     peers: PeerModes<'r>,
     nodes: HashMap<&'r str, &'r Node>,
 }
 
 impl<'r> Workloads<'r> {
-    fn new(resources: &'r Resources, shared: Shared<'r>) -> Self {
-        let mut slices: HashMap<_, Vec<_>> = HashMap::new();
-        for slice in resources.endpoint_slices.values() {
-            if let Some(service) = &slice.service_name {
-                let key = (slice.meta.namespace(), &**service);
-                slices.entry(key).or_default().push(&**slice);
-            }
-        }
+    fn new(resources: &'r Resources, shared: Shared<'r>, slices: &'r SliceIndex) -> Self {
         let nodes = resources.nodes.values();
         Self {
             resources,
@@ -215,9 +268,8 @@ impl<'r> Workloads<'r> {
     }
 
     /// The EndpointSlices of a service. Absent: it has none.
-    fn slices_of<'s>(&'s self, service: &'s Service) -> Option<&'s [&'r EndpointSlice]> {
-        let key = (service.meta.namespace(), service.meta.name());
-        self.slices.get(&key).map(Vec::as_slice)
+    fn slices_of(&self, service: &Service) -> Option<&'r [Arc<EndpointSlice>]> {
+        self.slices.of(service)
     }
 
     /// The Pod behind an endpoint, which is one of the slice's namespace: the one that it names, else the one that has

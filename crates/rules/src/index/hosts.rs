@@ -17,12 +17,23 @@ pub type VirtualHosts = HostMap<VirtualHost>;
 /// An exact domain beats a wildcard, and a longer wildcard a shorter one; `*` takes the rest.
 #[derive(Debug)]
 pub struct HostMap<T> {
-    exact: HashMap<Box<[u8]>, Arc<T>>,
+    exact: HashMap<Arc<[u8]>, Arc<T>>,
     /// `*.example.com` under `.example.com`.
-    wildcards: HashMap<Box<[u8]>, Arc<T>>,
+    wildcards: HashMap<Arc<[u8]>, Arc<T>>,
     /// The length of the longest key of `wildcards`: longer endings need not be looked up.
     longest_wildcard: usize,
     any: Option<Arc<T>>,
+}
+
+impl<T> Clone for HostMap<T> {
+    fn clone(&self) -> Self {
+        Self {
+            exact: self.exact.clone(),
+            wildcards: self.wildcards.clone(),
+            longest_wildcard: self.longest_wildcard,
+            any: self.any.clone(),
+        }
+    }
 }
 
 impl<T> Default for HostMap<T> {
@@ -51,10 +62,7 @@ impl VirtualHosts {
 impl<T> HostMap<T> {
     /// Adds a value under a domain: exact, `*.suffix` or `*`. Of two with one domain the first counts.
     pub fn add(&mut self, domain: &str, host: Arc<T>) {
-        let mut domain = Cow::Borrowed(domain);
-        if domain.bytes().any(|byte| byte.is_ascii_uppercase()) {
-            domain.to_mut().make_ascii_lowercase();
-        }
+        let domain = lower(domain);
         if domain == "*" {
             self.any.get_or_insert(host);
         } else if let Some(suffix) = domain.strip_prefix('*') {
@@ -65,6 +73,19 @@ impl<T> HostMap<T> {
         } else {
             let name = domain.strip_suffix('.').unwrap_or(&domain);
             self.exact.entry(name.as_bytes().into()).or_insert(host);
+        }
+    }
+
+    /// Takes the value of a domain out. How long wildcards may be stays as it was: no look-up misses any for that.
+    pub(crate) fn remove(&mut self, domain: &str) -> Option<Arc<T>> {
+        let domain = lower(domain);
+        if domain == "*" {
+            self.any.take()
+        } else if let Some(suffix) = domain.strip_prefix('*') {
+            self.wildcards.remove(suffix.as_bytes())
+        } else {
+            let name = domain.strip_suffix('.').unwrap_or(&domain);
+            self.exact.remove(name.as_bytes())
         }
     }
 
@@ -135,6 +156,14 @@ impl<T> HostMap<T> {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+}
+
+fn lower(domain: &str) -> Cow<'_, str> {
+    let mut domain = Cow::Borrowed(domain);
+    if domain.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        domain.to_mut().make_ascii_lowercase();
+    }
+    domain
 }
 
 #[cfg(test)]

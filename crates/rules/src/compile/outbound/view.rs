@@ -3,7 +3,7 @@
 use super::super::clusters::Clusters;
 use super::super::part::{Part, PartKey};
 use super::super::resolve::Resolver;
-use super::super::services::{Registry, same_objects};
+use super::super::services::Registry;
 use super::super::{CallerOptions, CompileOptions};
 use super::build::{Build, Inputs, Kept};
 use super::mesh_rules::MeshRules;
@@ -54,7 +54,7 @@ impl MadeOf {
     fn is(&self, other: &Self) -> bool {
         self.revision == other.revision
             && self.limits.is(&other.limits)
-            && same_objects(&self.rules, &other.rules)
+            && self.rules.are(&other.rules)
     }
 }
 

@@ -1,5 +1,6 @@
 //! What is compiled again after a change, and what is not. What is compiled is told by the golden cases.
 
+mod changes;
 mod egress;
 mod secure;
 

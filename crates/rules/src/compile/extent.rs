@@ -1,0 +1,94 @@
+//! How much of what was compiled last has to be looked at again.
+
+use super::Compiler;
+use super::bindings::Bindings;
+use ahash::HashSet;
+use model::{Difference, Gateway, HttpAction, ObjectKey, Resources, VirtualService};
+use std::sync::Arc;
+
+/// How much of what was compiled last has to be looked at again.
+pub(super) enum Extent {
+    /// All of it.
+    Everything,
+    /// Nothing is different but some VirtualServices: ten thousand others, and what was made of them, stay as they are.
+    Domains(Changed),
+}
+
+/// What other VirtualServices lead to.
+pub(super) struct Changed {
+    /// Which they are.
+    pub(super) services: HashSet<ObjectKey>,
+    /// The domains whose rules may be others.
+    pub(super) domains: HashSet<Arc<str>>,
+}
+
+/// What was compiled last.
+#[derive(Debug)]
+pub(super) struct Compiled {
+    pub(super) resources: Resources,
+    /// That of the resolver.
+    pub(super) revision: u64,
+}
+
+impl Compiler {
+    /// Brings the bindings up to date. `last`: what they, and all else that is kept, were made of. Absent: unknown.
+    pub(super) fn rebind(
+        &mut self,
+        last: Option<&Compiled>,
+        resources: &Resources,
+        gateways: &[Arc<Gateway>],
+    ) -> Extent {
+        let revision = self.resolver.revision();
+        let is_alone = self.sidecar.is_none() && self.forward_proxy.is_none();
+        let last = last.filter(|last| is_alone && last.revision == revision);
+        let changed = last.and_then(|last| changed_services(resources, &last.resources));
+        let Some(changed) = changed else {
+            self.bindings = Bindings::new(&self.options, resources, gateways);
+            return Extent::Everything;
+        };
+        let domains = self
+            .bindings
+            .rebind(&changed, &self.options, resources, gateways);
+        let services = changed.iter().filter_map(|(before, now)| before.or(*now));
+        let services = services.map(|service| ObjectKey::from(&service.meta.reference));
+        Extent::Domains(Changed {
+            services: services.collect(),
+            domains,
+        })
+    }
+
+    /// What the next compilation may rely on.
+    pub(super) fn compiled(&self, resources: &Resources) -> Compiled {
+        Compiled {
+            resources: resources.clone(),
+            revision: self.resolver.revision(),
+        }
+    }
+}
+
+/// The VirtualServices that changed. `None`: more did, or rules of others depend on them.
+fn changed_services<'r>(
+    now: &'r Resources,
+    before: &'r Resources,
+) -> Option<Vec<Difference<'r, VirtualService>>> {
+    // Services and DestinationRules are known to the resolver, and endpoints are in no table.
+    let is_same = now.gateways.are(&before.gateways)
+        && now.sidecars.are(&before.sidecars)
+        && now.peer_authentications.are(&before.peer_authentications)
+        && now.namespaces.are(&before.namespaces);
+    if !is_same {
+        return None;
+    }
+    let changed = now.virtual_services.since(&before.virtual_services);
+    let is_free = |service: &Option<&Arc<VirtualService>>| !service.is_some_and(|one| is_tied(one));
+    let are_free = changed
+        .iter()
+        .all(|(before, now)| is_free(before) && is_free(now));
+    are_free.then_some(changed)
+}
+
+/// Whether its rules stand in several objects.
+fn is_tied(service: &VirtualService) -> bool {
+    let mut actions = service.http.iter().map(|route| &route.action);
+    service.is_delegate() || actions.any(|action| matches!(action, HttpAction::Delegate(_)))
+}
