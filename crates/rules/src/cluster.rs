@@ -202,8 +202,8 @@ pub enum UpstreamProtocol {
 /// rules. Parts that did not change are shared with the snapshot before.
 #[derive(Clone, Debug, Default)]
 pub struct Endpoints {
-    /// By service port. A service without endpoints has an empty list.
-    pub services: HashMap<ServicePort, Arc<[Endpoint]>>,
+    /// By service port. A service without endpoints has an empty list. The same as before when nothing in it changed.
+    pub services: Arc<HashMap<ServicePort, Arc<[Endpoint]>>>,
     /// Names among the endpoints of a service port of which no address is known.
     pub unresolved: HashMap<ServicePort, Arc<[Hostname]>>,
     /// Those of headless Services that have names of their own.

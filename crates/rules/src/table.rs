@@ -16,8 +16,8 @@ pub struct Table {
     pub generation: u64,
     /// All listeners, by key.
     pub listeners: HashMap<ListenerKey, Arc<Listener>>,
-    /// All clusters that a route leads to, by key.
-    pub clusters: HashMap<ClusterKey, Arc<Cluster>>,
+    /// All clusters that a route leads to, by key. The same as before when they are.
+    pub clusters: Arc<HashMap<ClusterKey, Arc<Cluster>>>,
 }
 
 impl Table {

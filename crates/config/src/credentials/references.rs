@@ -21,7 +21,7 @@ pub(super) fn of(table: &Table) -> References {
         }
     }
     let of_mesh = Arc::new(of_mesh());
-    for cluster in clusters(table) {
+    for cluster in clusters_in_tls(table) {
         let origin = match &cluster.tls {
             UpstreamSecurity::Auto(_) => Some(&of_mesh),
             UpstreamSecurity::Rule(_) | UpstreamSecurity::ClearText => cluster.origin.as_ref(),
@@ -76,8 +76,10 @@ fn of_mesh() -> Origin {
     }
 }
 
-fn clusters(table: &Table) -> Vec<&Cluster> {
-    let mut clusters: Vec<&Cluster> = table.clusters.values().map(AsRef::as_ref).collect();
+fn clusters_in_tls(table: &Table) -> Vec<&Cluster> {
+    let clusters = table.clusters.values().map(AsRef::as_ref);
+    let in_tls = clusters.filter(|cluster: &&Cluster| cluster.tls.settings().is_some());
+    let mut clusters: Vec<&Cluster> = in_tls.collect();
     clusters.sort_by(|one, other| one.key.cmp(&other.key));
     clusters
 }

@@ -5,9 +5,9 @@ use super::cluster::{Parts, Surroundings};
 use super::tls::ClientTlsStore;
 use crate::labels::Workloads;
 use crate::tls::Terminations;
-use ahash::HashMap;
+use ahash::{HashMap, HashMapExt};
 use certificates::Credentials;
-use rules::{ClusterKey, Endpoints, Headless, Table};
+use rules::{ClusterKey, Endpoint, Endpoints, Headless, ServicePort, Table};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -17,7 +17,9 @@ pub struct Snapshot {
     /// The rules.
     pub table: Arc<Table>,
     /// The clusters of the table, with their endpoints.
-    pub clusters: HashMap<ClusterKey, Arc<Cluster>>,
+    pub clusters: Arc<HashMap<ClusterKey, Arc<Cluster>>>,
+    /// What their endpoints are of.
+    services: Arc<HashMap<ServicePort, Arc<[Endpoint]>>>,
     /// Endpoints that clients connect to by their addresses.
     pub(crate) headless: Headless,
     /// Whose addresses are whose.
@@ -29,7 +31,7 @@ pub struct Snapshot {
     /// How TLS is begun with its clusters.
     pub(super) client_tls: Arc<ClientTlsStore>,
     /// The clusters that somebody has to look after as time goes by.
-    swept: Vec<Arc<Cluster>>,
+    swept: Arc<[Arc<Cluster>]>,
 }
 
 impl Snapshot {
@@ -44,23 +46,17 @@ impl Snapshot {
     ) -> Self {
         let terminations = self.terminations(&table, &credentials);
         let client_tls = self.client_tls(&table, &credentials);
-        let clusters = table.clusters.values();
-        let clusters: HashMap<_, _> = clusters
-            .map(|definition| {
-                let parts = parts(definition, endpoints, &client_tls);
-                (definition.key.clone(), self.cluster(&parts, around))
-            })
-            .collect();
-        for gone in self
-            .clusters
-            .values()
-            .filter(|one| !clusters.contains_key(&one.definition.key))
-        {
-            gone.retire(around);
-        }
-        let swept = clusters.values().filter(|cluster| cluster.needs_sweeps());
+        // Most changes of rules lead to the clusters that there are, of which there may be ten thousand.
+        let is_same = Arc::ptr_eq(&self.table.clusters, &table.clusters)
+            && Arc::ptr_eq(&self.services, &endpoints.services)
+            && Arc::ptr_eq(&self.client_tls, &client_tls);
+        let (clusters, swept) = match is_same {
+            true => (self.clusters.clone(), self.swept.clone()),
+            false => self.next_clusters(&table, endpoints, &client_tls, around),
+        };
         Self {
-            swept: swept.cloned().collect(),
+            swept,
+            services: endpoints.services.clone(),
             headless: endpoints.headless.clone(),
             workloads: self.workloads.next(&endpoints.workloads),
             table,
@@ -71,8 +67,35 @@ impl Snapshot {
         }
     }
 
+    fn next_clusters(
+        &self,
+        table: &Table,
+        endpoints: &Endpoints,
+        client_tls: &ClientTlsStore,
+        around: &Surroundings<'_>,
+    ) -> (Arc<HashMap<ClusterKey, Arc<Cluster>>>, Arc<[Arc<Cluster>]>) {
+        let mut clusters = HashMap::with_capacity(table.clusters.len());
+        for (key, definition) in table.clusters.iter() {
+            let parts = parts(definition, endpoints, client_tls);
+            clusters.insert(key.clone(), self.cluster(&parts, around));
+        }
+        for gone in self
+            .clusters
+            .values()
+            .filter(|one| !clusters.contains_key(&one.definition.key))
+        {
+            gone.retire(around);
+        }
+        let swept = clusters.values().filter(|cluster| cluster.needs_sweeps());
+        let swept = swept.cloned().collect();
+        (Arc::new(clusters), swept)
+    }
+
     /// Has rotations follow what happened to endpoints after they were computed, when those in force were others.
-    pub(crate) fn catch_up(&self, now: Instant) {
+    pub(crate) fn catch_up(&self, before: &Self, now: Instant) {
+        if Arc::ptr_eq(&self.clusters, &before.clusters) {
+            return;
+        }
         for cluster in self.clusters.values() {
             cluster.endpoints.refresh(now);
         }
@@ -94,7 +117,8 @@ impl Snapshot {
         table: &Arc<Table>,
         credentials: &Arc<Credentials>,
     ) -> Arc<ClientTlsStore> {
-        let same = Arc::ptr_eq(&self.table, table) && Arc::ptr_eq(&self.credentials, credentials);
+        let same = Arc::ptr_eq(&self.table.clusters, &table.clusters)
+            && Arc::ptr_eq(&self.credentials, credentials);
         if same {
             return self.client_tls.clone();
         }

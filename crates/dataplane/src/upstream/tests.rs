@@ -24,7 +24,7 @@ fn table(connect_timeout: u64, subset: Option<&str>) -> Arc<Table> {
         ..Cluster::plain(key.clone(), UpstreamProtocol::Http1)
     };
     let mut table = Table::default();
-    table.clusters.insert(key, Arc::new(cluster));
+    Arc::make_mut(&mut table.clusters).insert(key, Arc::new(cluster));
     Arc::new(table)
 }
 
@@ -39,8 +39,7 @@ fn endpoints(addresses: &[(&str, &str)]) -> Endpoints {
         host: "a.test".into(),
         port: 80,
     };
-    endpoints
-        .services
+    Arc::make_mut(&mut endpoints.services)
         .insert(service, addresses.iter().map(endpoint).collect());
     endpoints
 }

@@ -5,9 +5,8 @@ use super::{
     PeerAuthentication, Pod, Secret, Service, ServiceEntry, Sidecar, VirtualService, WorkloadEntry,
 };
 use crate::ResourceRef;
-use std::cmp::Ordering;
-use std::collections::{BTreeMap, btree_map};
-use std::ops::Deref;
+use imbl::OrdMap;
+use imbl::ordmap::DiffItem;
 use std::sync::Arc;
 
 /// The identity of an object among those of its kind.
@@ -30,89 +29,128 @@ impl From<&ResourceRef> for ObjectKey {
 
 /// Objects of one kind, by namespace and name.
 ///
-/// A clone shares them until one of both changes: who keeps the last set knows at once that nothing did.
-#[derive(Debug, PartialEq)]
-pub struct Objects<T>(Arc<BTreeMap<ObjectKey, Arc<T>>>);
-
-impl<T> Objects<T> {
-    /// Puts an object in; the one it replaces comes out.
-    pub fn insert(&mut self, key: ObjectKey, object: Arc<T>) -> Option<Arc<T>> {
-        Arc::make_mut(&mut self.0).insert(key, object)
-    }
-
-    /// Takes an object out.
-    pub fn remove(&mut self, key: &ObjectKey) -> Option<Arc<T>> {
-        // Whoever has none keeps on sharing.
-        if !self.0.contains_key(key) {
-            return None;
-        }
-        Arc::make_mut(&mut self.0).remove(key)
-    }
-
-    /// Whether both hold the same objects, compared by identity.
-    pub fn are(&self, other: &Self) -> bool {
-        let same = |(one, other): (&Arc<T>, &Arc<T>)| Arc::ptr_eq(one, other);
-        Arc::ptr_eq(&self.0, &other.0)
-            || self.0.len() == other.0.len() && self.0.values().zip(other.0.values()).all(same)
-    }
-}
-
-impl<T> Objects<T> {
-    /// What differs from an earlier set, by identity: each object that was there or is there, as it was and as it is.
-    pub fn since<'o>(&'o self, earlier: &'o Self) -> Vec<Difference<'o, T>> {
-        if Arc::ptr_eq(&self.0, &earlier.0) {
-            return Vec::new();
-        }
-        let mut differences = Vec::new();
-        let (mut before, mut now) = (earlier.iter().peekable(), self.iter().peekable());
-        loop {
-            let order = match (before.peek(), now.peek()) {
-                (Some((was, _)), Some((is, _))) => was.cmp(is),
-                (Some(_), None) => Ordering::Less,
-                (None, Some(_)) => Ordering::Greater,
-                (None, None) => return differences,
-            };
-            let was = (order != Ordering::Greater)
-                .then(|| before.next())
-                .flatten();
-            let is = (order != Ordering::Less).then(|| now.next()).flatten();
-            let (was, is) = (was.map(|(_, one)| one), is.map(|(_, one)| one));
-            if was.map(Arc::as_ptr) != is.map(Arc::as_ptr) {
-                differences.push((was, is));
-            }
-        }
-    }
-}
+/// A clone shares them. What changes afterwards costs itself, and is found by what is not shared any more, however many
+/// objects there are.
+#[derive(Debug)]
+pub struct Objects<T>(OrdMap<ObjectKey, Same<T>>);
 
 /// An object as it was, and as it is.
 pub type Difference<'o, T> = (Option<&'o Arc<T>>, Option<&'o Arc<T>>);
 
+impl<T> Objects<T> {
+    /// Puts an object in; the one it replaces comes out.
+    pub fn insert(&mut self, key: ObjectKey, object: Arc<T>) -> Option<Arc<T>> {
+        self.0.insert(key, Same(object)).map(|Same(object)| object)
+    }
+
+    /// Takes an object out.
+    pub fn remove(&mut self, key: &ObjectKey) -> Option<Arc<T>> {
+        self.0.remove(key).map(|Same(object)| object)
+    }
+
+    /// The object of this identity.
+    pub fn get(&self, key: &ObjectKey) -> Option<&Arc<T>> {
+        self.0.get(key).map(|Same(object)| object)
+    }
+
+    /// Whether there is one of this identity.
+    pub fn contains_key(&self, key: &ObjectKey) -> bool {
+        self.0.contains_key(key)
+    }
+
+    /// All of them.
+    pub fn values(&self) -> impl DoubleEndedIterator<Item = &Arc<T>> {
+        self.0.values().map(|Same(object)| object)
+    }
+
+    /// Their identities.
+    pub fn keys(&self) -> impl DoubleEndedIterator<Item = &ObjectKey> {
+        self.0.keys()
+    }
+
+    /// All of them with their identities.
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = (&ObjectKey, &Arc<T>)> {
+        self.0.iter().map(|(key, Same(object))| (key, object))
+    }
+
+    /// Those of a namespace.
+    pub fn of_namespace(
+        &self,
+        namespace: &Arc<str>,
+    ) -> impl Iterator<Item = &Arc<T>> + Clone + use<'_, T> {
+        let first = ObjectKey {
+            namespace: namespace.clone(),
+            name: "".into(),
+        };
+        let namespace = namespace.clone();
+        let from = self.0.range(first..);
+        from.take_while(move |(key, _)| key.namespace == namespace)
+            .map(|(_, Same(object))| object)
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether both hold the same objects, compared by identity.
+    pub fn are(&self, other: &Self) -> bool {
+        self.0 == other.0
+    }
+
+    /// What differs from an earlier set, by identity: each object that was there or is there, in order.
+    pub fn since<'o>(&'o self, earlier: &'o Self) -> Vec<Difference<'o, T>> {
+        let differences = earlier.0.diff(&self.0);
+        differences
+            .map(|difference| match difference {
+                DiffItem::Add(_, Same(now)) => (None, Some(now)),
+                DiffItem::Remove(_, Same(before)) => (Some(before), None),
+                DiffItem::Update {
+                    old: (_, Same(before)),
+                    new: (_, Same(now)),
+                } => (Some(before), Some(now)),
+            })
+            .collect()
+    }
+}
+
 impl<T> Clone for Objects<T> {
     fn clone(&self) -> Self {
-        Self(Arc::clone(&self.0))
+        Self(self.0.clone())
     }
 }
 
 impl<T> Default for Objects<T> {
     fn default() -> Self {
-        Self(Arc::default())
+        Self(OrdMap::default())
     }
 }
 
-impl<'o, T> IntoIterator for &'o Objects<T> {
-    type Item = (&'o ObjectKey, &'o Arc<T>);
-    type IntoIter = btree_map::Iter<'o, ObjectKey, Arc<T>>;
-
-    fn into_iter(self) -> Self::IntoIter {
-        self.0.iter()
+impl<T: PartialEq> PartialEq for Objects<T> {
+    /// By what they are.
+    fn eq(&self, other: &Self) -> bool {
+        self.len() == other.len() && self.iter().eq(other.iter())
     }
 }
 
-impl<T> Deref for Objects<T> {
-    type Target = BTreeMap<ObjectKey, Arc<T>>;
+/// An object that is equal to itself alone.
+#[derive(Debug)]
+struct Same<T>(Arc<T>);
 
-    fn deref(&self) -> &Self::Target {
-        &self.0
+impl<T> Clone for Same<T> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<T> PartialEq for Same<T> {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
     }
 }
 

@@ -53,7 +53,10 @@ pub(crate) use services::{Registry, ServiceView, Source};
 
 use crate::endpoints::{self, EndpointCompiler, WorkloadIndex};
 use crate::inbound::unenforced;
-use crate::{EndpointAddr, Endpoints, Listener, ListenerKey, NameAnswers, ServicePort, Table};
+use crate::{
+    Cluster, ClusterKey, EndpointAddr, Endpoints, Listener, ListenerKey, NameAnswers, ServicePort,
+    Table,
+};
 use ahash::{HashMap, HashMapExt};
 use bindings::Bindings;
 use clusters::Clusters;
@@ -94,6 +97,8 @@ pub struct Compiler {
     sidecar: Option<SidecarCompiler>,
     /// Those of all views.
     names: BTreeSet<Hostname>,
+    /// The clusters of the last table.
+    led_to: Arc<HashMap<ClusterKey, Arc<Cluster>>>,
 }
 
 /// The identity of a virtual host between compilations.
@@ -135,6 +140,7 @@ impl Compiler {
             forward_proxy: ForwardProxyCompiler::new(&options),
             sidecar: SidecarCompiler::new(&options),
             names: BTreeSet::new(),
+            led_to: Arc::default(),
             options,
             generation: 0,
             last: None,
@@ -180,6 +186,7 @@ impl Compiler {
             .iter()
             .map(|planned| run.listener(planned, &bindings))
             .collect();
+        let same_clusters = run.leads_where_it_did();
         let Run {
             mut parts,
             hosts,
@@ -200,18 +207,21 @@ impl Compiler {
         diagnostics.extend(findings);
         diagnostics.extend(of_parts(&parts));
         diagnostics.extend(of_hosts(&hosts));
-        let of_parts = parts.values().flat_map(|part| &part.clusters);
-        let of_names = spelled.values().flat_map(|names| &names.clusters);
-        let of_clients = self.forward_proxy.iter().flat_map(|proxy| proxy.clusters());
-        let of_workload = self.sidecar.iter().flat_map(|sidecar| sidecar.clusters());
-        let table = Table {
-            generation: self.generation,
-            clusters: of_parts
+        if !same_clusters {
+            let of_parts = parts.values().flat_map(|part| &part.clusters);
+            let of_names = spelled.values().flat_map(|names| &names.clusters);
+            let of_clients = self.forward_proxy.iter().flat_map(|proxy| proxy.clusters());
+            let of_workload = self.sidecar.iter().flat_map(|sidecar| sidecar.clusters());
+            let all = of_parts
                 .chain(of_names)
                 .chain(of_clients)
-                .chain(of_workload)
-                .map(|cluster| (cluster.key.clone(), cluster.clone()))
-                .collect(),
+                .chain(of_workload);
+            let all = all.map(|cluster| (cluster.key.clone(), cluster.clone()));
+            self.led_to = Arc::new(all.collect());
+        }
+        let table = Table {
+            generation: self.generation,
+            clusters: self.led_to.clone(),
             listeners,
         };
         self.parts = parts;

@@ -8,9 +8,12 @@ use super::secure::{CompiledServer, NamedServers, ServerKey};
 use super::spelled::SpelledClusters;
 use super::virtual_hosts::{CompiledHost, HostPlan, HostPlans, Indexes};
 use super::{Compiler, HostKey, Scope};
-use crate::{HostMap, Listener, ListenerKey, Serves, TlsServer, VirtualHost, VirtualHosts};
+use crate::{
+    Cluster, HostMap, Listener, ListenerKey, Serves, TlsServer, VirtualHost, VirtualHosts,
+};
 use ahash::{HashMap, HashMapExt};
 use model::{Diagnostic, GatewayRef, Resources, ServerKind, VirtualService};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// One compilation: what is used of the last one, and what is new.
@@ -37,7 +40,8 @@ impl<'c> Run<'c> {
         let (mut parts, mut hosts, mut changed) = (HashMap::new(), HashMap::new(), None);
         if let Extent::Domains(of) = extent {
             parts = std::mem::take(&mut before.parts);
-            parts.retain(|key, _| !of.services.contains(&key.virtual_service));
+            let of_changed = parts.extract_if(|key, _| of.services.contains(&key.virtual_service));
+            before.parts = of_changed.collect();
             hosts = std::mem::take(&mut before.hosts);
             changed = Some(of);
         }
@@ -52,6 +56,17 @@ impl<'c> Run<'c> {
             findings: Vec::new(),
             indexes: Indexes::default(),
         }
+    }
+
+    /// Whether what changed leads to the clusters that it led to, so that all are the same. Not known: no.
+    pub(super) fn leads_where_it_did(&self) -> bool {
+        let Some(changed) = self.changed else {
+            return false;
+        };
+        let is_of_changed = |key: &&PartKey| changed.services.contains(&key.virtual_service);
+        let now = self.parts.keys().filter(is_of_changed);
+        let now = clusters_of(now.filter_map(|key| self.parts.get(key)));
+        now == clusters_of(self.before.parts.values())
     }
 
     pub(super) fn listener(
@@ -306,6 +321,12 @@ impl<'c> Run<'c> {
         }
         hosts
     }
+}
+
+/// By their identities.
+fn clusters_of<'p>(parts: impl Iterator<Item = &'p Arc<Part>>) -> BTreeSet<*const Cluster> {
+    let clusters = parts.flat_map(|part| &part.clusters);
+    clusters.map(Arc::as_ptr).collect()
 }
 
 /// The rules of one kind of a VirtualService: those of this compilation, else those of the last if they are current.

@@ -44,7 +44,7 @@ impl<T> Known<T> {
             return false;
         }
         let mut known = std::mem::take(&mut self.workloads);
-        for (key, object) in now {
+        for (key, object) in now.iter() {
             let before = known.remove(key);
             let is_same = || {
                 let before = self.objects.get(key);
@@ -126,7 +126,7 @@ impl WorkloadIndex {
 /// Which Pod has an address: where two say so, the one that stays, and of these the youngest.
 fn addresses_of(pods: &Objects<Pod>) -> HashMap<IpAddr, ObjectKey> {
     let mut found: HashMap<IpAddr, (&ObjectKey, &Pod)> = HashMap::with_capacity(pods.len());
-    for (key, pod) in pods {
+    for (key, pod) in pods.iter() {
         for address in own_addresses(pod) {
             let (held_by, holder) = found.entry(address).or_insert((key, pod));
             if standing(pod) > standing(holder) {

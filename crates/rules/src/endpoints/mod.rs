@@ -29,7 +29,7 @@ use ahash::{HashMap, HashMapExt, HashSet};
 use changes::{Changes, Inputs};
 use compiled::{Compiled, Finding};
 use model::{
-    Diagnostic, EndpointSlice, Hostname, Labels, Node, ObjectKey, Objects, Pod, Resources, Service,
+    Diagnostic, EndpointSlice, Hostname, Labels, Node, ObjectKey, Pod, Resources, Service,
     SliceEndpoint, WorkloadEntry, selects,
 };
 use slices::SliceIndex;
@@ -209,7 +209,10 @@ fn place(all: &mut Endpoints, view: Option<&Arc<str>>, host: &Arc<str>, service:
             Some(members) => drop(all.members.insert(key.clone(), members.clone())),
             None => drop(all.members.remove(&key)),
         }
-        all.services.insert(key, port.endpoints.clone());
+        let before = all.services.get(&key);
+        if before.is_none_or(|before| !Arc::ptr_eq(before, &port.endpoints)) {
+            Arc::make_mut(&mut all.services).insert(key, port.endpoints.clone());
+        }
     }
 }
 
@@ -316,7 +319,7 @@ impl<'r> Workloads<'r> {
         namespace: &Arc<str>,
         selector: &Labels,
     ) -> impl Iterator<Item = &'r Pod> {
-        let pods = in_namespace(&self.resources.pods, namespace);
+        let pods = self.resources.pods.of_namespace(namespace).map(Arc::as_ref);
         pods.filter(move |pod| selects(selector, &pod.meta.labels))
     }
 
@@ -326,25 +329,9 @@ impl<'r> Workloads<'r> {
         namespace: &Arc<str>,
         selector: &Labels,
     ) -> impl Iterator<Item = &'r WorkloadEntry> {
-        let entries = in_namespace(&self.resources.workload_entries, namespace);
+        let entries = (self.resources.workload_entries.of_namespace(namespace)).map(Arc::as_ref);
         entries.filter(move |entry| selects(selector, &entry.workload.labels))
     }
-}
-
-/// The objects of a namespace, by name.
-fn in_namespace<'r, T>(
-    objects: &'r Objects<T>,
-    namespace: &Arc<str>,
-) -> impl Iterator<Item = &'r T> + use<'r, T> {
-    let first = ObjectKey {
-        namespace: namespace.clone(),
-        name: "".into(),
-    };
-    let namespace = namespace.clone();
-    let objects = objects.range(first..);
-    objects
-        .take_while(move |(key, _)| key.namespace == namespace)
-        .map(|(_, object)| &**object)
 }
 
 /// How a Pod stands. Absent: it is not used. A hand-written one has an address and no status beside.

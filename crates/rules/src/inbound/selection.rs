@@ -1,23 +1,7 @@
 //! Policies of a workload.
 
-use model::{Meta, ObjectKey, Objects, Timestamp};
+use model::{Meta, Objects, Timestamp};
 use std::sync::Arc;
-
-/// The objects of a namespace; costs as much as it has.
-pub(super) fn of_namespace<'r, T>(
-    objects: &'r Objects<T>,
-    namespace: &Arc<str>,
-) -> impl Iterator<Item = &'r Arc<T>> + use<'r, T> {
-    let namespace = namespace.clone();
-    let first = ObjectKey {
-        namespace: namespace.clone(),
-        name: "".into(),
-    };
-    objects
-        .range(first..)
-        .take_while(move |(key, _)| key.namespace == namespace)
-        .map(|(_, object)| object)
-}
 
 /// The objects of the root namespace, then those of the workload's own.
 pub(super) fn of_mesh_and_namespace<T>(
@@ -25,8 +9,8 @@ pub(super) fn of_mesh_and_namespace<T>(
     root: &Arc<str>,
     own: &Arc<str>,
 ) -> Vec<Arc<T>> {
-    let own = (root != own).then(|| of_namespace(objects, own));
-    let all = of_namespace(objects, root).chain(own.into_iter().flatten());
+    let own = (root != own).then(|| objects.of_namespace(own));
+    let all = objects.of_namespace(root).chain(own.into_iter().flatten());
     all.cloned().collect()
 }
 

@@ -127,7 +127,9 @@ impl ForwardProxyCompiler {
             let Some((endpoints, diagnostics)) = view.endpoints(resources, shared) else {
                 continue;
             };
-            to.services.extend(endpoints.services);
+            let services = endpoints.services.iter();
+            let services = services.map(|(port, list)| (port.clone(), list.clone()));
+            Arc::make_mut(&mut to.services).extend(services);
             to.unresolved.extend(endpoints.unresolved);
             to.members.extend(endpoints.members);
             told.extend(diagnostics);

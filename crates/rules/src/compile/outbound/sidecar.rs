@@ -16,13 +16,13 @@ impl Limits {
     /// Those of a workload: of the Sidecar that selects it, of its namespace's or of the root namespace's own; of
     /// several the oldest.
     pub(crate) fn of(workload: &Proxy, mesh: &Mesh, resources: &Resources) -> Self {
-        let own = in_namespace(resources, &workload.namespace);
+        let own = resources.sidecars.of_namespace(&workload.namespace);
         let selecting = oldest(own.clone().filter(|sidecar| {
             let selector = sidecar.workload_selector.as_ref();
             selector.is_some_and(|selector| selects(selector, &workload.labels))
         }));
         let is_whole = |sidecar: &&Arc<Sidecar>| sidecar.workload_selector.is_none();
-        let of_root = in_namespace(resources, &mesh.root_namespace);
+        let of_root = resources.sidecars.of_namespace(&mesh.root_namespace);
         let found = selecting
             .or_else(|| oldest(own.filter(is_whole)))
             .or_else(|| oldest(of_root.filter(is_whole)));
@@ -96,15 +96,6 @@ impl Limits {
         let listeners = self.0.as_ref()?.egress.as_slice();
         (!listeners.is_empty()).then_some(listeners)
     }
-}
-
-fn in_namespace<'r>(
-    resources: &'r Resources,
-    namespace: &Arc<str>,
-) -> impl Iterator<Item = &'r Arc<Sidecar>> + Clone + use<'r> {
-    let namespace = namespace.clone();
-    let sidecars = resources.sidecars.iter();
-    sidecars.filter_map(move |(key, sidecar)| (key.namespace == namespace).then_some(sidecar))
 }
 
 fn oldest<'r>(sidecars: impl Iterator<Item = &'r Arc<Sidecar>>) -> Option<&'r Arc<Sidecar>> {

@@ -73,7 +73,7 @@ fn nothing_is_compiled_again_when_nothing_changed() {
     let (second, _) = compiler.compile(&resources.clone());
     assert!(Arc::ptr_eq(listener(&first), listener(&second)));
     assert_eq!(first.clusters.len(), 4, "those of both views");
-    for (key, cluster) in &first.clusters {
+    for (key, cluster) in first.clusters.iter() {
         assert!(Arc::ptr_eq(cluster, &second.clusters[key]), "{key}");
     }
 }

@@ -112,7 +112,7 @@ fn nothing_is_compiled_again_when_nothing_changed() {
     for (key, listener) in &first.listeners {
         assert!(Arc::ptr_eq(listener, &second.listeners[key]));
     }
-    for (key, cluster) in &first.clusters {
+    for (key, cluster) in first.clusters.iter() {
         assert!(Arc::ptr_eq(cluster, &second.clusters[key]));
     }
 }
@@ -176,7 +176,7 @@ fn an_equal_cluster_is_the_same_after_its_service_was_written_again() {
     let (first, _) = compiler.compile(&resources);
     insert(&mut resources, &service("x"));
     let (second, _) = compiler.compile(&resources);
-    for (key, cluster) in &first.clusters {
+    for (key, cluster) in first.clusters.iter() {
         assert!(Arc::ptr_eq(cluster, &second.clusters[key]), "{key}");
     }
 }

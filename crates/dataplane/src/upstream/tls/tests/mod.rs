@@ -128,9 +128,11 @@ pub(crate) fn cluster(tls: Option<UpstreamTls>) -> Cluster {
 
 pub(crate) fn table(cluster: &Cluster) -> Table {
     Table {
-        clusters: [(cluster.key.clone(), Arc::new(cluster.clone()))]
-            .into_iter()
-            .collect(),
+        clusters: Arc::new(
+            [(cluster.key.clone(), Arc::new(cluster.clone()))]
+                .into_iter()
+                .collect(),
+        ),
         ..Table::default()
     }
 }
