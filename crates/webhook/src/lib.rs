@@ -1,0 +1,4 @@
+mod pods;
+mod review;
+mod telling;
+mod validate;
