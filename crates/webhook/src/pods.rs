@@ -1,5 +1,6 @@
 //! Pods, given their sidecar before they are stored.
 
+use crate::json::as_yaml;
 use crate::review::{Answer, Request};
 use crate::telling;
 use inject::{Finding, InjectOptions, Injected, inject};
@@ -18,7 +19,11 @@ pub(crate) fn give_sidecar(request: &Request, options: &InjectOptions) -> Answer
         return Answer::default();
     }
     let pod = as_file(&request.object, &request.namespace);
-    match inject(&Arc::from("pod"), &pod.to_string(), options) {
+    let text = match as_yaml(&pod) {
+        Ok(text) => text,
+        Err(error) => return unreadable(&error),
+    };
+    match inject(&Arc::from("pod"), &text, options) {
         Ok(injected) => given(&pod, &injected),
         Err(findings) => refused(&findings),
     }
@@ -50,11 +55,14 @@ fn given(pod: &Value, injected: &Injected) -> Answer {
                 patch: (!patch.is_empty()).then_some(patch),
             }
         }
-        Err(error) => Answer {
-            refusal: Some(format!("the Pod with its sidecar cannot be read: {error}")),
-            warnings,
-            patch: None,
-        },
+        Err(error) => unreadable(&error),
+    }
+}
+
+fn unreadable(error: &serde_json::Error) -> Answer {
+    Answer {
+        refusal: Some(format!("the Pod with its sidecar is no JSON: {error}")),
+        ..Answer::default()
     }
 }
 

@@ -45,7 +45,7 @@ pub(crate) struct GroupVersionKind {
 
 /// Why a body is no question.
 #[derive(Debug, thiserror::Error)]
-pub enum Unasked {
+pub(crate) enum Unasked {
     /// It is no JSON, or not of this form.
     #[error("the body is no AdmissionReview: {0}")]
     Malformed(#[from] serde_json::Error),

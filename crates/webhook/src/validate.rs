@@ -104,7 +104,12 @@ fn as_it_is_read(object: &Value) -> Value {
 
 /// Kubernetes makes a name of `generateName` when this is over.
 fn give_name(metadata: &mut Map<String, Value>) {
-    let text = |key: &str| metadata.get(key).and_then(Value::as_str).unwrap_or_default();
+    let text = |key: &str| {
+        metadata
+            .get(key)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+    };
     if text("name").is_empty() && !text("generateName").is_empty() {
         let name = format!("{}xxxxx", text("generateName"));
         metadata.insert("name".to_owned(), json!(name));

@@ -52,14 +52,19 @@ fn a_pod_without_name_and_namespace_gets_its_sidecar() {
     let pod = pod();
     let patched = patched(&pod, &given_to(&pod));
     let containers = patched["spec"]["containers"].as_array().unwrap();
-    let names: Vec<_> = containers.iter().map(|container| &container["name"]).collect();
+    let names: Vec<_> = containers
+        .iter()
+        .map(|container| &container["name"])
+        .collect();
     assert_eq!(names, ["istio-proxy", "app"]);
     assert_eq!(containers[1], pod["spec"]["containers"][0], "as it was");
     assert_eq!(patched["metadata"].get("namespace"), None);
     assert_eq!(patched["metadata"]["generateName"], "cart-6d5f8-");
     assert!(patched["metadata"]["annotations"]["sidecar.istio.io/status"].is_string());
     let env = containers[0]["env"].as_array().unwrap();
-    let workload = env.iter().find(|variable| variable["name"] == "ISTIO_META_WORKLOAD_NAME");
+    let workload = env
+        .iter()
+        .find(|variable| variable["name"] == "ISTIO_META_WORKLOAD_NAME");
     assert_eq!(workload.unwrap()["value"], "cart", "the Deployment's");
 }
 
@@ -102,10 +107,14 @@ fn the_namespace_of_the_request_counts() {
 #[test]
 fn one_that_could_not_work_with_a_sidecar_is_refused() {
     let mut pod = pod();
-    pod["metadata"]["annotations"] = json!({"sidecar.istio.io/proxyCPU": "much", "sidecar.istio.io/logLevel": "loud"});
+    pod["metadata"]["annotations"] =
+        json!({"sidecar.istio.io/proxyCPU": "much", "sidecar.istio.io/logLevel": "loud"});
     let answer = given_to(&pod);
     let refusal = answer.refusal.unwrap();
-    assert!(refusal.starts_with("no sidecar can be added: 2 errors\n- metadata.annotations["), "{refusal}");
+    assert!(
+        refusal.starts_with("no sidecar can be added: 2 errors\n- metadata.annotations["),
+        "{refusal}"
+    );
     assert_eq!(answer.patch, None);
 }
 
@@ -115,7 +124,11 @@ fn warnings_come_with_the_sidecar() {
     pod["metadata"]["annotations"] = json!({"sidecar.istio.io/statsInclusionPrefixes": "x"});
     let answer = given_to(&pod);
     assert!(answer.patch.is_some());
-    assert!(answer.warnings[0].starts_with("metadata.annotations[sidecar.istio.io/"), "{:?}", answer.warnings);
+    assert!(
+        answer.warnings[0].starts_with("metadata.annotations[sidecar.istio.io/"),
+        "{:?}",
+        answer.warnings
+    );
 }
 
 #[test]
@@ -139,5 +152,9 @@ fn options_are_checked_before_any_pod_comes() {
         annotations: annotations.into(),
         ..InjectOptions::default()
     };
-    assert!(check_options(&options).unwrap_err().contains("sidecar.istio.io/proxyCpu"));
+    assert!(
+        check_options(&options)
+            .unwrap_err()
+            .contains("sidecar.istio.io/proxyCpu")
+    );
 }
