@@ -8,6 +8,7 @@ use kube::Client;
 use kube::api::{Api, DynamicObject, PostParams};
 use kube::core::ApiResource;
 use serde_json::{Value, json};
+use std::fmt;
 
 /// Which of the two kinds of webhook configurations.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -34,7 +35,8 @@ pub struct WebhookConfiguration {
 }
 
 impl WebhookKind {
-    fn as_str(self) -> &'static str {
+    /// As Kubernetes calls it.
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Validating => "ValidatingWebhookConfiguration",
             Self::Mutating => "MutatingWebhookConfiguration",
@@ -49,6 +51,14 @@ impl WebhookKind {
             kind: self.as_str().to_owned(),
             plural: format!("{}s", self.as_str().to_lowercase()),
         }
+    }
+}
+
+impl fmt::Display for WebhookConfiguration {
+    /// `MutatingWebhookConfiguration tidegate`
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = self.object.metadata.name.as_deref();
+        write!(f, "{} {}", self.kind.as_str(), name.unwrap_or_default())
     }
 }
 

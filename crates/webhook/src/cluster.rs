@@ -41,13 +41,17 @@ impl Cluster {
         })
     }
 
+    fn secret_name(&self) -> String {
+        format!("Secret {}/{}", self.places.namespace, self.places.secret)
+    }
+
     /// Says once that nobody asks by this configuration.
-    fn note(&self, name: &str, is_there: bool) {
+    fn note(&self, configuration: &str, is_there: bool) {
         let mut missing = self.missing.lock().unwrap_or_else(PoisonError::into_inner);
         if is_there {
-            missing.remove(name);
-        } else if missing.insert(name.to_owned()) {
-            tracing::warn!(name, "there is no such webhook configuration");
+            missing.remove(configuration);
+        } else if missing.insert(configuration.to_owned()) {
+            tracing::warn!("there is no {configuration}: nobody asks by it");
         }
     }
 }
@@ -63,9 +67,10 @@ impl Store for Cluster {
         let mutating = mutating.map(|name| (WebhookKind::Mutating, name));
         let mut all = Vec::new();
         for (kind, name) in validating.chain(mutating) {
+            let what = format!("{} {name}", kind.as_str());
             let read = self.configurations.read(kind, name).await;
-            let found = read.map_err(|why| why.to_string())?;
-            self.note(name, found.is_some());
+            let found = read.map_err(|why| format!("{what}: {why}"))?;
+            self.note(&what, found.is_some());
             all.extend(found.map(|mut configuration| Told {
                 bundles: std::mem::take(&mut configuration.bundles),
                 configuration,
@@ -76,31 +81,26 @@ impl Store for Cluster {
 
     async fn secret(&self) -> Result<Option<(Data, StoredSecret)>, String> {
         let read = self.secrets.read(&self.places.secret).await;
-        let found = read.map_err(|why| why.to_string())?;
+        let found = read.map_err(|why| format!("{}: {why}", self.secret_name()))?;
         Ok(found.map(|mut secret| (std::mem::take(&mut secret.data), secret)))
     }
 
     async fn write(&self, data: Data, former: Option<StoredSecret>) -> Result<(), Unwritten> {
         let name = &self.places.secret;
-        self.secrets
-            .write(name, data, former)
-            .await
-            .map_err(Unwritten::from)
+        let written = self.secrets.write(name, data, former).await;
+        written.map_err(|why| unwritten(&self.secret_name(), why))
     }
 
     async fn tell(&self, to: WebhookConfiguration, bundle: &str) -> Result<(), Unwritten> {
-        self.configurations
-            .trust(to, bundle)
-            .await
-            .map_err(Unwritten::from)
+        let what = to.to_string();
+        let written = self.configurations.trust(to, bundle).await;
+        written.map_err(|why| unwritten(&what, why))
     }
 }
 
-impl From<source_kube::Unwritten> for Unwritten {
-    fn from(why: source_kube::Unwritten) -> Self {
-        match why {
-            source_kube::Unwritten::Conflict => Self::Conflict,
-            source_kube::Unwritten::Failed(why) => Self::Failed(why.to_string()),
-        }
+fn unwritten(what: &str, why: source_kube::Unwritten) -> Unwritten {
+    match why {
+        source_kube::Unwritten::Conflict => Unwritten::Conflict,
+        source_kube::Unwritten::Failed(why) => Unwritten::Failed(format!("{what}: {why}")),
     }
 }
