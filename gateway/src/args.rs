@@ -1,5 +1,6 @@
 //! The command line.
 
+use crate::webhook::WebhookArgs;
 use clap::{Args, Parser, Subcommand};
 use proxy::args::{CheckArgs, EgressArgs, ExplainArgs, RunArgs};
 use proxy::{Client, Way};
@@ -25,6 +26,8 @@ pub(crate) enum Command {
     Explain(GatewayExplainArgs),
     /// What clients of the forward proxy reach: propose what would allow it
     Egress(EgressArgs),
+    /// Check Istio's resources and add sidecars to pods before a Kubernetes API server stores them
+    Webhook(WebhookArgs),
 }
 
 #[derive(Args, Debug)]

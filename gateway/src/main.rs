@@ -3,6 +3,7 @@
 mod acme;
 mod args;
 mod demo;
+mod webhook;
 
 use args::{Cli, Command};
 use clap::Parser;
@@ -36,5 +37,6 @@ fn main() -> ExitCode {
             proxy::explain(&PROGRAM, args.request, way)
         }
         Command::Egress(args) => proxy::egress(&PROGRAM, &args),
+        Command::Webhook(args) => webhook::run(&args),
     })
 }

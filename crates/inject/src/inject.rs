@@ -210,7 +210,7 @@ impl Injector<'_> {
         if kind != Kind::Pod {
             self.tell_misplaced(node);
         }
-        let workload = workload::name(node).map(str::to_owned);
+        let workload = workload::of_pods(kind, node).map(str::to_owned);
         let pod_path = kind.pod_path();
         let Some(template) = node
             .follow_mut(pod_path)

@@ -104,6 +104,56 @@ pub(crate) fn name(object: &Node) -> Option<&str> {
     text("name").or_else(|| text("generateName").map(|name| name.trim_end_matches('-')))
 }
 
+/// The workload that the pods of an object belong to, as far as it is known: the object, or what a Pod was made by.
+///
+/// Source: Istio `GetWorkloadMetaFromPod`.
+pub(crate) fn of_pods(kind: Kind, object: &Node) -> Option<&str> {
+    let maker = match kind {
+        Kind::Pod => maker(object),
+        _ => None,
+    };
+    maker.or_else(|| name(object))
+}
+
+/// The labels that Deployments and Argo's Rollouts tell the pods of their ReplicaSets by.
+const TEMPLATE_HASHES: [&str; 2] = ["pod-template-hash", "rollouts-pod-template-hash"];
+
+/// What made a Pod, or rather what made that: people know a Deployment, and not its ReplicaSets.
+fn maker(pod: &Node) -> Option<&str> {
+    let owners = pod.follow(&["metadata", "ownerReferences"])?.items();
+    let is_controller =
+        |owner: &&Node| owner.get("controller").and_then(Node::as_bool) == Some(true);
+    let owner = owners.iter().find(is_controller)?;
+    let text = |key| owner.get(key).and_then(Node::as_str);
+    let name = text("name").filter(|name| !name.is_empty())?;
+    let made = match text("kind") {
+        Some("ReplicaSet") => of_replica_set(pod, name),
+        Some("Job") => of_job(name),
+        _ => None,
+    };
+    Some(made.unwrap_or(name))
+}
+
+fn of_replica_set<'n>(pod: &Node, name: &'n str) -> Option<&'n str> {
+    let labels = pod.follow(&["metadata", "labels"])?;
+    let hashes = TEMPLATE_HASHES.into_iter();
+    let mut hashes = hashes.filter_map(|label| labels.get(label).and_then(Node::as_str));
+    hashes.find_map(|hash| without_end(name, hash))
+}
+
+/// A CronJob's Jobs are named after the minute they are for.
+fn of_job(name: &str) -> Option<&str> {
+    let (_, minute) = name.rsplit_once('-')?;
+    let is_minute =
+        (8..=10).contains(&minute.len()) && minute.bytes().all(|byte| byte.is_ascii_digit());
+    is_minute.then(|| without_end(name, minute)).flatten()
+}
+
+fn without_end<'n>(name: &'n str, end: &str) -> Option<&'n str> {
+    let name = name.strip_suffix(end)?.strip_suffix('-')?;
+    (!name.is_empty()).then_some(name)
+}
+
 /// How an object is called in messages.
 pub(crate) fn reference(kind: Kind, object: &Node, default_namespace: &str) -> ResourceRef {
     ResourceRef {
@@ -191,5 +241,47 @@ mod tests {
         assert_eq!(of("metadata: {generateName: a-}"), Some("a".to_owned()));
         assert_eq!(of("metadata: {name: ''}"), None);
         assert_eq!(of("{}"), None);
+    }
+
+    #[test]
+    fn pods_belong_to_what_people_know() {
+        let of = |owner: &str, labels: &str| {
+            let text = format!(
+                "metadata: {{generateName: cart-6d5f8-, labels: {{{labels}}}, ownerReferences: [{owner}]}}"
+            );
+            of_pods(Kind::Pod, &object(&text)).map(str::to_owned)
+        };
+        let owner =
+            |kind: &str, name: &str| format!("{{kind: {kind}, name: {name}, controller: true}}");
+        let hash = "pod-template-hash: 6d5f8";
+        for (owner, labels, want) in [
+            (owner("ReplicaSet", "cart-6d5f8"), hash, "cart"),
+            (
+                owner("ReplicaSet", "cart-6d5f8"),
+                "rollouts-pod-template-hash: 6d5f8",
+                "cart",
+            ),
+            (owner("ReplicaSet", "cart-6d5f8"), "", "cart-6d5f8"),
+            (owner("ReplicaSet", "6d5f8"), hash, "6d5f8"),
+            (owner("StatefulSet", "cart"), hash, "cart"),
+            (owner("Job", "bill-29384756"), "", "bill"),
+            (owner("Job", "bill-v2"), "", "bill-v2"),
+            (
+                "{kind: ReplicaSet, name: x, controller: false}".to_owned(),
+                hash,
+                "cart-6d5f8",
+            ),
+            (String::new(), hash, "cart-6d5f8"),
+        ] {
+            assert_eq!(
+                of(&owner, labels).as_deref(),
+                Some(want),
+                "{owner} {labels}"
+            );
+        }
+        let template = object(
+            "metadata: {name: cart, ownerReferences: [{kind: X, name: x, controller: true}]}",
+        );
+        assert_eq!(of_pods(Kind::Deployment, &template), Some("cart"));
     }
 }

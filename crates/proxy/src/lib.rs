@@ -22,6 +22,6 @@ pub use explain::{Client, Way, run as explain};
 pub use pages::Control;
 pub use program::{FollowObjects, Program, metrics_pages};
 pub use resources::{Loaded, settings};
-pub use run::{run, runtime};
+pub use run::{run, runtime, start_log};
 pub use serve::Serving;
 pub use signals::{Signals, Wish};

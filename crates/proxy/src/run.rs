@@ -44,7 +44,11 @@ pub fn runtime(bootstrap: &Bootstrap) -> anyhow::Result<Runtime> {
     builder.build().context("the runtime cannot be started")
 }
 
-fn start_log(args: &LogArgs) -> anyhow::Result<LogHandle> {
+/// Starts the process's own log.
+///
+/// # Errors
+/// When the level is none, or it has been started before.
+pub fn start_log(args: &LogArgs) -> anyhow::Result<LogHandle> {
     let format = match args.log_format {
         Format::Text => LogFormat::Text,
         Format::Json => LogFormat::Json,

@@ -7,18 +7,28 @@
 //!
 //! This crate decides nothing about objects but what of them is worth keeping: it takes off what only Kubernetes uses.
 //!
+//! Beside that it reads and writes what has a name: [`Secrets`], whoever else writes them, and whom the API server trusts
+//! to be a webhook ([`WebhookConfigurations`]).
+//!
 //! Source: Kubernetes API concepts, "Efficient detection of changes" and "Streaming lists".
 
+mod asking;
 mod connect;
 mod follow;
 mod kinds;
 mod runner;
+mod secrets;
 mod settings;
 mod timing;
 mod trim;
+mod webhooks;
 
 #[cfg(test)]
 mod tests;
 
+pub use asking::{Unanswered, Unwritten};
+pub use connect::Unreachable;
 pub use runner::start;
+pub use secrets::{SecretData, Secrets, StoredSecret};
 pub use settings::{Access, Settings};
+pub use webhooks::{WebhookConfiguration, WebhookConfigurations, WebhookKind};

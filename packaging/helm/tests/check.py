@@ -30,7 +30,15 @@ GATEWAY = os.environ.get("GATEWAY")
 # The chart's kubeVersion, and the newest there are schemas of.
 VERSIONS = ["1.25", kubernetes_validate.latest_version()]
 NAMESPACE = "istio-system"
-CLUSTER_WIDE = {"ClusterRole", "ClusterRoleBinding", "CustomResourceDefinition", "Namespace"}
+CLUSTER_WIDE = {
+    "ClusterRole",
+    "ClusterRoleBinding",
+    "CustomResourceDefinition",
+    "MutatingWebhookConfiguration",
+    "Namespace",
+    "ValidatingWebhookConfiguration",
+}
+NEVER_INJECTED = {"kube-system", "kube-public", "kube-node-lease", "local-path-storage", NAMESPACE}
 READ = {"get", "list", "watch"}
 OURS = {
     "networking.istio.io": {"Gateway", "VirtualService", "DestinationRule", "ServiceEntry", "WorkloadEntry", "Sidecar"},
@@ -56,8 +64,8 @@ def helm(*arguments):
     return subprocess.run([HELM, *arguments], capture_output=True, text=True)
 
 
-class Rendering:
-    """The objects of one installation."""
+class Objects:
+    """Some of the objects of one installation."""
 
     def __init__(self, objects):
         self.objects = objects
@@ -94,11 +102,24 @@ class Rendering:
 
     @property
     def bootstrap_text(self):
-        return self.one("ConfigMap")["data"]["gateway.toml"]
+        (text,) = self.one("ConfigMap")["data"].values()
+        return text
+
+
+class Rendering(Objects):
+    """The objects of one installation: the gateway's, and beside them the webhook's."""
+
+    def __init__(self, everything):
+        def is_webhooks(found):
+            return found["metadata"].get("labels", {}).get("app.kubernetes.io/component") == "webhook"
+
+        super().__init__([found for found in everything if not is_webhooks(found)])
+        self.everything = everything
+        self.webhook = Objects([found for found in everything if is_webhooks(found)])
 
 
 def kubernetes_takes_it(rendering):
-    for found in rendering.objects:
+    for found in rendering.everything:
         for version in VERSIONS:
             kubernetes_validate.validate(found, version, strict=True)
 
@@ -106,7 +127,7 @@ def kubernetes_takes_it(rendering):
 def names_are_unique_and_in_place(rendering):
     scope = set(rendering.bootstrap["kubernetes"]["namespaces"]) | {NAMESPACE}
     seen = set()
-    for found in rendering.objects:
+    for found in rendering.everything:
         kind, metadata = found["kind"], found["metadata"]
         namespace = metadata.get("namespace")
         assert (namespace is None) == (kind in CLUSTER_WIDE), f"{kind} {metadata['name']} in {namespace}"
@@ -167,8 +188,8 @@ def bootstrap_is_known(rendering):
     program_takes_it(rendering.bootstrap_text)
 
 
-def check_sections(bootstrap):
-    known = known_keys()
+def check_sections(bootstrap, files=("gateway.toml", "mesh-agent.toml")):
+    known = known_keys(files)
     for section, keys in bootstrap.items():
         assert section in known, f"[{section}]"
         if section == "health-checks":
@@ -177,9 +198,9 @@ def check_sections(bootstrap):
         assert not unknown, f"[{section}] {unknown}"
 
 
-def known_keys():
+def known_keys(files):
     known = {}
-    for name in ("gateway.toml", "mesh-agent.toml"):
+    for name in files:
         section = None
         for line in (ROOT / "conf" / name).read_text().splitlines():
             if header := re.match(r"#? ?\[([a-z-]+)(\.\S*)?\]$", line):
@@ -203,7 +224,21 @@ def program_takes_it(text):
         assert run.returncode == 0, run.stdout + run.stderr
 
 
+def webhook_takes_it(text):
+    if not GATEWAY:
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "webhook.toml"
+        file.write_text(text)
+        run = subprocess.run([GATEWAY, "webhook", "--check", "--config", file], capture_output=True, text=True)
+        assert run.returncode == 0, run.stdout + run.stderr
+
+
 def privileges_are_none(rendering):
+    check_privileges(rendering)
+
+
+def check_privileges(rendering):
     pod, container = rendering.pod, rendering.container
     context = pod["securityContext"]
     assert context["runAsNonRoot"] is True
@@ -276,6 +311,146 @@ def roles_read_and_no_more(rendering):
     assert granted == {resource: everywhere for resource in wanted}, granted
 
 
+def webhook_is_apart(rendering):
+    """It is found by its Service alone, reads its own file, and may do no more than the gateway, but for two things."""
+    webhook = rendering.webhook
+    if not webhook.objects:
+        return
+    name = webhook.workload["metadata"]["name"]
+    labels = webhook.template["metadata"]["labels"]
+    service = webhook.one("Service")
+    selectors = [webhook.workload["spec"]["selector"]["matchLabels"], service["spec"]["selector"]]
+    selectors += [webhook.one("PodDisruptionBudget")["spec"]["selector"]["matchLabels"]]
+    selectors += [constraint["labelSelector"]["matchLabels"] for constraint in webhook.pod["topologySpreadConstraints"]]
+    for selector in selectors:
+        assert selector and selector.items() <= labels.items(), selector
+    assert not rendering.one("Service")["spec"]["selector"].items() <= labels.items(), "the gateway's traffic would go there"
+    assert labels["sidecar.istio.io/inject"] == "false"
+    check_privileges(webhook)
+    bootstrap = webhook.bootstrap
+    check_sections(bootstrap, ["webhook.toml"])
+    webhook_takes_it(webhook.bootstrap_text)
+    assert bootstrap["webhook"]["namespace"] == NAMESPACE and bootstrap["webhook"]["service"] == service["metadata"]["name"] == name
+    assert bootstrap["webhook"]["secret"] == webhook.one("Secret")["metadata"]["name"]
+    assert "data" not in webhook.one("Secret"), "what it holds is not the chart's"
+    container = {port["containerPort"] for port in webhook.container["ports"]}
+    at = {section: int(bootstrap[section]["address"].rpartition(":")[2]) for section in ("webhook", "status", "metrics")}
+    assert at == {"webhook": 15017, "status": 15021, "metrics": 15020} and container == set(at.values())
+    assert [(port["port"], port["targetPort"]) for port in service["spec"]["ports"]] == [(443, 15017)]
+    assert webhook.container["readinessProbe"]["httpGet"] == {"path": "/healthz/ready", "port": 15021}
+    seconds = {key: int(value.removesuffix("s")) for key, value in bootstrap["drain"].items()}
+    assert webhook.pod["terminationGracePeriodSeconds"] > seconds["delay"] + seconds["timeout"]
+    mounts = {mount["mountPath"]: mount["name"] for mount in webhook.container["volumeMounts"]}
+    volumes = {volume["name"]: volume for volume in webhook.pod["volumes"]}
+    assert mounts.keys() == {"/etc/tidegate"} and set(mounts.values()) == volumes.keys()
+    assert volumes[mounts["/etc/tidegate"]]["configMap"]["name"] == webhook.one("ConfigMap")["metadata"]["name"]
+    assert "--config=/etc/tidegate/webhook.toml" in webhook.container["args"]
+
+
+def webhook_writes_its_own_alone(rendering):
+    webhook = rendering.webhook
+    if not webhook.objects:
+        return
+    account = {"kind": "ServiceAccount", "name": webhook.one("ServiceAccount")["metadata"]["name"], "namespace": NAMESPACE}
+    assert webhook.pod["serviceAccountName"] == account["name"] != rendering.pod["serviceAccountName"]
+    rules = []
+    for binding, role in (("RoleBinding", "Role"), ("ClusterRoleBinding", "ClusterRole")):
+        binding, role = webhook.one(binding), webhook.one(role)
+        assert binding["subjects"] == [account]
+        assert binding["roleRef"]["kind"] == role["kind"] and binding["roleRef"]["name"] == role["metadata"]["name"]
+        rules += role["rules"]
+    configurations = webhook.all("ValidatingWebhookConfiguration", "MutatingWebhookConfiguration")
+    (name,) = {found["metadata"]["name"] for found in configurations}
+    assert rules == [
+        {"apiGroups": [""], "resources": ["secrets"], "resourceNames": [webhook.bootstrap["webhook"]["secret"]], "verbs": ["get", "update"]},
+        {
+            "apiGroups": ["admissionregistration.k8s.io"],
+            "resources": ["validatingwebhookconfigurations", "mutatingwebhookconfigurations"],
+            "resourceNames": [name],
+            "verbs": ["get", "update"],
+        },
+    ]
+    for kind, key in (("Validating", "validating"), ("Mutating", "mutating")):
+        there = [found["metadata"]["name"] for found in webhook.all(f"{kind}WebhookConfiguration")]
+        assert webhook.bootstrap["webhook"][f"{key}-configurations"] == there
+
+
+def webhook_is_asked_where_it_answers(rendering):
+    webhook = rendering.webhook
+    for found in webhook.all("ValidatingWebhookConfiguration", "MutatingWebhookConfiguration"):
+        validates = found["kind"].startswith("Validating")
+        for hook in found["webhooks"]:
+            service = webhook.one("Service")
+            assert hook["clientConfig"] == {
+                "service": {
+                    "name": service["metadata"]["name"],
+                    "namespace": NAMESPACE,
+                    "path": "/validate" if validates else "/inject",
+                    "port": service["spec"]["ports"][0]["port"],
+                }
+            }, "whom to trust is the webhook's to say"
+            assert hook["admissionReviewVersions"] == ["v1"] and hook["sideEffects"] == "None"
+            assert len(hook["name"].split(".")) >= 3
+            asked = {(group, resource) for rule in hook["rules"] for group in rule["apiGroups"] for resource in rule["resources"]}
+            assert asked == (plurals() if validates else {("", "pods")})
+            operations = {operation for rule in hook["rules"] for operation in rule["operations"]}
+            assert operations == ({"CREATE", "UPDATE"} if validates else {"CREATE"}), "deleting is nobody's to keep from"
+
+
+def matches(selector, labels):
+    def holds(expression):
+        value = labels.get(expression["key"])
+        return {
+            "In": lambda: value in expression["values"],
+            "NotIn": lambda: value not in expression["values"],
+            "Exists": lambda: value is not None,
+            "DoesNotExist": lambda: value is None,
+        }[expression["operator"]]()
+
+    return all(map(holds, selector.get("matchExpressions", []))) and selector.get("matchLabels", {}).items() <= labels.items()
+
+
+def asking(rendering, namespace, pod, name="shop"):
+    """The webhooks that ask about a pod."""
+    labels = {"kubernetes.io/metadata.name": name, **namespace}
+    (configuration,) = rendering.webhook.all("MutatingWebhookConfiguration")
+    hooks = configuration["webhooks"]
+    return [hook["name"] for hook in hooks if matches(hook["namespaceSelector"], labels) and matches(hook["objectSelector"], pod)]
+
+
+ENABLED, DISABLED = {"istio-injection": "enabled"}, {"istio-injection": "disabled"}
+YES, NO = {"sidecar.istio.io/inject": "true"}, {"sidecar.istio.io/inject": "false"}
+
+
+def pods_are_injected_as_by_istio(rendering, revision, by_default):
+    named, other = {"istio.io/rev": revision}, {"istio.io/rev": "other"}
+    is_default = revision == "default"
+    for namespace, pod, want in [
+        (ENABLED, {}, is_default),
+        (ENABLED, YES, is_default),
+        (ENABLED, NO, False),
+        (DISABLED, {}, False),
+        (DISABLED, YES, False),
+        ({}, {}, is_default and by_default),
+        ({}, YES, is_default),
+        ({}, NO, False),
+        ({}, named, True),
+        ({}, named | NO, False),
+        ({}, other, False),
+        ({}, other | YES, False),
+        (named, {}, True),
+        (named, YES, True),
+        (named, NO, False),
+        (other, {}, False),
+        (other, YES, False),
+        (ENABLED | other, {}, is_default),
+    ]:
+        hooks = asking(rendering, namespace, pod)
+        assert len(hooks) == want, f"{namespace} {pod}: {hooks}"
+        for never in NEVER_INJECTED:
+            assert not asking(rendering, namespace, pod, never), "it could keep itself from starting"
+
+
 def place(found):
     return found["kind"], found["metadata"].get("namespace"), found["metadata"]["name"]
 
@@ -298,6 +473,9 @@ RENDERING = [
     volumes_are_there,
     nothing_is_dropped,
     roles_read_and_no_more,
+    webhook_is_apart,
+    webhook_writes_its_own_alone,
+    webhook_is_asked_where_it_answers,
 ]
 
 
@@ -309,7 +487,7 @@ def renderings():
         yield file.stem, Rendering(documents(run.stdout))
     objects = documents((PACKAGING / "manifests/gateway.yaml").read_text())
     assert objects[0] == {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}
-    yield "manifests", Rendering(objects)
+    yield "manifests", Rendering(objects + documents((PACKAGING / "manifests/webhook.yaml").read_text()))
 
 
 def default_is_istios_ingressgateway(rendering):
@@ -330,6 +508,23 @@ def every_type_of_value_arrives(rendering):
     assert bootstrap["forward-proxy"]["clients"][0]["labels"] == {"app": "cart"}
     assert bootstrap["proxy"]["workers"] == 4 and bootstrap["proxy"]["name"] == "edge"
     assert bootstrap["listen"]["forward-proxy"] == "0.0.0.0:15080" and bootstrap["listen"]["ports"]["80"] == 8080
+
+
+def every_value_of_the_webhook_arrives(rendering):
+    webhook = rendering.webhook
+    (validating,) = webhook.one("ValidatingWebhookConfiguration")["webhooks"]
+    assert (validating["failurePolicy"], validating["timeoutSeconds"]) == ("Fail", 3)
+    assert validating["namespaceSelector"]["matchExpressions"][0]["values"] == ["istio-system", "shop"]
+    for hook in webhook.one("MutatingWebhookConfiguration")["webhooks"]:
+        assert (hook["failurePolicy"], hook["timeoutSeconds"]) == ("Ignore", 30)
+    injection = webhook.bootstrap["injection"]
+    assert injection["image"] == "registry.example/tidegate/mesh-agent:1.2.3"
+    assert injection["resources"] == [] and injection["hold-application"] is False and injection["requests"] == {"cpu": "10m"}
+    assert injection["annotations"] == {"traffic.sidecar.istio.io/excludeOutboundPorts": "5432"}
+    assert webhook.bootstrap["webhook"]["address"] == "[::]:15017"
+    assert webhook.workload["spec"]["replicas"] == 3 and webhook.pod["priorityClassName"] == "system-cluster-critical"
+    assert webhook.pod["tolerations"] == rendering.pod["tolerations"]
+    assert webhook.container["image"] == rendering.container["image"]
 
 
 def another_bootstrap_takes_other_pods():
@@ -428,6 +623,17 @@ def checks():
             yield f"{name}: {check.__name__}", lambda check=check, rendering=rendering: check(rendering)
         if name in ("defaults", "manifests"):
             yield f"{name}: default_is_istios_ingressgateway", lambda rendering=rendering: default_is_istios_ingressgateway(rendering)
+        for values, revision, by_default in (
+            ("webhook-defaults", "default", False),
+            ("webhook-injection", "default", True),
+            ("webhook", "10", True),
+            ("manifests", "default", False),
+        ):
+            if name == values:
+                expected = rendering, revision, by_default
+                yield f"{name}: pods_are_injected_as_by_istio", lambda expected=expected: pods_are_injected_as_by_istio(*expected)
+        if name == "webhook":
+            yield f"{name}: every_value_of_the_webhook_arrives", lambda rendering=rendering: every_value_of_the_webhook_arrives(rendering)
         if name == "everything":
             yield f"{name}: every_type_of_value_arrives", lambda rendering=rendering: every_type_of_value_arrives(rendering)
     for check in (

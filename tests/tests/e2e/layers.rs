@@ -20,7 +20,18 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("crates/source-file", &["model", "config"]),
     ("crates/source-acme", &["certificates", "telemetry"]),
     ("crates/source-dns", &["model", "config"]),
+    ("crates/source-kube", &["config"]),
     ("crates/source-spiffe", &["model", "certificates", "config"]),
+    (
+        "crates/webhook",
+        &[
+            "certificates",
+            "inject",
+            "model",
+            "source-kube",
+            "telemetry",
+        ],
+    ),
     (
         "crates/dataplane",
         &[
@@ -44,6 +55,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "source-acme",
             "source-dns",
             "source-file",
+            "source-kube",
             "source-spiffe",
             "telemetry",
             "traffic",
@@ -54,10 +66,13 @@ const LAYERS: &[(&str, &[&str])] = &[
         &[
             "config",
             "dataplane",
+            "inject",
             "proxy",
             "rules",
             "source-acme",
+            "source-kube",
             "telemetry",
+            "webhook",
         ],
     ),
     (

@@ -362,7 +362,7 @@ impl std::error::Error for InvalidBootstrap {}
 
 impl InvalidBootstrap {
     /// A mistake in the text of a file.
-    pub(crate) fn new(file: &Path, text: &str, error: &toml::de::Error) -> Self {
+    pub fn new(file: &Path, text: &str, error: &toml::de::Error) -> Self {
         let (line, column) = place_of(text, error.span().map_or(0, |span| span.start));
         Self {
             file: file.to_path_buf(),
