@@ -10,10 +10,13 @@
 //! Source: Kubernetes API concepts, "Efficient detection of changes" and "Streaming lists".
 
 mod connect;
+mod election;
 mod follow;
 mod kinds;
+mod refusal;
 mod runner;
 mod settings;
+mod status;
 mod timing;
 mod trim;
 
@@ -22,3 +25,4 @@ mod tests;
 
 pub use runner::start;
 pub use settings::{Access, Settings};
+pub use status::{InvalidProxyName, ProxyName, Seen, StatusSettings, Telling, tell_status};
