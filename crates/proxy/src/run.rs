@@ -14,6 +14,7 @@ use crate::supervisor;
 use anyhow::Context;
 use config::Configuration;
 use source_file::{FileSource, Options};
+use source_kube::{Seen, Telling};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -66,18 +67,29 @@ async fn serve(
     health::start(bootstrap, &serving);
     egress::start(&serving);
     (program.start)(bootstrap, &serving)?;
-    let source = follow(program, bootstrap, &serving)?;
+    let (source, telling) = follow(program, bootstrap, &serving)?;
     tracing::info!(version = program.version, config = %file.display(), "started");
-    if until_wished(&mut signals, &mut wishes, &source, &serving).await == pages::Wish::Drain {
+    let wish = until_wished(&mut signals, &mut wishes, &source, &serving).await;
+    // Another is to tell at once, while what is in use here goes on.
+    let handed_over = tokio::spawn(hand_over(telling));
+    if wish == pages::Wish::Drain {
         tokio::select! {
             () = serving.drain(&bootstrap.drain) => {}
             () = signals.stop() => tracing::warn!("stopping at once"),
             () = pages::quit(&mut wishes) => tracing::warn!("stopping at once"),
         }
     }
+    // Fails only when it was a bug that ended it.
+    let _ = handed_over.await;
     serving.write_what_is_left();
     servers.stop().await;
     Ok(())
+}
+
+async fn hand_over(telling: Option<Telling>) {
+    if let Some(telling) = telling {
+        telling.stop().await;
+    }
 }
 
 /// Serves the pages of operators, kubelets and scrapers.
@@ -135,7 +147,7 @@ fn follow(
     program: &Program,
     bootstrap: &Bootstrap,
     serving: &Arc<Serving>,
-) -> anyhow::Result<FileSource> {
+) -> anyhow::Result<(FileSource, Option<Telling>)> {
     let resources = &bootstrap.resources;
     let last_good =
         Some(resources.last_good.clone()).filter(|folder| !folder.as_os_str().is_empty());
@@ -144,7 +156,7 @@ fn follow(
     let names = source_dns::start(bootstrap.dns.settings.clone(), &sender)
         .context("no thread can be started")?;
     let identity = follow_identity(bootstrap, &sender)?;
-    let objects = follow_objects(program, bootstrap, &sender)?;
+    let (objects, telling) = follow_objects(program, bootstrap, &sender, serving)?;
     let sources = 1 + usize::from(objects.is_some());
     let source = FileSource::start(Options::new(resources.files.clone()), sender)
         .context("the files of resources cannot be watched")?;
@@ -160,7 +172,7 @@ fn follow(
         let _running = (identity, objects);
         serving.follow(publications).await;
     });
-    Ok(source)
+    Ok((source, telling))
 }
 
 /// Starts following the proxy's identity where it is not in files.
@@ -179,18 +191,26 @@ fn follow_identity(
     Ok(Some(running))
 }
 
-/// Starts following the objects of an API server, where there is one.
+/// Starts following the objects of an API server, where there is one, and telling what became of them, where that is
+/// wanted.
 fn follow_objects(
     program: &Program,
     bootstrap: &Bootstrap,
     sender: &mpsc::Sender<config::Message>,
-) -> anyhow::Result<Option<config::Running>> {
+    serving: &Serving,
+) -> anyhow::Result<(Option<config::Running>, Option<Telling>)> {
     let (Some(kubernetes), Some(start)) = (&bootstrap.kubernetes, program.follow_objects) else {
-        return Ok(None);
+        return Ok((None, None));
     };
-    let settings = kubernetes.settings(&bootstrap.proxy.namespace);
+    let status = kubernetes.status(&bootstrap.proxy)?;
+    let status = status.zip(program.tell_status);
+    let seen = status.as_ref().map(|(status, _)| Seen::by(&status.proxy));
+    let settings = kubernetes.settings(&bootstrap.proxy.namespace, seen.clone());
     let running = start(settings, sender).context("no thread can be started")?;
-    Ok(Some(running))
+    let telling = status.zip(seen).map(|((status, tell), seen)| {
+        tell(status, seen, serving.subscribe()).context("no thread can be started")
+    });
+    Ok((Some(running), telling.transpose()?))
 }
 
 fn reload(source: &FileSource, serving: &Serving) {
