@@ -31,7 +31,7 @@ GATEWAY = os.environ.get("GATEWAY")
 VERSIONS = ["1.25", kubernetes_validate.latest_version()]
 NAMESPACE = "istio-system"
 CLUSTER_WIDE = {"ClusterRole", "ClusterRoleBinding", "CustomResourceDefinition", "Namespace"}
-READ = {"get", "list", "watch"}
+READ = frozenset({"get", "list", "watch"})
 OURS = {
     "networking.istio.io": {"Gateway", "VirtualService", "DestinationRule", "ServiceEntry", "WorkloadEntry", "Sidecar"},
     "security.istio.io": {"PeerAuthentication", "AuthorizationPolicy"},
@@ -246,7 +246,7 @@ def nothing_is_dropped(rendering):
     assert (update["rollingUpdate"]["maxSurge"] == 0) == taken
 
 
-def roles_read_and_no_more(rendering):
+def roles_are_what_is_used(rendering):
     account = {"kind": "ServiceAccount", "name": rendering.pod["serviceAccountName"], "namespace": NAMESPACE}
     for found in rendering.all("ServiceAccount"):
         assert found["metadata"]["name"] == account["name"]
@@ -264,16 +264,21 @@ def roles_read_and_no_more(rendering):
     granted = {}
     for (_, namespace, _), role in roles.items():
         for rule in role["rules"]:
-            assert set(rule["verbs"]) == READ
             for group in rule["apiGroups"]:
                 for resource in rule["resources"]:
-                    granted.setdefault((group, resource), set()).add(namespace)
+                    granted.setdefault((group, resource, frozenset(rule["verbs"])), set()).add(namespace)
     if not roles:
         return
-    assert granted.pop(("", "secrets")) == {NAMESPACE}
-    assert granted.pop(("", "nodes")) == {None}
-    wanted = {("", "services"), ("", "pods"), ("discovery.k8s.io", "endpointslices")} | plurals()
-    assert granted == {resource: everywhere for resource in wanted}, granted
+    wanted = {("", "secrets", READ): {NAMESPACE}, ("", "nodes", READ): {None}}
+    for group, resource in {("", "services"), ("", "pods"), ("discovery.k8s.io", "endpointslices")} | plurals():
+        wanted[group, resource, READ] = everywhere
+    if rendering.bootstrap["kubernetes"]["status"]:
+        for group, resource in plurals():
+            wanted[group, f"{resource}/status", frozenset({"patch"})] = everywhere
+        wanted["events.k8s.io", "events", frozenset({"create", "patch"})] = everywhere
+        leases = frozenset({"get", "list", "create", "patch", "delete"})
+        wanted["coordination.k8s.io", "leases", leases] = {NAMESPACE}
+    assert granted == wanted, granted
 
 
 def place(found):
@@ -297,7 +302,7 @@ RENDERING = [
     privileges_are_none,
     volumes_are_there,
     nothing_is_dropped,
-    roles_read_and_no_more,
+    roles_are_what_is_used,
 ]
 
 

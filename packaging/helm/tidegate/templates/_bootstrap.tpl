@@ -33,7 +33,7 @@
 {{- $proxy := dict "name" .Values.name "namespace" .Release.Namespace "service-account" .Values.serviceAccount.name "labels" $labels -}}
 {{- $sections := dict
     "proxy" $proxy
-    "kubernetes" (dict "namespaces" .Values.kubernetes.namespaces)
+    "kubernetes" (dict "namespaces" .Values.kubernetes.namespaces "status" .Values.kubernetes.status)
     "resources" (dict "files" list "last-good" "/var/lib/tidegate/last-good")
     "listen" (dict "address" .Values.listenAddress "ports" $ports)
     "tls" (dict "certificates" "/etc/tidegate/certificates" "allow-readable-keys" true)
