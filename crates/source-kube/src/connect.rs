@@ -6,7 +6,7 @@ use kube::{Client, Config};
 
 /// Why the API server cannot be asked at all.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Unreachable {
+pub enum Unreachable {
     /// The file that says how cannot be used.
     #[error("the kubeconfig cannot be used: {0}")]
     Kubeconfig(#[from] kube::config::KubeconfigError),
