@@ -5,7 +5,7 @@ use crate::pages::Control;
 use crate::serve::Serving;
 use anyhow::Context;
 use config::{Message, Published, Running};
-use source_kube::{Seen, StatusSettings, Telling};
+use source_kube::{Acting, ReplicaSettings, Seen};
 use source_spiffe::Endpoint;
 use std::io;
 use std::net::SocketAddr;
@@ -54,7 +54,7 @@ pub type FollowObjects = fn(source_kube::Settings, &Sender<Message>) -> io::Resu
 
 /// Starts telling what became of objects: [`source_kube::tell_status`].
 pub type TellStatus =
-    fn(StatusSettings, Seen, watch::Receiver<Option<Arc<Published>>>) -> io::Result<Telling>;
+    fn(ReplicaSettings, Seen, watch::Receiver<Option<Arc<Published>>>) -> io::Result<Acting>;
 
 /// Metrics alone, for [`Program::metrics`].
 ///
@@ -114,6 +114,10 @@ impl Program {
         if let Some(kubernetes) = &bootstrap.kubernetes {
             let status = kubernetes.status(&bootstrap.proxy);
             status.with_context(|| format!("{}: [kubernetes] status", file.display()))?;
+        }
+        if let Some(acme) = &bootstrap.acme {
+            let replicas = acme.replicas(bootstrap.kubernetes.as_ref(), &bootstrap.proxy);
+            replicas.with_context(|| format!("{}: [acme] secrets", file.display()))?;
         }
         Ok(bootstrap.relative_to(file.parent().unwrap_or_else(|| Path::new(""))))
     }

@@ -14,7 +14,7 @@ use crate::supervisor;
 use anyhow::Context;
 use config::Configuration;
 use source_file::{FileSource, Options};
-use source_kube::{Seen, Telling};
+use source_kube::Seen;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -67,11 +67,11 @@ async fn serve(
     health::start(bootstrap, &serving);
     egress::start(&serving);
     (program.start)(bootstrap, &serving)?;
-    let (source, telling) = follow(program, bootstrap, &serving)?;
+    let source = follow(program, bootstrap, &serving)?;
     tracing::info!(version = program.version, config = %file.display(), "started");
     let wish = until_wished(&mut signals, &mut wishes, &source, &serving).await;
-    // Another is to tell at once, while what is in use here goes on.
-    let handed_over = tokio::spawn(hand_over(telling));
+    // Another is to act at once, while what is in use here goes on.
+    let handed_over = tokio::spawn(Arc::clone(&serving).hand_over());
     if wish == pages::Wish::Drain {
         tokio::select! {
             () = serving.drain(&bootstrap.drain) => {}
@@ -84,12 +84,6 @@ async fn serve(
     serving.write_what_is_left();
     servers.stop().await;
     Ok(())
-}
-
-async fn hand_over(telling: Option<Telling>) {
-    if let Some(telling) = telling {
-        telling.stop().await;
-    }
 }
 
 /// Serves the pages of operators, kubelets and scrapers.
@@ -147,7 +141,7 @@ fn follow(
     program: &Program,
     bootstrap: &Bootstrap,
     serving: &Arc<Serving>,
-) -> anyhow::Result<(FileSource, Option<Telling>)> {
+) -> anyhow::Result<FileSource> {
     let resources = &bootstrap.resources;
     let last_good =
         Some(resources.last_good.clone()).filter(|folder| !folder.as_os_str().is_empty());
@@ -156,7 +150,7 @@ fn follow(
     let names = source_dns::start(bootstrap.dns.settings.clone(), &sender)
         .context("no thread can be started")?;
     let identity = follow_identity(bootstrap, &sender)?;
-    let (objects, telling) = follow_objects(program, bootstrap, &sender, serving)?;
+    let objects = follow_objects(program, bootstrap, &sender, serving)?;
     let sources = 1 + usize::from(objects.is_some());
     let source = FileSource::start(Options::new(resources.files.clone()), sender)
         .context("the files of resources cannot be watched")?;
@@ -172,7 +166,7 @@ fn follow(
         let _running = (identity, objects);
         serving.follow(publications).await;
     });
-    Ok((source, telling))
+    Ok(source)
 }
 
 /// Starts following the proxy's identity where it is not in files.
@@ -198,19 +192,20 @@ fn follow_objects(
     bootstrap: &Bootstrap,
     sender: &mpsc::Sender<config::Message>,
     serving: &Serving,
-) -> anyhow::Result<(Option<config::Running>, Option<Telling>)> {
+) -> anyhow::Result<Option<config::Running>> {
     let (Some(kubernetes), Some(start)) = (&bootstrap.kubernetes, program.follow_objects) else {
-        return Ok((None, None));
+        return Ok(None);
     };
     let status = kubernetes.status(&bootstrap.proxy)?;
     let status = status.zip(program.tell_status);
     let seen = status.as_ref().map(|(status, _)| Seen::by(&status.proxy));
     let settings = kubernetes.settings(&bootstrap.proxy.namespace, seen.clone());
     let running = start(settings, sender).context("no thread can be started")?;
-    let telling = status.zip(seen).map(|((status, tell), seen)| {
-        tell(status, seen, serving.subscribe()).context("no thread can be started")
-    });
-    Ok((Some(running), telling.transpose()?))
+    if let Some(((status, tell), seen)) = status.zip(seen) {
+        let acting = tell(status, seen, serving.subscribe()).context("no thread can be started")?;
+        serving.keep_until_the_end(acting);
+    }
+    Ok(Some(running))
 }
 
 fn reload(source: &FileSource, serving: &Serving) {

@@ -2,7 +2,7 @@
 
 use super::Proxy;
 use serde::Deserialize;
-use source_kube::{Access, InvalidProxyName, ProxyName, Seen, Settings, StatusSettings};
+use source_kube::{Access, InvalidProxyName, ProxyName, ReplicaSettings, Seen, Settings};
 use std::path::{Path, PathBuf};
 
 /// The API server whose objects are resources, beside those in files.
@@ -51,11 +51,14 @@ impl Kubernetes {
     /// # Errors
     ///
     /// When nothing can be named after the proxy.
-    pub(crate) fn status(&self, proxy: &Proxy) -> Result<Option<StatusSettings>, InvalidProxyName> {
+    pub(crate) fn status(
+        &self,
+        proxy: &Proxy,
+    ) -> Result<Option<ReplicaSettings>, InvalidProxyName> {
         if !self.status {
             return Ok(None);
         }
-        Ok(Some(StatusSettings {
+        Ok(Some(ReplicaSettings {
             access: self.access(),
             proxy: ProxyName::new(&proxy.name, &proxy.namespace)?,
         }))
@@ -67,7 +70,7 @@ mod tests {
     use super::*;
     use crate::bootstrap::Bootstrap;
 
-    fn status(text: &str) -> Result<Option<StatusSettings>, InvalidProxyName> {
+    fn status(text: &str) -> Result<Option<ReplicaSettings>, InvalidProxyName> {
         let bootstrap: Bootstrap = toml::from_str(text).unwrap();
         bootstrap.kubernetes.unwrap().status(&bootstrap.proxy)
     }

@@ -29,9 +29,33 @@ pub(crate) struct Elector {
 
 /// Whether it is this one's turn to act.
 #[derive(Clone, Debug)]
-pub(crate) struct Turn(watch::Receiver<Option<Instant>>);
+pub struct Turn(watch::Receiver<Option<Instant>>);
 
 impl Turn {
+    /// A turn that is nobody's yet, and who says whose it is.
+    pub(crate) fn new() -> (Self, watch::Sender<Option<Instant>>) {
+        let (sender, receiver) = watch::channel(None);
+        (Self(receiver), sender)
+    }
+
+    /// Waits until it is one's own.
+    pub async fn begins(&mut self) {
+        while !self.is_ours() {
+            self.changed().await;
+        }
+    }
+
+    /// Waits until it is another's, or may be.
+    pub async fn ends(&mut self) {
+        while self.is_ours() {
+            let until = (*self.0.borrow_and_update()).unwrap_or_else(Instant::now);
+            tokio::select! {
+                () = self.changed() => {}
+                () = tokio::time::sleep_until(until.into()) => {}
+            }
+        }
+    }
+
     /// Whether it is now. What is begun has to end within [`Terms::patience`].
     pub(crate) fn is_ours(&self) -> bool {
         self.0.borrow().is_some_and(|until| Instant::now() < until)
@@ -53,9 +77,9 @@ impl Elector {
         name: String,
         identity: String,
         terms: Terms,
-    ) -> (Self, Turn) {
-        let (turn, receiver) = watch::channel(None);
-        let elector = Self {
+        turn: watch::Sender<Option<Instant>>,
+    ) -> Self {
+        Self {
             api: Api::namespaced(client, namespace),
             name,
             election: Election::new(identity.clone(), terms),
@@ -64,8 +88,7 @@ impl Elector {
             turn,
             dice: SmallRng::from_os_rng(),
             told: None,
-        };
-        (elector, Turn(receiver))
+        }
     }
 
     /// Tries to hold it, and to keep it. Never ends; whoever drops this is to [give it back](Self::release).

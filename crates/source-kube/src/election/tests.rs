@@ -215,8 +215,7 @@ fn run_with(terms: Terms, seed: u64, rates: &[u64], is_fair: bool) -> usize {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
-    /// Promise: never two act at once, whatever the network does and however clocks are set; a third faster or slower than
-    /// another is more than clocks are.
+    /// Whatever the network does and however clocks are set; a third faster than another is more than clocks are.
     #[test]
     fn never_two_act_at_once(seed: u64, rates in prop::collection::vec(870_u64..1150, 1..6)) {
         run(seed, &rates, false);

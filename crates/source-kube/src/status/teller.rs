@@ -213,7 +213,7 @@ impl Teller {
         }
         let mut due = Vec::new();
         for (file, object) in self.seen.objects() {
-            let Some((verdict, wanted)) = self.wanted(&file, &object, now) else {
+            let Some((verdict, wanted)) = self.wanted(&file, &object) else {
                 continue;
             };
             let told = object.told.filter(|told| told.is_as(&wanted));
@@ -247,8 +247,8 @@ impl Teller {
     }
 
     /// What an object's condition should be.
-    fn wanted(&self, file: &str, object: &Object, now: Instant) -> Option<(Verdict, Told)> {
-        let taken = self.others.taken(object, now);
+    fn wanted(&self, file: &str, object: &Object) -> Option<(Verdict, Told)> {
+        let taken = self.others.taken(object);
         let verdict = self.state.judge.as_ref()?.verdict(file, taken);
         let wanted = verdict.told(object.generation);
         Some((verdict, wanted))
@@ -256,11 +256,10 @@ impl Teller {
 
     /// Writes the condition of one, as it should be by now. Returns whether others are to be written.
     async fn write_one(&mut self, file: &Arc<str>) -> bool {
-        let now = Instant::now();
         let (Some(object), Some(_)) = (self.seen.object(file), self.judge()) else {
             return true;
         };
-        let Some((verdict, wanted)) = self.wanted(file, &object, now) else {
+        let Some((verdict, wanted)) = self.wanted(file, &object) else {
             return true;
         };
         if object.told.is_some_and(|told| told.is_as(&wanted)) {

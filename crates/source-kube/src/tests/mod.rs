@@ -1,5 +1,6 @@
 //! What is followed, with an API server of the tests' own.
 
+mod orders;
 mod status;
 
 use crate::runner::start_with;

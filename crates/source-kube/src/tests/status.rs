@@ -5,7 +5,7 @@ use crate::election::Terms;
 use crate::runner::start_with;
 use crate::status::tell_with;
 use crate::timing::Timing;
-use crate::{ProxyName, Seen, Settings, StatusSettings, Telling};
+use crate::{Acting, ProxyName, ReplicaSettings, Seen, Settings};
 use config::{Configuration, CredentialSettings, Followers, Publications, Running};
 use fake_kubernetes::{ApiServer, Fault};
 use hyper::Method;
@@ -30,7 +30,7 @@ const SOON: Terms = Terms {
 
 /// A proxy that serves what it follows, as far as that is known here.
 struct Proxy {
-    telling: Option<Telling>,
+    telling: Option<Acting>,
     publications: Publications,
     _running: Running,
     _sender: mpsc::Sender<config::Message>,
@@ -57,7 +57,7 @@ impl Proxy {
         let (sender, receiver) = mpsc::channel(config::QUEUE);
         let running = start_with(settings, Timing::default(), &sender).unwrap();
         let publications = config::start(configuration, 1, Followers::default(), receiver).unwrap();
-        let settings = StatusSettings { access, proxy };
+        let settings = ReplicaSettings { access, proxy };
         let telling = tell_with(settings, SOON, seen, publications.clone()).unwrap();
         Self {
             telling: Some(telling),

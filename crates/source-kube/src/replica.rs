@@ -1,10 +1,10 @@
-//! Who writes, and where.
+//! Of whom there are several.
 
 use crate::settings::Access;
 
-/// Who tells what became of objects, and where.
+/// A replica of a proxy, and how it reaches the API server by which they agree.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct StatusSettings {
+pub struct ReplicaSettings {
     /// How the API server is reached.
     pub access: Access,
     /// The proxy, which all replicas call themselves.
