@@ -269,13 +269,16 @@ def roles_are_what_is_used(rendering):
                     granted.setdefault((group, resource, frozenset(rule["verbs"])), set()).add(namespace)
     if not roles:
         return
-    wanted = {("", "secrets", READ): {NAMESPACE}, ("", "nodes", READ): {None}}
+    orders = "acme" in rendering.bootstrap
+    secrets = READ | {"create", "update"} if orders else READ
+    wanted = {("", "secrets", secrets): {NAMESPACE}, ("", "nodes", READ): {None}}
     for group, resource in {("", "services"), ("", "pods"), ("discovery.k8s.io", "endpointslices")} | plurals():
         wanted[group, resource, READ] = everywhere
     if rendering.bootstrap["kubernetes"]["status"]:
         for group, resource in plurals():
             wanted[group, f"{resource}/status", frozenset({"patch"})] = everywhere
         wanted["events.k8s.io", "events", frozenset({"create", "patch"})] = everywhere
+    if orders or rendering.bootstrap["kubernetes"]["status"]:
         leases = frozenset({"get", "list", "create", "patch", "delete"})
         wanted["coordination.k8s.io", "leases", leases] = {NAMESPACE}
     assert granted == wanted, granted
@@ -331,6 +334,7 @@ def every_type_of_value_arrives(rendering):
     bootstrap = rendering.bootstrap
     assert bootstrap["limits"] == {"connections": 200000, "idle-timeout": "10m"}
     assert isinstance(bootstrap["limits"]["connections"], int), "2e6 would be none"
+    assert bootstrap["acme"]["secrets"] is True and bootstrap["acme"]["credentials"]["shop-cert"][0] == "shop.example"
     assert bootstrap["mesh"]["trust-domain-aliases"] == ["old.example", 'quoted "one"']
     assert bootstrap["forward-proxy"]["clients"][0]["labels"] == {"app": "cart"}
     assert bootstrap["proxy"]["workers"] == 4 and bootstrap["proxy"]["name"] == "edge"

@@ -43,6 +43,7 @@
     "access-log" (dict "path" "/dev/stdout" "format" .Values.log.format)
     "drain" (dict "delay" (printf "%ds" (int .Values.drain.delay)) "timeout" (printf "%ds" (int .Values.drain.timeout)))
 -}}
+{{- if .Values.config.acme }}{{ $_ := set $sections "acme" (dict "secrets" true) }}{{ end -}}
 {{- range $name, $section := mergeOverwrite $sections (deepCopy .Values.config) }}
 [{{ $name }}]
 {{- range $key, $value := $section }}
