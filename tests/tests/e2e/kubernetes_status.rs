@@ -10,14 +10,14 @@ use tokio::runtime::Runtime;
 const CONDITION: &str = "istio-ingressgateway.istio-system.tidegate.io/Accepted";
 
 /// An API server that serves while the test does other things.
-struct Cluster {
+pub(crate) struct Cluster {
     runtime: Runtime,
-    server: ApiServer,
-    kubeconfig: NamedTempFile,
+    pub(crate) server: ApiServer,
+    pub(crate) kubeconfig: NamedTempFile,
 }
 
 impl Cluster {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let runtime = Runtime::new().expect("a runtime");
         let server = runtime.block_on(ApiServer::start());
         Self {

@@ -4,6 +4,7 @@
 //! N" in a comment is the numbered list of what Tidegate promises its users.
 
 mod acme;
+mod acme_replicas;
 mod admission;
 mod backends;
 mod bad_hellos;
