@@ -34,6 +34,7 @@ const PROGRAM: Program = Program {
     metrics: pages::all,
     start,
     follow_objects: None,
+    tell_status: None,
 };
 
 /// What a gateway has not: its pod, and that pod's DNS.

@@ -1,7 +1,7 @@
 //! The loop between sources and the data plane.
 
 use crate::{
-    CertificateFile, Change, Configuration, Identity, Message, Published, QUEUE, ResolvedName,
+    CertificateFile, Change, Configuration, Identity, Mark, Message, Published, QUEUE, ResolvedName,
 };
 use model::{Diagnostic, Hostname, Severity};
 use std::collections::{BTreeSet, HashSet};
@@ -65,6 +65,7 @@ pub fn start(
         followers,
         followed: BTreeSet::new(),
         resolved: BTreeSet::new(),
+        marks: Vec::new(),
         starting: true,
         is_held_back: false,
     };
@@ -89,6 +90,8 @@ struct Controller {
     followed: BTreeSet<PathBuf>,
     /// The names that were asked for.
     resolved: BTreeSet<Hostname>,
+    /// What is to be told when what was told before them is judged.
+    marks: Vec<Mark>,
     /// Whether nothing was published yet.
     starting: bool,
     /// Whether something is not published yet for want of files or answers.
@@ -126,6 +129,8 @@ impl Controller {
             // A bug must cost the change that met it, and not the ability to change.
             let outcome = catch_unwind(AssertUnwindSafe(|| self.take(news, received_at)));
             if outcome.is_err() {
+                // What was told is not judged, and never will be.
+                self.marks.clear();
                 tracing::error!(
                     "a change of the configuration could not be compiled, the former one stays"
                 );
@@ -183,6 +188,7 @@ impl Controller {
             Message::Identity(more) => news.identity.push(more),
             Message::Names(more) => news.names.extend(more),
             Message::Synced => self.awaited = self.awaited.saturating_sub(1),
+            Message::Mark(mark) => self.marks.push(mark),
         }
     }
 
@@ -202,9 +208,15 @@ impl Controller {
         if self.is_held_back {
             return;
         }
-        let Some(mut published) = self.configuration.compile(received_at) else {
-            return;
-        };
+        if let Some(published) = self.configuration.compile(received_at) {
+            self.publish(published);
+        }
+        for mark in self.marks.drain(..) {
+            mark.reached(self.configuration.publications());
+        }
+    }
+
+    fn publish(&mut self, mut published: Published) {
         self.log(&published.diagnostics);
         self.publish.send_modify(|newest| {
             if let Some(earlier) = newest {

@@ -1,6 +1,7 @@
 //! One kind of objects, listed, watched, and told of.
 
 use crate::kinds::Kind;
+use crate::status::seen::{Seen, Tap};
 use crate::timing::Timing;
 use crate::trim::trim;
 use backon::ExponentialBackoff;
@@ -18,7 +19,7 @@ use tokio::sync::oneshot;
 use tokio_stream::{Stream, StreamExt};
 
 /// What the names of all that is told begin with.
-const PREFIX: &str = "kubernetes:";
+pub(crate) const PREFIX: &str = "kubernetes:";
 
 /// Failures in a row that are not told of: an API server that is restarted is back soon.
 const UNTOLD_FAILURES: u32 = 2;
@@ -37,6 +38,8 @@ pub(crate) struct Follower {
     /// Told when it is known what there is at first, or that this cannot be known.
     synced: Option<oneshot::Sender<()>>,
     pauses: ExponentialBackoff,
+    /// Who wants to know what was seen, once it is judged.
+    tap: Option<Tap>,
     state: State,
 }
 
@@ -74,8 +77,10 @@ impl Follower {
         namespace: Option<String>,
         timing: Timing,
         sender: WeakSender<Message>,
+        seen: Option<&Seen>,
     ) -> (Self, oneshot::Receiver<()>) {
         let (synced, receiver) = oneshot::channel();
+        let tap = Tap::new(seen, kind, namespace.as_deref());
         let follower = Self {
             kind,
             namespace,
@@ -83,6 +88,7 @@ impl Follower {
             sender,
             synced: Some(synced),
             pauses: timing.pauses(),
+            tap,
             state: State::default(),
         };
         (follower, receiver)
@@ -173,13 +179,19 @@ impl Follower {
         listing: &mut Listing,
     ) -> Result<(), Over> {
         match event {
-            Event::Init => listing.clear(),
+            Event::Init => {
+                listing.clear();
+                self.tap.iter_mut().for_each(Tap::begin);
+            }
             Event::InitApply(object) => {
-                listing.insert(self.file(&object), self.text(object));
+                let file = self.file(&object);
+                self.sees(&file, &object);
+                listing.insert(file, self.text(object));
             }
             Event::InitDone => return self.replace(std::mem::take(listing)).await,
             Event::Apply(object) => {
                 let file = self.file(&object);
+                self.sees(&file, &object);
                 let content = self.text(object);
                 self.state.known.insert(file.clone());
                 return self.change(vec![Change { file, content }]).await;
@@ -187,18 +199,32 @@ impl Follower {
             Event::Delete(object) => {
                 let file = self.file(&object);
                 self.state.known.remove(&file);
+                if let Some(tap) = &mut self.tap {
+                    tap.loses(&file, Some(&object));
+                }
                 return self.change(vec![gone(file)]).await;
             }
         }
         Ok(())
     }
 
+    fn sees(&mut self, file: &Arc<str>, object: &DynamicObject) {
+        let version = self.version();
+        if let Some(tap) = &mut self.tap {
+            tap.sees(file, object, version);
+        }
+    }
+
     /// All that there is takes the place of what there was, at once.
     async fn replace(&mut self, listing: Listing) -> Result<(), Over> {
         let known: BTreeSet<_> = listing.keys().cloned().collect();
         let before = std::mem::replace(&mut self.state.known, known);
-        let lost = before.difference(&self.state.known).cloned().map(gone);
-        let mut changes: Vec<_> = lost.collect();
+        let lost: Vec<_> = before.difference(&self.state.known).cloned().collect();
+        if let Some(tap) = &mut self.tap {
+            lost.iter().for_each(|file| tap.loses(file, None));
+            tap.listed();
+        }
+        let mut changes: Vec<_> = lost.into_iter().map(gone).collect();
         let there = listing.into_iter();
         changes.extend(there.map(|(file, content)| Change { file, content }));
         self.state.is_listed = true;
@@ -215,9 +241,12 @@ impl Follower {
             tracing::info!(kind = self.kind.name, "objects are followed again");
             changes.push(gone(self.folder()));
         }
-        match changes.is_empty() {
-            true => Ok(()),
-            false => self.send(changes).await,
+        if !changes.is_empty() {
+            self.send(Message::Changes(changes)).await?;
+        }
+        match self.tap.as_mut().and_then(Tap::mark) {
+            Some(mark) => self.send(mark).await,
+            None => Ok(()),
         }
     }
 
@@ -246,7 +275,7 @@ impl Follower {
                 file: self.folder(),
                 content: Content::Unreadable(reason),
             };
-            self.send(vec![unreadable]).await?;
+            self.send(Message::Changes(vec![unreadable])).await?;
         }
         self.tell_synced();
         Ok(())
@@ -259,9 +288,9 @@ impl Follower {
         }
     }
 
-    async fn send(&self, changes: Vec<Change>) -> Result<(), Over> {
+    async fn send(&self, message: Message) -> Result<(), Over> {
         let sender = self.sender.upgrade().ok_or(Over)?;
-        let sent = sender.send(Message::Changes(changes)).await;
+        let sent = sender.send(message).await;
         sent.map_err(|_| Over)
     }
 

@@ -38,7 +38,13 @@ async fn run(settings: &Settings, timing: Timing, sender: &WeakSender<Message>) 
     let mut followers = Vec::new();
     let mut synced = Vec::new();
     for (kind, namespace) in followed(settings) {
-        let (follower, receiver) = Follower::new(kind, namespace, timing, sender.clone());
+        let (follower, receiver) = Follower::new(
+            kind,
+            namespace,
+            timing,
+            sender.clone(),
+            settings.seen.as_ref(),
+        );
         followers.push(follower);
         synced.push(receiver);
     }

@@ -1,5 +1,6 @@
 //! What is followed, and where.
 
+use crate::status::Seen;
 use std::path::PathBuf;
 
 /// How the API server is reached.
@@ -20,4 +21,6 @@ pub struct Settings {
     pub namespaces: Vec<String>,
     /// Whose Secrets are followed: the proxy's own namespace. Absent: nobody's.
     pub secrets_of: Option<String>,
+    /// Who wants to know which versions of objects are in force. Absent: nobody.
+    pub seen: Option<Seen>,
 }

@@ -39,7 +39,7 @@ CLUSTER_WIDE = {
     "ValidatingWebhookConfiguration",
 }
 NEVER_INJECTED = {"kube-system", "kube-public", "kube-node-lease", "local-path-storage", NAMESPACE}
-READ = {"get", "list", "watch"}
+READ = frozenset({"get", "list", "watch"})
 OURS = {
     "networking.istio.io": {"Gateway", "VirtualService", "DestinationRule", "ServiceEntry", "WorkloadEntry", "Sidecar"},
     "security.istio.io": {"PeerAuthentication", "AuthorizationPolicy"},
@@ -281,7 +281,7 @@ def nothing_is_dropped(rendering):
     assert (update["rollingUpdate"]["maxSurge"] == 0) == taken
 
 
-def roles_read_and_no_more(rendering):
+def roles_are_what_is_used(rendering):
     account = {"kind": "ServiceAccount", "name": rendering.pod["serviceAccountName"], "namespace": NAMESPACE}
     for found in rendering.all("ServiceAccount"):
         assert found["metadata"]["name"] == account["name"]
@@ -299,16 +299,24 @@ def roles_read_and_no_more(rendering):
     granted = {}
     for (_, namespace, _), role in roles.items():
         for rule in role["rules"]:
-            assert set(rule["verbs"]) == READ
             for group in rule["apiGroups"]:
                 for resource in rule["resources"]:
-                    granted.setdefault((group, resource), set()).add(namespace)
+                    granted.setdefault((group, resource, frozenset(rule["verbs"])), set()).add(namespace)
     if not roles:
         return
-    assert granted.pop(("", "secrets")) == {NAMESPACE}
-    assert granted.pop(("", "nodes")) == {None}
-    wanted = {("", "services"), ("", "pods"), ("discovery.k8s.io", "endpointslices")} | plurals()
-    assert granted == {resource: everywhere for resource in wanted}, granted
+    orders = "acme" in rendering.bootstrap
+    secrets = READ | {"create", "update"} if orders else READ
+    wanted = {("", "secrets", secrets): {NAMESPACE}, ("", "nodes", READ): {None}}
+    for group, resource in {("", "services"), ("", "pods"), ("discovery.k8s.io", "endpointslices")} | plurals():
+        wanted[group, resource, READ] = everywhere
+    if rendering.bootstrap["kubernetes"]["status"]:
+        for group, resource in plurals():
+            wanted[group, f"{resource}/status", frozenset({"patch"})] = everywhere
+        wanted["events.k8s.io", "events", frozenset({"create", "patch"})] = everywhere
+    if orders or rendering.bootstrap["kubernetes"]["status"]:
+        leases = frozenset({"get", "list", "create", "patch", "delete"})
+        wanted["coordination.k8s.io", "leases", leases] = {NAMESPACE}
+    assert granted == wanted, granted
 
 
 def webhook_is_apart(rendering):
@@ -472,7 +480,7 @@ RENDERING = [
     privileges_are_none,
     volumes_are_there,
     nothing_is_dropped,
-    roles_read_and_no_more,
+    roles_are_what_is_used,
     webhook_is_apart,
     webhook_writes_its_own_alone,
     webhook_is_asked_where_it_answers,
@@ -504,6 +512,7 @@ def every_type_of_value_arrives(rendering):
     bootstrap = rendering.bootstrap
     assert bootstrap["limits"] == {"connections": 200000, "idle-timeout": "10m"}
     assert isinstance(bootstrap["limits"]["connections"], int), "2e6 would be none"
+    assert bootstrap["acme"]["secrets"] is True and bootstrap["acme"]["credentials"]["shop-cert"][0] == "shop.example"
     assert bootstrap["mesh"]["trust-domain-aliases"] == ["old.example", 'quoted "one"']
     assert bootstrap["forward-proxy"]["clients"][0]["labels"] == {"app": "cart"}
     assert bootstrap["proxy"]["workers"] == 4 and bootstrap["proxy"]["name"] == "edge"

@@ -1,5 +1,8 @@
 //! What is followed, with an API server of the tests' own.
 
+mod orders;
+mod status;
+
 use crate::runner::start_with;
 use crate::timing::Timing;
 use crate::{Access, Settings};
@@ -31,10 +34,7 @@ impl Listener {
 
     fn with(kubeconfig: NamedTempFile, change: impl FnOnce(&mut Settings)) -> Self {
         let mut settings = Settings {
-            access: Access {
-                kubeconfig: Some(kubeconfig.path().to_owned()),
-                context: None,
-            },
+            access: kubeconfig_access(&kubeconfig),
             ..Settings::default()
         };
         change(&mut settings);
@@ -99,6 +99,13 @@ impl Listener {
             Content::Unreadable(reason) => Some(reason),
             _ => None,
         }
+    }
+}
+
+fn kubeconfig_access(kubeconfig: &NamedTempFile) -> Access {
+    Access {
+        kubeconfig: Some(kubeconfig.path().to_owned()),
+        context: None,
     }
 }
 
