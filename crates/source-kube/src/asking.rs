@@ -1,5 +1,6 @@
 //! One request to the API server, and what can become of it.
 
+use crate::refusal::reason;
 use kube::Error;
 use std::time::Duration;
 use tokio::time::timeout;
@@ -51,17 +52,6 @@ pub(crate) async fn written<T>(
     asked(answer).await?
 }
 
-/// What the API server says, or what is at the bottom of why it says nothing.
 fn unanswered(error: &Error) -> Unanswered {
-    if let Error::Api(status) = error {
-        return Unanswered(match status.message.is_empty() {
-            true => format!("the API server answers {}", status.code),
-            false => status.message.clone(),
-        });
-    }
-    let mut error: &dyn std::error::Error = error;
-    while let Some(source) = error.source() {
-        error = source;
-    }
-    Unanswered(format!("the API server cannot be asked: {error}"))
+    Unanswered(reason(error))
 }
