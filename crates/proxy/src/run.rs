@@ -156,6 +156,7 @@ fn follow(
     let followers = config::Followers {
         files: Some(Box::new(move |wanted| files.follow(wanted.clone()))),
         names: Some(Box::new(move |wanted| names.follow(wanted))),
+        objects: None,
     };
     let publications = config::start(configuration, sources, followers, receiver)
         .context("no thread can be started")?;
