@@ -156,13 +156,15 @@ fn follow(
     let followers = config::Followers {
         files: Some(Box::new(move |wanted| files.follow(wanted.clone()))),
         names: Some(Box::new(move |wanted| names.follow(wanted))),
-        objects: None,
+        objects: objects.map(|objects| -> config::FollowObjects {
+            Box::new(move |number, wanted| objects.follow(number, wanted))
+        }),
     };
     let publications = config::start(configuration, sources, followers, receiver)
         .context("no thread can be started")?;
     let serving = Arc::clone(serving);
     tokio::spawn(async move {
-        let _running = (identity, objects);
+        let _running = identity;
         serving.follow(publications).await;
     });
     Ok(source)
@@ -189,13 +191,13 @@ fn follow_objects(
     program: &Program,
     bootstrap: &Bootstrap,
     sender: &mpsc::Sender<config::Message>,
-) -> anyhow::Result<Option<config::Running>> {
+) -> anyhow::Result<Option<source_kube::Objects>> {
     let (Some(kubernetes), Some(start)) = (&bootstrap.kubernetes, program.follow_objects) else {
         return Ok(None);
     };
-    let settings = kubernetes.settings(&bootstrap.proxy.namespace);
-    let running = start(settings, sender).context("no thread can be started")?;
-    Ok(Some(running))
+    let settings = kubernetes.settings(bootstrap);
+    let objects = start(settings, sender).context("no thread can be started")?;
+    Ok(Some(objects))
 }
 
 fn reload(source: &FileSource, serving: &Serving) {

@@ -1,7 +1,8 @@
 //! `[kubernetes]`: the API server whose objects are resources.
 
+use super::Bootstrap;
 use serde::Deserialize;
-use source_kube::{Access, Settings};
+use source_kube::{Access, Settings, SidecarSettings};
 use std::path::{Path, PathBuf};
 
 /// The API server whose objects are resources, beside those in files.
@@ -31,12 +32,18 @@ impl Kubernetes {
         }
     }
 
-    /// What a proxy of this namespace follows. Its Secrets are those of its own.
-    pub(crate) fn settings(&self, own_namespace: &str) -> Settings {
+    /// What the proxy follows. Nodes say where endpoints are: a sidecar that does not know where it is itself has no use
+    /// for that, and thousands of sidecars would each be told of every change of every Node.
+    pub(crate) fn settings(&self, bootstrap: &Bootstrap) -> Settings {
+        let sidecar = bootstrap.capture.as_ref().map(|_| SidecarSettings {
+            root_namespace: bootstrap.mesh.root_namespace.clone(),
+            nodes: !bootstrap.proxy.locality.is_empty(),
+        });
         Settings {
             access: self.access(),
             namespaces: self.namespaces.clone(),
-            secrets_of: Some(own_namespace.to_owned()),
+            own_namespace: bootstrap.proxy.namespace.clone(),
+            sidecar,
         }
     }
 }
