@@ -22,6 +22,7 @@ mod faults;
 mod forwarding;
 mod health_checks;
 mod https;
+mod kubernetes;
 mod layers;
 mod lifecycle;
 mod listeners;
