@@ -118,8 +118,9 @@ impl Crew {
         settings: &Settings,
         wishes: &mut watch::Receiver<Wish>,
     ) -> Result<(), Over> {
-        self.begin(&plan::at_first(settings));
-        self.synced().await;
+        let first = plan::at_first(settings);
+        self.begin(&first);
+        self.synced(&first).await;
         self.send(Message::Synced).await?;
         loop {
             wishes.changed().await.map_err(|_| Over)?;
@@ -127,7 +128,7 @@ impl Crew {
             let wanted = plan::of_wish(settings, &wanted);
             self.begin(&wanted);
             tokio::select! {
-                () = self.synced() => {}
+                () = self.synced(&wanted) => {}
                 // What is wanted now may be something else.
                 Ok(()) = wishes.changed() => {
                     wishes.mark_changed();
@@ -169,9 +170,9 @@ impl Crew {
         }
     }
 
-    /// Waits until everything that is followed was told, or why it cannot be.
-    async fn synced(&self) {
-        for member in self.members.values() {
+    /// Waits until everything that is wanted was told, or why it cannot be.
+    async fn synced(&self, wanted: &BTreeSet<Scope>) {
+        for member in wanted.iter().filter_map(|scope| self.members.get(scope)) {
             // One that has ended will not tell anything any more.
             let _ = member.synced.clone().wait_for(|is_synced| *is_synced).await;
         }

@@ -130,13 +130,27 @@ async fn only_the_newest_wish_has_to_be_told() {
     let server = ApiServer::start().await;
     server.put("secrets", "web", &secret("YQ=="));
     server.fail_when(|asked| asked.target.contains("never").then_some(Fault::Silence));
-    let mut listener = synced(&server).await;
+    let kubeconfig = server.kubeconfig();
+    let settings = Settings {
+        access: Access {
+            kubeconfig: Some(kubeconfig.path().to_owned()),
+            context: None,
+        },
+        own_namespace: "default".to_owned(),
+        ..Settings::default()
+    };
+    // What is never answered would be waited for as long as this.
+    let timing = Timing {
+        patience: PATIENCE * 10,
+        ..TIMING
+    };
+    let mut listener = Listener::of(settings, timing);
+    listener.until("all was told", |all| all.is_synced).await;
     listener.objects.follow(1, &secrets(&["never"]));
     server.until(|server| server.asked("never") > 0).await;
     listener.objects.follow(2, &secrets(&["web"]));
     listener
         .until("the newest was told", |all| all.told == 2)
         .await;
-    assert!(listener.object(WEB).is_some());
-    assert!(!listener.files.keys().any(|file| file.contains("never")));
+    assert_eq!(listener.files.keys().collect::<Vec<_>>(), [WEB]);
 }
