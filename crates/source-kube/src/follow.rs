@@ -229,7 +229,8 @@ impl Follower {
                 // Later all that is different takes effect at once.
                 if !self.was_listed && listing.news.len() >= PIECE {
                     let news = std::mem::take(&mut listing.news);
-                    return self.send(self.noted(news)).await;
+                    let changes = self.noted(news);
+                    return self.send(Message::Changes(changes)).await;
                 }
             }
             Event::InitDone => return self.replace(std::mem::take(listing)).await,
@@ -317,7 +318,7 @@ impl Follower {
         }
         match changes.is_empty() {
             true => Ok(()),
-            false => self.send(changes).await,
+            false => self.send(Message::Changes(changes)).await,
         }
     }
 
@@ -353,15 +354,15 @@ impl Follower {
                 file: self.scope.folder(),
                 content: Content::Unreadable(reason),
             };
-            self.send(vec![unreadable]).await?;
+            self.send(Message::Changes(vec![unreadable])).await?;
         }
         self.synced.send_replace(true);
         Ok(())
     }
 
-    async fn send(&self, changes: Vec<Change>) -> Result<(), Over> {
+    async fn send(&self, message: Message) -> Result<(), Over> {
         let sender = self.sender.upgrade().ok_or(Over)?;
-        let sent = sender.send(Message::Changes(changes)).await;
+        let sent = sender.send(message).await;
         sent.map_err(|_| Over)
     }
 
