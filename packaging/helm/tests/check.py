@@ -451,6 +451,8 @@ def pods_are_injected_as_by_istio(rendering, revision, by_default):
         assert len(hooks) == want, f"{namespace} {pod}: {hooks}"
         for never in NEVER_INJECTED:
             assert not asking(rendering, namespace, pod, never), "it could keep itself from starting"
+
+
 def is_of_sidecars(found):
     return found["metadata"]["name"].endswith("-sidecars")
 
