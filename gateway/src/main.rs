@@ -25,6 +25,7 @@ const PROGRAM: Program = Program {
     metrics: proxy::metrics_pages,
     start: acme::start,
     follow_objects: Some(source_kube::start),
+    tell_status: Some(source_kube::tell_status),
 };
 
 fn main() -> ExitCode {

@@ -5,7 +5,7 @@ use capture::Interception;
 use model::Labels;
 use proxy::bootstrap::{
     AccessLog, Admin, AutoAllocate, Bootstrap, Capture, Dns, Drain, ForwardProxy, HealthChecks,
-    InterceptionMode, Kubernetes, Limits, Listen, Mesh, MetricsServer, Proxy, ResourceFiles,
+    InterceptionMode, Limits, Listen, Mesh, MetricsServer, Proxy, ResourceFiles, SidecarKubernetes,
     SidecarTopology, Status, Tls, duration_or_none, everywhere,
 };
 use serde::Deserialize;
@@ -27,7 +27,7 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(600);
 struct File {
     proxy: Workload,
     resources: ResourceFiles,
-    kubernetes: Option<Kubernetes>,
+    kubernetes: Option<SidecarKubernetes>,
     mesh: Mesh,
     capture: Capture,
     /// An explicit HTTP proxy, for applications that are not redirected.
@@ -107,7 +107,7 @@ impl File {
             dns: self.dns,
             forward_proxy: self.forward_proxy,
             acme: None,
-            kubernetes: self.kubernetes,
+            kubernetes: self.kubernetes.map(Into::into),
             health_checks: self.health_checks,
             admin: self.admin,
             status: Status {
@@ -277,6 +277,8 @@ mod tests {
         for text in [
             "[acme]\nstorage = 'x'",
             "[listen]\nports = { 80 = 8080 }",
+            // Its gateways tell what became of objects.
+            "[kubernetes]\nstatus = true",
             // Anybody who connects in clear would say who the client is.
             "[topology]\nnum-trusted-proxies = 1",
             // The mesh's certificates alone tell the application.

@@ -34,6 +34,7 @@ const PROGRAM: Program = Program {
     metrics: pages::all,
     start,
     follow_objects: Some(source_kube::start),
+    tell_status: None,
 };
 
 /// What a gateway has not: its pod, and that pod's DNS.

@@ -1,6 +1,7 @@
 //! What sources say to the [`Controller`](crate::Controller).
 
 use crate::{CertificateFile, Identity, ResolvedName};
+use std::fmt;
 use std::sync::Arc;
 
 /// How many messages of sources may wait for the controller; a source that is faster waits.
@@ -23,7 +24,41 @@ pub enum Message {
     Objects(u64),
     /// Everything that exists has been told once: what the first configuration waits for.
     Synced,
+    /// What was told before by whom this comes from is to be told of once it is judged.
+    Mark(Mark),
 }
+
+/// Tells a source how far what it told has come.
+#[derive(Clone)]
+pub struct Mark(Arc<dyn Fn(u64) + Send + Sync>);
+
+impl Mark {
+    /// Calls this once everything that the same source told before is judged, with the number of the
+    /// [newest publication](crate::Published::number): that one, and whichever comes later, is of what was told. It must
+    /// not block.
+    pub fn new(reached: impl Fn(u64) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(reached))
+    }
+
+    /// Says that it is judged.
+    pub fn reached(&self, number: u64) {
+        (self.0)(number);
+    }
+}
+
+impl fmt::Debug for Mark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Mark")
+    }
+}
+
+impl PartialEq for Mark {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Mark {}
 
 /// One file (or one object of an API server) as it stands now.
 #[derive(Clone, Debug, Eq, PartialEq)]

@@ -40,6 +40,8 @@ pub struct Configuration {
     workload_in: Option<Arc<str>>,
     last_good: Option<LastGood>,
     generation: u64,
+    /// How often something was published.
+    publications: u64,
     /// What changed since the last compilation.
     pending: BTreeMap<ResourceRef, ChangeKind>,
     /// What was compiled since the last publication.
@@ -113,6 +115,7 @@ impl Configuration {
             workload_in,
             last_good,
             generation: 0,
+            publications: 0,
             pending: BTreeMap::new(),
             unpublished: BTreeMap::new(),
             is_compiled: false,
@@ -176,6 +179,11 @@ impl Configuration {
             && Arc::ptr_eq(self.keeper.status(), &self.status);
         self.diagnostics = diagnostics.into();
         (!is_same).then(|| self.publish(received_at))
+    }
+
+    /// How often something was published: the [number](Published::number) of the newest.
+    pub(crate) fn publications(&self) -> u64 {
+        self.publications
     }
 
     /// The files of certificates and keys that the servers need, as of the last compilation.
@@ -417,7 +425,9 @@ impl Configuration {
                 .duration_since(received_at)
                 .unwrap_or(Duration::ZERO),
         };
+        self.publications += 1;
         Published {
+            number: self.publications,
             table: Arc::clone(&self.table),
             endpoints: Arc::clone(&self.endpoints),
             credentials: Arc::clone(&self.credentials),

@@ -1,8 +1,8 @@
 //! The loop between sources and the data plane.
 
 use crate::{
-    CertificateFile, Change, Configuration, Identity, Message, Published, QUEUE, ResolvedName,
-    WantedObjects,
+    CertificateFile, Change, Configuration, Identity, Mark, Message, Published, QUEUE,
+    ResolvedName, WantedObjects,
 };
 use model::{Diagnostic, Hostname, Severity};
 use std::collections::{BTreeSet, HashSet};
@@ -74,6 +74,7 @@ pub fn start(
         followed: BTreeSet::new(),
         resolved: BTreeSet::new(),
         wish: 0,
+        marks: Vec::new(),
         starting: true,
         is_held_back: false,
     };
@@ -100,6 +101,8 @@ struct Controller {
     resolved: BTreeSet<Hostname>,
     /// The wish for objects that was asked for. 0: none.
     wish: u64,
+    /// What is to be told when what was told before them is judged.
+    marks: Vec<Mark>,
     /// Whether nothing was published yet.
     starting: bool,
     /// Whether something is not published yet for want of files or answers.
@@ -139,6 +142,8 @@ impl Controller {
             // A bug must cost the change that met it, and not the ability to change.
             let outcome = catch_unwind(AssertUnwindSafe(|| self.take(news, received_at)));
             if outcome.is_err() {
+                // What was told is not judged, and never will be.
+                self.marks.clear();
                 tracing::error!(
                     "a change of the configuration could not be compiled, the former one stays"
                 );
@@ -203,6 +208,7 @@ impl Controller {
             Message::Names(more) => news.names.extend(more),
             Message::Objects(number) => news.objects.push(number),
             Message::Synced => self.awaited = self.awaited.saturating_sub(1),
+            Message::Mark(mark) => self.marks.push(mark),
         }
     }
 
@@ -225,9 +231,15 @@ impl Controller {
         if self.is_held_back {
             return;
         }
-        let Some(mut published) = self.configuration.compile(received_at) else {
-            return;
-        };
+        if let Some(published) = self.configuration.compile(received_at) {
+            self.publish(published);
+        }
+        for mark in self.marks.drain(..) {
+            mark.reached(self.configuration.publications());
+        }
+    }
+
+    fn publish(&mut self, mut published: Published) {
         self.log(&published.diagnostics);
         self.publish.send_modify(|newest| {
             if let Some(earlier) = newest {

@@ -14,6 +14,8 @@ use std::time::{Duration, SystemTime};
 /// One configuration, ready to be served.
 #[derive(Clone, Debug)]
 pub struct Published {
+    /// Which publication of this process it is, from 1.
+    pub number: u64,
     /// The routes.
     pub table: Arc<Table>,
     /// The endpoints, which change without the table.

@@ -1,6 +1,6 @@
 use crate::{
-    Change, ChangeKind, Configuration, Content, CredentialSettings, Followers, Message, Published,
-    Settings, Store, start,
+    Change, ChangeKind, Configuration, Content, CredentialSettings, Followers, Mark, Message,
+    Published, Settings, Store, start,
 };
 use model::{AuthorizationAction, Defaults, Diagnostic, PeerTlsMode, ResourceRef, Severity};
 use rules::{CompileOptions, Peer, Serves, SidecarOptions, VirtualHosts};
@@ -769,6 +769,35 @@ fn a_burst_ends_in_the_last_version() {
     while service_ports(&published) != [200] {
         published = next(&mut publications);
     }
+}
+
+/// A source is told when what it told is judged, also when that is no news: a text that is told again compiles nothing.
+#[test]
+fn a_mark_is_reached_with_the_publication_of_what_was_told_before_it() {
+    let (sender, receiver) = tokio::sync::mpsc::channel(crate::QUEUE);
+    let configuration = Configuration::new(settings(None));
+    let mut publications = start(configuration, 1, Followers::default(), receiver).unwrap();
+    let (reached, marks) = std::sync::mpsc::channel();
+    let mark = || {
+        let reached = reached.clone();
+        Message::Mark(Mark::new(move |number| reached.send(number).unwrap()))
+    };
+    let change = |port| Message::Changes(vec![text("a", &service("a", port))]);
+    let told = |message| sender.blocking_send(message).unwrap();
+    told(change(1));
+    told(mark());
+    assert!(marks.try_recv().is_err(), "nothing is published yet");
+    told(Message::Synced);
+    let patience = Duration::from_secs(10);
+    assert_eq!(marks.recv_timeout(patience).unwrap(), 1);
+    assert_eq!(next(&mut publications).number, 1);
+    for (port, want) in [(1, 1), (2, 2), (2, 2)] {
+        told(change(port));
+        told(mark());
+        assert_eq!(marks.recv_timeout(patience).unwrap(), want, "{port}");
+    }
+    let published = next(&mut publications);
+    assert_eq!((published.number, published.table.generation), (2, 2));
 }
 
 /// Promise 7: each change leaves a receipt, also when the next one is published before it was taken.

@@ -40,7 +40,7 @@ pub struct InjectArgs {
     /// `cpu` and `memory`) and `annotations` [default: none]
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// The image of the agent [default: tidegate/mesh-agent of this version]
+    /// The image of the agent [default: localhost/tidegate/mesh-agent of this version]
     #[arg(long, value_name = "IMAGE")]
     pub image: Option<String>,
     /// When the image is pulled: Always, IfNotPresent or Never [default: as Kubernetes decides]

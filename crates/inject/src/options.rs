@@ -12,7 +12,8 @@ use std::collections::BTreeMap;
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct InjectOptions {
-    /// The image of the agent, which `mesh-agent` is in the path of. Default: `tidegate/mesh-agent` of this version.
+    /// The image of the agent, which `mesh-agent` is in the path of. Default: `localhost/tidegate/mesh-agent` of
+    /// this version, which is never fetched from anywhere: no image is published, and whoever builds one names where it is.
     ///
     /// Source: Istio `sidecar.istio.io/proxyImage`, which wins.
     pub image: String,
@@ -91,7 +92,7 @@ impl Quantities {
 impl Default for InjectOptions {
     fn default() -> Self {
         Self {
-            image: concat!("tidegate/mesh-agent:", env!("CARGO_PKG_VERSION")).to_owned(),
+            image: concat!("localhost/tidegate/mesh-agent:", env!("CARGO_PKG_VERSION")).to_owned(),
             image_pull_policy: None,
             image_pull_secrets: Vec::new(),
             namespace: "default".to_owned(),

@@ -20,7 +20,7 @@ pub use check::run as check;
 pub use egress::run as egress;
 pub use explain::{Client, Way, run as explain};
 pub use pages::Control;
-pub use program::{FollowObjects, Program, metrics_pages};
+pub use program::{FollowObjects, Program, TellStatus, metrics_pages};
 pub use resources::{Loaded, settings};
 pub use run::{run, runtime, start_log};
 pub use serve::Serving;

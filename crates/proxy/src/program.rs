@@ -4,7 +4,8 @@ use crate::bootstrap::{Bootstrap, InvalidBootstrap};
 use crate::pages::Control;
 use crate::serve::Serving;
 use anyhow::Context;
-use config::Message;
+use config::{Message, Published};
+use source_kube::{Acting, ReplicaSettings, Seen};
 use source_spiffe::Endpoint;
 use std::io;
 use std::net::SocketAddr;
@@ -13,6 +14,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use telemetry::server::Pages;
 use tokio::sync::mpsc::Sender;
+use tokio::sync::watch;
 
 /// A configuration error, or an error that `check` found. Usage errors are clap's: 2.
 pub(crate) const CONFIGURATION_ERROR: u8 = 1;
@@ -42,11 +44,17 @@ pub struct Program {
     pub start: fn(&Bootstrap, &Arc<Serving>) -> anyhow::Result<()>,
     /// Starts following what `[kubernetes]` says. Absent: the program has no such section, nor the code for it.
     pub follow_objects: Option<FollowObjects>,
+    /// Starts telling what became of those objects, where `[kubernetes]` wants that. Absent: as above.
+    pub tell_status: Option<TellStatus>,
 }
 
 /// Starts following the objects of an API server: [`source_kube::start`].
 pub type FollowObjects =
     fn(source_kube::Settings, &Sender<Message>) -> io::Result<source_kube::Objects>;
+
+/// Starts telling what became of objects: [`source_kube::tell_status`].
+pub type TellStatus =
+    fn(ReplicaSettings, Seen, watch::Receiver<Option<Arc<Published>>>) -> io::Result<Acting>;
 
 /// Metrics alone, for [`Program::metrics`].
 ///
@@ -72,6 +80,7 @@ pub(crate) const GATEWAY: Program = Program {
     metrics: metrics_pages,
     start: |_, _| Ok(()),
     follow_objects: None,
+    tell_status: None,
 };
 
 impl Program {
@@ -101,6 +110,14 @@ impl Program {
         identity.with_context(|| format!("{}: [tls]", file.display()))?;
         if let Some(problem) = bootstrap.forward_proxy.problem() {
             anyhow::bail!("{}: [forward-proxy]: {problem}", file.display());
+        }
+        if let Some(kubernetes) = &bootstrap.kubernetes {
+            let status = kubernetes.status(&bootstrap.proxy);
+            status.with_context(|| format!("{}: [kubernetes] status", file.display()))?;
+        }
+        if let Some(acme) = &bootstrap.acme {
+            let replicas = acme.replicas(bootstrap.kubernetes.as_ref(), &bootstrap.proxy);
+            replicas.with_context(|| format!("{}: [acme] secrets", file.display()))?;
         }
         Ok(bootstrap.relative_to(file.parent().unwrap_or_else(|| Path::new(""))))
     }

@@ -123,9 +123,13 @@ pub fn settings(bootstrap: &Bootstrap, last_good: Option<PathBuf>) -> Settings {
 fn credentials(bootstrap: &Bootstrap) -> CredentialSettings {
     let tls = &bootstrap.tls;
     let named = |folder: &Path| (!folder.as_os_str().is_empty()).then(|| folder.to_path_buf());
-    let ordered = bootstrap.acme.as_ref().map(|acme| OrderedCredentials {
-        storage: acme.storage.clone(),
-        names: acme.credentials.keys().map(ToString::to_string).collect(),
+    // Those in Secrets are found as all Secrets.
+    let ordered = bootstrap.acme.as_ref().and_then(|acme| {
+        let names = acme.credentials.keys().map(ToString::to_string);
+        Some(OrderedCredentials {
+            storage: acme.storage.clone()?,
+            names: names.collect(),
+        })
     });
     CredentialSettings {
         certificates: named(&tls.certificates),

@@ -14,6 +14,7 @@ use crate::supervisor;
 use anyhow::Context;
 use config::Configuration;
 use source_file::{FileSource, Options};
+use source_kube::Seen;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -72,13 +73,18 @@ async fn serve(
     (program.start)(bootstrap, &serving)?;
     let source = follow(program, bootstrap, &serving)?;
     tracing::info!(version = program.version, config = %file.display(), "started");
-    if until_wished(&mut signals, &mut wishes, &source, &serving).await == pages::Wish::Drain {
+    let wish = until_wished(&mut signals, &mut wishes, &source, &serving).await;
+    // Another is to act at once, while what is in use here goes on.
+    let handed_over = tokio::spawn(Arc::clone(&serving).hand_over());
+    if wish == pages::Wish::Drain {
         tokio::select! {
             () = serving.drain(&bootstrap.drain) => {}
             () = signals.stop() => tracing::warn!("stopping at once"),
             () = pages::quit(&mut wishes) => tracing::warn!("stopping at once"),
         }
     }
+    // Fails only when it was a bug that ended it.
+    let _ = handed_over.await;
     serving.write_what_is_left();
     servers.stop().await;
     Ok(())
@@ -148,7 +154,7 @@ fn follow(
     let names = source_dns::start(bootstrap.dns.settings.clone(), &sender)
         .context("no thread can be started")?;
     let identity = follow_identity(bootstrap, &sender)?;
-    let objects = follow_objects(program, bootstrap, &sender)?;
+    let objects = follow_objects(program, bootstrap, &sender, serving)?;
     let sources = 1 + usize::from(objects.is_some());
     let source = FileSource::start(Options::new(resources.files.clone()), sender)
         .context("the files of resources cannot be watched")?;
@@ -186,17 +192,26 @@ fn follow_identity(
     Ok(Some(running))
 }
 
-/// Starts following the objects of an API server, where there is one.
+/// Starts following the objects of an API server, where there is one, and telling what became of them, where that is
+/// wanted.
 fn follow_objects(
     program: &Program,
     bootstrap: &Bootstrap,
     sender: &mpsc::Sender<config::Message>,
+    serving: &Serving,
 ) -> anyhow::Result<Option<source_kube::Objects>> {
     let (Some(kubernetes), Some(start)) = (&bootstrap.kubernetes, program.follow_objects) else {
         return Ok(None);
     };
-    let settings = kubernetes.settings(bootstrap);
+    let status = kubernetes.status(&bootstrap.proxy)?;
+    let status = status.zip(program.tell_status);
+    let seen = status.as_ref().map(|(status, _)| Seen::by(&status.proxy));
+    let settings = kubernetes.settings(bootstrap, seen.clone());
     let objects = start(settings, sender).context("no thread can be started")?;
+    if let Some(((status, tell), seen)) = status.zip(seen) {
+        let acting = tell(status, seen, serving.subscribe()).context("no thread can be started")?;
+        serving.keep_until_the_end(acting);
+    }
     Ok(Some(objects))
 }
 

@@ -2,7 +2,8 @@
 
 use crate::client::Client;
 use crate::failure::Failure;
-use crate::storage::{Storage, StoredAccount};
+use crate::keeping::Keeping;
+use crate::storage::StoredAccount;
 use crate::{ExternalAccount, Settings};
 use base64::Engine;
 use base64::alphabet::{STANDARD, URL_SAFE};
@@ -13,7 +14,7 @@ use std::{fs, io};
 /// The account that is stored for the server's directory, or a new one, stored before it is used.
 pub(crate) async fn open(
     settings: &Settings,
-    storage: &Storage,
+    storage: &Keeping,
     client: &Client,
 ) -> Result<Account, Failure> {
     match restore(settings, storage, client).await? {
@@ -25,10 +26,10 @@ pub(crate) async fn open(
 /// The account that is stored for the server's directory.
 pub(crate) async fn restore(
     settings: &Settings,
-    storage: &Storage,
+    storage: &Keeping,
     client: &Client,
 ) -> Result<Option<Account>, Failure> {
-    let Some(stored) = storage.account(&settings.directory)? else {
+    let Some(stored) = storage.account(&settings.directory).await? else {
         return Ok(None);
     };
     let StoredAccount {
@@ -40,7 +41,7 @@ pub(crate) async fn restore(
         .await?;
     if contact != settings.contact {
         account.update_contacts(&contacts(settings)).await?;
-        note_contact(settings, storage)?;
+        note_contact(settings, storage).await?;
     }
     Ok(Some(account))
 }
@@ -48,10 +49,11 @@ pub(crate) async fn restore(
 /// Makes an account. Not before it could be stored: without its key it is of no use, and servers count them.
 async fn register(
     settings: &Settings,
-    storage: &Storage,
+    storage: &Keeping,
     client: &Client,
 ) -> Result<Account, Failure> {
-    storage.probe_account().map_err(Failure::Unwritable)?;
+    let probed = storage.probe_account().await;
+    probed.map_err(Failure::Unwritable)?;
     let new = NewAccount {
         contact: &contacts(settings),
         terms_of_service_agreed: true,
@@ -67,7 +69,7 @@ async fn register(
         contact: settings.contact.clone(),
         credentials,
     };
-    storage.store_account(&settings.directory, &stored)?;
+    storage.store_account(&settings.directory, &stored).await?;
     tracing::info!(directory = %settings.directory, account = account.id(), "an ACME account was made");
     Ok(account)
 }
@@ -76,13 +78,13 @@ fn contacts(settings: &Settings) -> Vec<&str> {
     settings.contact.iter().map(String::as_str).collect()
 }
 
-fn note_contact(settings: &Settings, storage: &Storage) -> Result<(), Failure> {
-    if let Some(stored) = storage.account(&settings.directory)? {
+async fn note_contact(settings: &Settings, storage: &Keeping) -> Result<(), Failure> {
+    if let Some(stored) = storage.account(&settings.directory).await? {
         let stored = StoredAccount {
             contact: settings.contact.clone(),
             ..stored
         };
-        storage.store_account(&settings.directory, &stored)?;
+        storage.store_account(&settings.directory, &stored).await?;
     }
     Ok(())
 }

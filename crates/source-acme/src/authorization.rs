@@ -3,13 +3,13 @@
 use crate::failure::Failure;
 use crate::{ChallengeKind, Publish};
 use instant_acme::{
-    AuthorizationHandle, AuthorizationStatus, Challenge, ChallengeType, Order, Problem,
+    AuthorizationHandle, AuthorizationStatus, Challenge, ChallengeHandle, ChallengeType, Order,
+    Problem,
 };
 use rcgen::{CertificateParams, CustomExtension, DistinguishedName, KeyPair};
 use rustls::crypto::ring::sign::any_supported_type;
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
-use std::sync::Arc;
 
 /// Publishes an answer for every name that the server has not seen yet, and tells it to look. The answers stand until
 /// the guards are dropped.
@@ -25,42 +25,59 @@ pub(crate) async fn answer<P: Publish>(
         match authorization.status {
             AuthorizationStatus::Valid => {}
             AuthorizationStatus::Pending => {
-                guards.push(answer_one(&mut authorization, preferred, publish).await?);
+                let (name, kind, challenge) = choice(&mut authorization, preferred)?;
+                guards.push(answer_one(name, kind, &challenge, publish)?);
             }
             _ => return Err(Failure::Abandoned),
+        }
+    }
+    if publish.until_answered().await.is_none() {
+        return Err(Failure::NotShared);
+    }
+    // They are remembered, and not asked for again.
+    let mut authorizations = order.authorizations();
+    while let Some(authorization) = authorizations.next().await {
+        let mut authorization = authorization?;
+        if authorization.status == AuthorizationStatus::Pending {
+            let (_, _, mut challenge) = choice(&mut authorization, preferred)?;
+            challenge.set_ready().await?;
         }
     }
     Ok(guards)
 }
 
-async fn answer_one<'a, P: Publish>(
+/// The name, and the challenge that is answered.
+fn choice<'a>(
     authorization: &'a mut AuthorizationHandle<'a>,
     preferred: ChallengeKind,
-    publish: &P,
-) -> Result<P::Guard, Failure> {
+) -> Result<(String, ChallengeKind, ChallengeHandle<'a>), Failure> {
     let name = authorization.identifier().to_string();
     let kind = choose(preferred, &authorization.challenges);
     let challenge = kind.and_then(|kind| {
         let challenge = authorization.challenge(challenge_type(kind))?;
         Some((kind, challenge))
     });
-    let Some((kind, mut challenge)) = challenge else {
-        return Err(Failure::NoChallenge(name));
-    };
+    match challenge {
+        Some((kind, challenge)) => Ok((name, kind, challenge)),
+        None => Err(Failure::NoChallenge(name)),
+    }
+}
+
+fn answer_one<P: Publish>(
+    name: String,
+    kind: ChallengeKind,
+    challenge: &ChallengeHandle<'_>,
+    publish: &P,
+) -> Result<P::Guard, Failure> {
     let answer = challenge.key_authorization();
     let guard = match kind {
         ChallengeKind::Http01 => publish.http01(&name, &challenge.token, answer.as_str()),
-        ChallengeKind::TlsAlpn01 => {
-            let certificate = challenge_certificate(&name, answer.digest().as_ref())?;
-            publish.tls_alpn01(&name, Arc::new(certificate))
-        }
+        ChallengeKind::TlsAlpn01 => publish.tls_alpn01(&name, answer.digest().as_ref()),
     };
-    let guard = guard.ok_or(Failure::NotPublished {
+    guard.ok_or(Failure::NotPublished {
         name,
         challenge: kind,
-    })?;
-    challenge.set_ready().await?;
-    Ok(guard)
+    })
 }
 
 /// What is preferred, else the other, as far as it is offered.
@@ -83,8 +100,25 @@ fn challenge_type(kind: ChallengeKind) -> ChallengeType {
     }
 }
 
+/// A challenge that no certificate can be made for.
+#[derive(Debug, thiserror::Error)]
+pub enum InvalidChallenge {
+    /// It cannot be put into bytes.
+    #[error("the challenge certificate cannot be made")]
+    Made(#[from] rcgen::Error),
+    /// It cannot be signed with.
+    #[error("the challenge certificate cannot be used")]
+    Used(#[from] rustls::Error),
+}
+
 /// A certificate that proves nothing but the knowledge of the digest.
-fn challenge_certificate(name: &str, sha256: &[u8]) -> Result<CertifiedKey, Failure> {
+///
+/// # Errors
+///
+/// When `name` is none of DNS.
+///
+/// Source: RFC 8737, section 3.
+pub fn challenge_certificate(name: &str, sha256: &[u8]) -> Result<CertifiedKey, InvalidChallenge> {
     let mut parameters = CertificateParams::new([name.to_owned()])?;
     parameters.distinguished_name = DistinguishedName::new();
     parameters.custom_extensions = vec![CustomExtension::new_acme_identifier(sha256)];

@@ -36,15 +36,15 @@ pub(crate) enum Failure {
         name: String,
         challenge: ChallengeKind,
     },
+    /// Other replicas do not answer challenges.
+    #[error("the challenges cannot be made known to the other replicas")]
+    NotShared,
     /// The order as a whole took too long.
     #[error("the order was not complete within {0}s")]
     TimedOut(u64),
     /// What was asked for could not be put into bytes.
     #[error("the certificate signing request cannot be made")]
     Request(#[from] rcgen::Error),
-    /// The challenge certificate cannot be signed with.
-    #[error("the challenge certificate cannot be used")]
-    Challenge(#[from] rustls::Error),
     /// What came is no certificate for the key.
     #[error("the certificate that came cannot be used")]
     Unusable(#[from] InvalidCredential),
@@ -81,7 +81,7 @@ impl Failure {
             // Bad luck, or a server that was just started: nothing that it counts.
             Self::Server(_) if self.is_problem("badNonce") => FailureKind::Unreachable,
             // Nothing is asked of the server before there is room, nor again for what it gave.
-            Self::Unwritable(_) | Self::Unstored(_) => FailureKind::Unreachable,
+            Self::Unwritable(_) | Self::Unstored(_) | Self::NotShared => FailureKind::Unreachable,
             // An account that cannot be stored was counted all the same: `Storage` is no such case.
             Self::Authorities(_) | Self::ExternalAccount { .. } => FailureKind::Unreachable,
             _ => FailureKind::Refused,

@@ -2,10 +2,12 @@
 
 use crate::client::{Client, RetryAfter};
 use crate::failure::{Chain, Failure};
+use crate::keeping::Keeping;
 use crate::order::{Issued, order};
 use crate::renewal_info::{Suggestion, ask, identifier};
 use crate::schedule::{DRAWS, Plan, Validity, ask_again_in};
-use crate::storage::{Storage, StoredCertificate};
+use crate::shared::{Shared, Turn};
+use crate::storage::{Storage, StorageError, StoredCertificate, Unusable};
 use crate::{Publish, Settings, Wanted, account};
 use certificates::Credential;
 use instant_acme::{Account, CertificateIdentifier};
@@ -18,10 +20,13 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use telemetry::Metrics;
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::oneshot;
+use tokio::sync::{Mutex, oneshot};
 
 /// How long to sleep at most: the wall clock may be set in between.
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
+
+/// How long to wait when a vault cannot be read.
+const READ_AGAIN: Duration = Duration::from_secs(5);
 
 /// How long to wait after a bug.
 const AFTER_PANIC: Duration = Duration::from_secs(60);
@@ -57,7 +62,33 @@ pub fn start<P: Publish>(
     publish: P,
     metrics: Arc<Metrics>,
 ) -> io::Result<Running> {
-    let storage = Storage::new(settings.storage.clone());
+    let storage = Keeping::Folder(Storage::new(settings.storage.clone()));
+    start_with(settings, storage, None, publish, metrics)
+}
+
+/// As [`start`], as one of several replicas: what is kept is in the vault, and not in [`Settings::storage`], and this one
+/// orders only when it is its turn. Whoever's turn it becomes begins with what is kept.
+///
+/// # Errors
+///
+/// When the thread cannot be started. Whatever fails later is logged, counted and tried again.
+pub fn start_shared<P: Publish>(
+    settings: Settings,
+    shared: Shared,
+    publish: P,
+    metrics: Arc<Metrics>,
+) -> io::Result<Running> {
+    let storage = Keeping::Vault(shared.vault);
+    start_with(settings, storage, Some(shared.turn), publish, metrics)
+}
+
+fn start_with<P: Publish>(
+    settings: Settings,
+    storage: Keeping,
+    turn: Option<Box<dyn Turn>>,
+    publish: P,
+    metrics: Arc<Metrics>,
+) -> io::Result<Running> {
     // One order at a time, on one thread: gentle with the server, and writing to disk holds nobody up.
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let (stop, stopped) = oneshot::channel();
@@ -67,6 +98,7 @@ pub fn start<P: Publish>(
         publish,
         metrics,
         dice: SmallRng::from_os_rng(),
+        turn: turn.map(|turn| Arc::new(Mutex::new(turn))),
         jobs: Vec::new(),
         doing: None,
     };
@@ -78,10 +110,12 @@ pub fn start<P: Publish>(
 
 struct Runner<P> {
     settings: Settings,
-    storage: Storage,
+    storage: Keeping,
     publish: P,
     metrics: Arc<Metrics>,
     dice: SmallRng,
+    /// When this replica orders. Absent: always.
+    turn: Option<Arc<Mutex<Box<dyn Turn>>>>,
     /// Kept when a bug ends what is done: when the next attempt is due is known only here.
     jobs: Vec<Job>,
     /// Which job is busy with what, so that a bug can be laid to its charge.
@@ -162,7 +196,7 @@ impl<P: Publish> Runner<P> {
         let is_well = guarded(|| {
             runtime.block_on(async {
                 tokio::select! {
-                    () = self.run() => {}
+                    () = self.take_turns() => {}
                     _ = stopped => {}
                 }
             });
@@ -184,9 +218,52 @@ impl<P: Publish> Runner<P> {
         }
     }
 
+    async fn take_turns(&mut self) {
+        let Some(turn) = self.turn.clone() else {
+            return self.run().await;
+        };
+        let mut turn = turn.lock().await;
+        loop {
+            turn.begins().await;
+            tokio::select! {
+                () = self.run_from_vault() => {}
+                () = turn.ends() => tracing::info!("another replica orders certificates"),
+            }
+            self.doing = None;
+        }
+    }
+
+    /// Never ends.
+    async fn run_from_vault(&mut self) {
+        self.publish.withdraw().await;
+        while let Err(error) = self.reload().await {
+            tracing::warn!(error = %Chain(&error), "what is kept of certificates cannot be read");
+            tokio::time::sleep(READ_AGAIN).await;
+        }
+        self.run().await;
+        std::future::pending().await
+    }
+
+    /// What is kept counts, which may have come from another replica. For what is not, it is known here alone what came and
+    /// could not be stored, and when to try again.
+    async fn reload(&mut self) -> Result<(), StorageError> {
+        let mut jobs = self.load(SystemTime::now()).await?;
+        let before = std::mem::take(&mut self.jobs);
+        for (job, before) in jobs.iter_mut().zip(before) {
+            if job.plan.held().is_none() {
+                *job = before;
+            }
+        }
+        self.jobs = jobs;
+        Ok(())
+    }
+
     async fn run(&mut self) {
         if self.jobs.is_empty() {
-            self.jobs = self.load(SystemTime::now());
+            match self.load(SystemTime::now()).await {
+                Ok(jobs) => self.jobs = jobs,
+                Err(error) => tracing::error!(error = %Chain(&error), "nothing can be ordered"),
+            }
         }
         while let Some((index, due, task)) = self.next() {
             let now = SystemTime::now();
@@ -221,19 +298,23 @@ impl<P: Publish> Runner<P> {
     }
 
     /// All that is wanted, with what is stored of it.
-    fn load(&mut self, now: SystemTime) -> Vec<Job> {
-        let wanted = self.settings.wanted.clone();
-        wanted
-            .into_iter()
-            .map(|wanted| self.job(wanted, now))
-            .collect()
+    ///
+    /// # Errors
+    ///
+    /// A vault that cannot be read is none without certificates. A folder in which something cannot be read is.
+    async fn load(&mut self, now: SystemTime) -> Result<Vec<Job>, StorageError> {
+        let mut jobs = Vec::new();
+        for wanted in self.settings.wanted.clone() {
+            jobs.push(self.job(wanted, now).await?);
+        }
+        Ok(jobs)
     }
 
-    fn job(&mut self, wanted: Wanted, now: SystemTime) -> Job {
+    async fn job(&mut self, wanted: Wanted, now: SystemTime) -> Result<Job, StorageError> {
         let draw = self.draw();
         let mut job = Job::new(wanted);
         let (credential, names) = (&job.wanted.credential, &job.wanted.names);
-        match self.storage.certificate(credential) {
+        match self.storage.certificate(credential).await {
             Ok(None) => tracing::info!(%credential, %names, "a certificate will be ordered"),
             Ok(Some(stored)) => match self.reason_to_replace(&stored, &job.wanted, now) {
                 None => {
@@ -246,12 +327,13 @@ impl<P: Publish> Runner<P> {
                     tracing::info!(%credential, %names, reason, "a new certificate will be ordered");
                 }
             },
+            Err(Unusable::Storage(error @ StorageError::Vault(_))) => return Err(error),
             Err(error) => {
                 tracing::warn!(%credential, %names, error = %Chain(&error),
                     "the stored certificate cannot be used, a new one will be ordered");
             }
         }
-        job
+        Ok(job)
     }
 
     fn reason_to_replace(
@@ -320,11 +402,11 @@ impl<P: Publish> Runner<P> {
 
     async fn order(&mut self, index: usize) {
         let retry_after = RetryAfter::default();
-        let outcome = self.obtain(index, &retry_after).await;
-        let outcome = outcome.and_then(|issued| {
-            self.store(index, &issued)?;
-            Ok(issued)
-        });
+        let outcome = match self.obtain(index, &retry_after).await {
+            Ok(issued) => self.store(index, &issued).await.map(|()| issued),
+            Err(failure) => Err(failure),
+        };
+        self.publish.withdraw().await;
         match outcome {
             Ok(issued) => self.succeeded(index, &issued.credential),
             Err(failure) => self.failed(index, &failure, retry_after.take()),
@@ -347,16 +429,18 @@ impl<P: Publish> Runner<P> {
     }
 
     async fn attempt(&self, index: usize, retry_after: &RetryAfter) -> Result<Issued, Failure> {
-        self.storage
-            .probe_certificate(&self.jobs[index].wanted.credential)
-            .map_err(Failure::Unwritable)?;
+        let credential = &self.jobs[index].wanted.credential;
+        let probed = self.storage.probe_certificate(credential).await;
+        probed.map_err(Failure::Unwritable)?;
         let client = self.client(retry_after.clone())?;
         let account = account::open(&self.settings, &self.storage, &client).await?;
         match self.order_with(&account, index).await {
             Err(failure) if failure.is_problem("accountDoesNotExist") => {
                 tracing::warn!(directory = %self.settings.directory,
                     "the ACME server does not know the stored account any more, a new one is made");
-                self.storage.forget_account(&self.settings.directory)?;
+                self.storage
+                    .forget_account(&self.settings.directory)
+                    .await?;
                 let account = account::open(&self.settings, &self.storage, &client).await?;
                 self.order_with(&account, index).await
             }
@@ -378,12 +462,13 @@ impl<P: Publish> Runner<P> {
         .await
     }
 
-    fn store(&self, index: usize, issued: &Issued) -> Result<(), Failure> {
+    async fn store(&self, index: usize, issued: &Issued) -> Result<(), Failure> {
         let credential = &self.jobs[index].wanted.credential;
         let directory = &self.settings.directory;
         let Issued { chain, key, .. } = issued;
         self.storage
             .store_certificate(credential, directory, chain, key)
+            .await
             .map_err(Failure::Unstored)
     }
 

@@ -10,6 +10,7 @@ use crate::{CredentialName, DirectoryUrl};
 use certificates::{Credential, InvalidCredential};
 use instant_acme::AccountCredentials;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use serde_json::error::Category;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -21,9 +22,9 @@ use std::path::{Path, PathBuf};
 /// The accounts, in the storage folder.
 pub(crate) const ACCOUNT_FILE: &str = "account.json";
 
-const CHAIN: &str = "tls.crt";
-const KEY: &str = "tls.key";
-const DIRECTORY: &str = "directory";
+pub(crate) const CHAIN: &str = "tls.crt";
+pub(crate) const KEY: &str = "tls.key";
+pub(crate) const DIRECTORY: &str = "directory";
 
 /// What is written to see whether something can be: no name of a credential, which has no leading dot.
 const PROBE: &str = "probe";
@@ -49,6 +50,8 @@ pub(crate) enum StorageError {
     Write(PathBuf, #[source] io::Error),
     #[error("{} is not what was stored there; move it away to make a new account", .0.display())]
     Account(PathBuf, #[source] InvalidJson),
+    #[error("{0}")]
+    Vault(String),
 }
 
 /// What kind of mistake there is in a JSON text, and where. Not what is there: serde quotes the value that it did not
@@ -146,13 +149,7 @@ impl Storage {
         &self,
         directory: &DirectoryUrl,
     ) -> Result<Option<StoredAccount>, StorageError> {
-        let mut accounts = self.accounts()?;
-        let Some(account) = accounts.remove(directory.as_str()) else {
-            return Ok(None);
-        };
-        let account = serde_json::from_value(account)
-            .map_err(|error| StorageError::Account(self.account_file(), error.into()))?;
-        Ok(Some(account))
+        account_in(self.accounts()?, directory, &self.account_file())
     }
 
     /// Stores the account at a server, in place of the one that was there. Those at other servers stay.
@@ -161,8 +158,7 @@ impl Storage {
         directory: &DirectoryUrl,
         account: &StoredAccount,
     ) -> Result<(), StorageError> {
-        let account = serde_json::to_value(account)
-            .map_err(|error| StorageError::Account(self.account_file(), error.into()))?;
+        let account = value_of(account, &self.account_file())?;
         let mut accounts = self.accounts()?;
         accounts.insert(directory.as_str().to_owned(), account);
         self.write_accounts(&accounts)
@@ -180,22 +176,14 @@ impl Storage {
     }
 
     /// Accounts by directory. What is in one is not looked at, so that one in a newer form survives.
-    fn accounts(&self) -> Result<BTreeMap<String, serde_json::Value>, StorageError> {
+    fn accounts(&self) -> Result<BTreeMap<String, Value>, StorageError> {
         let path = self.account_file();
-        match read_if_there(&path)? {
-            None => Ok(BTreeMap::new()),
-            Some(text) => serde_json::from_slice(&text)
-                .map_err(|error| StorageError::Account(path.clone(), error.into())),
-        }
+        accounts_of(read_if_there(&path)?.as_deref(), &path)
     }
 
-    fn write_accounts(
-        &self,
-        accounts: &BTreeMap<String, serde_json::Value>,
-    ) -> Result<(), StorageError> {
+    fn write_accounts(&self, accounts: &BTreeMap<String, Value>) -> Result<(), StorageError> {
         let path = self.account_file();
-        let text = serde_json::to_vec_pretty(accounts)
-            .map_err(|error| StorageError::Account(path.clone(), error.into()))?;
+        let text = text_of(accounts, &path)?;
         let written = make_folder(&self.folder).and_then(|()| {
             write_beside(&path, &text)?;
             put_in_place(&path)
@@ -254,6 +242,43 @@ impl Storage {
         };
         store().map_err(|error| StorageError::Write(folder.clone(), error))
     }
+}
+
+/// All accounts, as they are written at a place.
+pub(crate) fn accounts_of(
+    text: Option<&[u8]>,
+    place: &Path,
+) -> Result<BTreeMap<String, Value>, StorageError> {
+    let Some(text) = text else {
+        return Ok(BTreeMap::new());
+    };
+    serde_json::from_slice(text).map_err(|error| invalid(error, place))
+}
+
+/// The account at a server, among all.
+pub(crate) fn account_in(
+    mut accounts: BTreeMap<String, Value>,
+    directory: &DirectoryUrl,
+    place: &Path,
+) -> Result<Option<StoredAccount>, StorageError> {
+    let account = accounts.remove(directory.as_str());
+    let account = account.map(serde_json::from_value).transpose();
+    account.map_err(|error| invalid(error, place))
+}
+
+pub(crate) fn value_of(account: &StoredAccount, place: &Path) -> Result<Value, StorageError> {
+    serde_json::to_value(account).map_err(|error| invalid(error, place))
+}
+
+pub(crate) fn text_of(
+    accounts: &BTreeMap<String, Value>,
+    place: &Path,
+) -> Result<Vec<u8>, StorageError> {
+    serde_json::to_vec_pretty(accounts).map_err(|error| invalid(error, place))
+}
+
+fn invalid(error: serde_json::Error, place: &Path) -> StorageError {
+    StorageError::Account(place.to_owned(), error.into())
 }
 
 /// Of two files one was replaced: it belongs to the other that was about to be.

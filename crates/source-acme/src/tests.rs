@@ -6,7 +6,6 @@ use crate::{
 };
 use certificates::Credential;
 use e2e::{Pebble, PebbleOptions, Port, eventually};
-use rustls::sign::CertifiedKey;
 use std::collections::HashMap;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -92,7 +91,7 @@ impl Publish for Responder {
         })
     }
 
-    fn tls_alpn01(&self, _: &str, _: Arc<CertifiedKey>) -> Option<Guard> {
+    fn tls_alpn01(&self, _: &str, _: &[u8]) -> Option<Guard> {
         None
     }
 }

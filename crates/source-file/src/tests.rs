@@ -74,6 +74,7 @@ impl Watched {
                 Ok(Message::Certificates(files)) => self.take_certificates(files),
                 Ok(Message::Names(names)) => panic!("names of a source of files: {names:?}"),
                 Ok(Message::Identity(_)) => panic!("an identity of a source of files"),
+                Ok(Message::Mark(_)) => panic!("a mark of a source that wants no judgement"),
                 Err(TryRecvError::Empty) => std::thread::yield_now(),
                 Err(TryRecvError::Disconnected) => panic!("the source ended"),
             }

@@ -3,6 +3,7 @@
 use crate::connect::Connection;
 use crate::known::{Known, fingerprint};
 use crate::scope::{Names, Scope};
+use crate::status::seen::{Seen, Tap};
 use crate::timing::Timing;
 use crate::trim::trim;
 use backon::ExponentialBackoff;
@@ -39,6 +40,8 @@ pub(crate) struct Follower {
     synced: watch::Sender<bool>,
     pauses: ExponentialBackoff,
     known: Known,
+    /// Who wants to know what was seen, once it is judged.
+    tap: Option<Tap>,
     /// Whether all that there is was told once.
     was_listed: bool,
     /// In a row.
@@ -79,8 +82,10 @@ impl Follower {
         timing: Timing,
         sender: WeakSender<Message>,
         known: Known,
+        seen: Option<&Seen>,
     ) -> (Self, watch::Receiver<bool>) {
         let (synced, receiver) = watch::channel(false);
+        let tap = Tap::new(seen, scope.kind, scope.namespace.as_deref());
         let follower = Self {
             scope,
             timing,
@@ -88,6 +93,7 @@ impl Follower {
             synced,
             pauses: timing.pauses(),
             known,
+            tap,
             was_listed: false,
             failures: 0,
             version: 0,
@@ -220,7 +226,10 @@ impl Follower {
         listing: &mut Listing,
     ) -> Result<(), Over> {
         match event {
-            Event::Init => *listing = Listing::default(),
+            Event::Init => {
+                *listing = Listing::default();
+                self.tap.iter_mut().for_each(Tap::begin);
+            }
             Event::InitApply(object) => {
                 if let Some((file, news)) = self.seen(object) {
                     listing.there.insert(file);
@@ -243,6 +252,9 @@ impl Follower {
             Event::Delete(object) if self.scope.has(&object.name_any()) => {
                 let file = self.file(&object);
                 self.known.state().remove(&file);
+                if let Some(tap) = &mut self.tap {
+                    tap.loses(&file, Some(&object));
+                }
                 return self.change(vec![gone(file)]).await;
             }
             Event::Delete(_) => {}
@@ -252,11 +264,15 @@ impl Follower {
 
     /// What an object is told as, and what is to be told of it: nothing where what counts of it is as it was told. Absent:
     /// it is not followed.
-    fn seen(&self, object: DynamicObject) -> Option<(Arc<str>, Option<News>)> {
+    fn seen(&mut self, object: DynamicObject) -> Option<(Arc<str>, Option<News>)> {
         if !self.scope.has(&object.name_any()) {
             return None;
         }
         let file = self.file(&object);
+        let version = self.version();
+        if let Some(tap) = &mut self.tap {
+            tap.sees(&file, &object, version);
+        }
         let text = self.text(object);
         let fingerprint = match &text {
             Ok(text) => fingerprint(text),
@@ -295,6 +311,10 @@ impl Follower {
             known.is_listed = true;
             known.take_lost(&listing.there)
         };
+        if let Some(tap) = &mut self.tap {
+            lost.iter().for_each(|file| tap.loses(file, None));
+            tap.listed();
+        }
         self.was_listed = true;
         let mut changes: Vec<_> = lost.into_iter().map(gone).collect();
         changes.extend(self.noted(listing.news));
@@ -316,9 +336,12 @@ impl Follower {
                 changes.push(gone(folder));
             }
         }
-        match changes.is_empty() {
-            true => Ok(()),
-            false => self.send(Message::Changes(changes)).await,
+        if !changes.is_empty() {
+            self.send(Message::Changes(changes)).await?;
+        }
+        match self.tap.as_mut().and_then(Tap::mark) {
+            Some(mark) => self.send(mark).await,
+            None => Ok(()),
         }
     }
 

@@ -101,6 +101,11 @@ const fn istio(group: &'static str, name: &'static str, plural: &'static str) ->
 }
 
 impl Kind {
+    /// Whether its objects are of Istio's kinds, whose `status` is for who serves them.
+    pub(crate) fn has_status(&self) -> bool {
+        matches!(self.group, NETWORKING | SECURITY)
+    }
+
     /// What is asked for in this version.
     pub(crate) fn resource(&self, version: &str) -> ApiResource {
         let api_version = match self.group {

@@ -6,6 +6,7 @@ use crate::known::Known;
 use crate::plan;
 use crate::scope::Scope;
 use crate::settings::{Access, Settings};
+use crate::status::Seen;
 use crate::timing::Timing;
 use config::{Change, Message, Running, WantedObjects};
 use std::collections::{BTreeMap, BTreeSet};
@@ -62,6 +63,7 @@ pub(crate) fn start_with(
         let crew = Crew {
             timing,
             sender,
+            seen: settings.seen.clone(),
             connection: connected,
             members: BTreeMap::new(),
         };
@@ -95,6 +97,7 @@ async fn keep_trying(access: &Access, timing: Timing, connection: watch::Sender<
 struct Crew {
     timing: Timing,
     sender: WeakSender<Message>,
+    seen: Option<Seen>,
     connection: watch::Receiver<Connection>,
     members: BTreeMap<Scope, Member>,
 }
@@ -153,7 +156,8 @@ impl Crew {
     fn member(&self, scope: Scope) -> Member {
         let known = Known::default();
         let sender = self.sender.clone();
-        let (follower, synced) = Follower::new(scope, self.timing, sender, known.clone());
+        let seen = self.seen.as_ref();
+        let (follower, synced) = Follower::new(scope, self.timing, sender, known.clone(), seen);
         let (stop, stopped) = oneshot::channel();
         let connection = self.connection.clone();
         let task = tokio::spawn(async move {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// What the names of all that is told begin with.
-const PREFIX: &str = "kubernetes:";
+pub(crate) const PREFIX: &str = "kubernetes:";
 
 /// Objects that are followed together, by one watch.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]

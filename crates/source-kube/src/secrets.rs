@@ -37,6 +37,14 @@ impl fmt::Debug for StoredSecret {
     }
 }
 
+impl StoredSecret {
+    /// Which version it is, another one after each change.
+    pub fn version(&self) -> &str {
+        let version = self.rest.metadata.resource_version.as_deref();
+        version.unwrap_or_default()
+    }
+}
+
 impl Secrets {
     /// Those of a namespace, which have not been asked for yet.
     ///
@@ -67,6 +75,23 @@ impl Secrets {
                 rest,
             }
         }))
+    }
+
+    /// Makes a Secret of a type, where there is none of the name.
+    ///
+    /// # Errors
+    ///
+    /// There is one, the API server does not answer in time, or refuses.
+    pub async fn make(&self, name: &str, kind: &str, data: SecretData) -> Result<(), Unwritten> {
+        let data = data.into_iter();
+        let data = data.map(|(name, bytes)| (name, ByteString(bytes)));
+        let mut secret = Secret {
+            type_: Some(kind.to_owned()),
+            data: Some(data.collect()),
+            ..Secret::default()
+        };
+        secret.metadata.name = Some(name.to_owned());
+        written(self.api.create(&PostParams::default(), &secret)).await
     }
 
     /// Has a Secret hold these data and no others. `former` is what they were made from: it is replaced, and keeps its type,

@@ -1,5 +1,6 @@
 //! What is followed, and where.
 
+use crate::status::Seen;
 use std::path::PathBuf;
 
 /// How the API server is reached.
@@ -22,6 +23,8 @@ pub struct Settings {
     pub own_namespace: String,
     /// For a sidecar, of others' objects those alone are followed that are wanted. Absent: it is a gateway, for whom all are.
     pub sidecar: Option<SidecarSettings>,
+    /// Who wants to know which versions of objects are in force. Absent: nobody.
+    pub seen: Option<Seen>,
 }
 
 /// What a sidecar follows beside what is wanted.

@@ -18,7 +18,7 @@ fn install(to: &Path) -> Vec<String> {
             .to_string_lossy()
             .into_owned();
         let text = fs::read_to_string(&path).expect("a unit");
-        if name.ends_with(".service") {
+        if name.ends_with(".service") && text.contains("/usr/bin/mesh-agent") {
             fs::write(to.join(&name), text.replace("/usr/bin/mesh-agent", BINARY)).expect("a copy");
             names.push(name);
         }

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Checks what the chart, the manifests and the examples of packaging/ say.
+"""Checks what the chart, the manifests, the examples and the Debian packages of packaging/ say.
 
 Every rendering is checked against Kubernetes' own schemas, of the oldest and the newest version that it is for, and for what
 no schema knows: that names, selectors and ports agree, that the bootstrap file is one that the gateway reads, and that a pod
@@ -39,7 +39,7 @@ CLUSTER_WIDE = {
     "ValidatingWebhookConfiguration",
 }
 NEVER_INJECTED = {"kube-system", "kube-public", "kube-node-lease", "local-path-storage", NAMESPACE}
-READ = {"get", "list", "watch"}
+READ = frozenset({"get", "list", "watch"})
 OURS = {
     "networking.istio.io": {"Gateway", "VirtualService", "DestinationRule", "ServiceEntry", "WorkloadEntry", "Sidecar"},
     "security.istio.io": {"PeerAuthentication", "AuthorizationPolicy"},
@@ -218,6 +218,7 @@ def program_takes_it(text):
         return
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "gateway.toml"
+        (Path(folder) / "resources").mkdir()
         # Nothing is remembered of a check.
         file.write_text(text.replace('"/var/lib/tidegate/last-good"', '""'))
         run = subprocess.run([GATEWAY, "check", "--config", file], capture_output=True, text=True)
@@ -281,7 +282,7 @@ def nothing_is_dropped(rendering):
     assert (update["rollingUpdate"]["maxSurge"] == 0) == taken
 
 
-def roles_read_and_no_more(rendering):
+def roles_are_what_is_used(rendering):
     account = {"kind": "ServiceAccount", "name": rendering.pod["serviceAccountName"], "namespace": NAMESPACE}
     for found in rendering.all("ServiceAccount"):
         assert found["metadata"]["name"] == account["name"]
@@ -301,16 +302,24 @@ def roles_read_and_no_more(rendering):
     granted = {}
     for (_, namespace, _), role in roles.items():
         for rule in role["rules"]:
-            assert set(rule["verbs"]) == READ
             for group in rule["apiGroups"]:
                 for resource in rule["resources"]:
-                    granted.setdefault((group, resource), set()).add(namespace)
+                    granted.setdefault((group, resource, frozenset(rule["verbs"])), set()).add(namespace)
     if not roles:
         return
-    assert granted.pop(("", "secrets")) == {NAMESPACE}
-    assert granted.pop(("", "nodes")) == {None}
-    wanted = {("", "services"), ("", "pods"), ("discovery.k8s.io", "endpointslices")} | plurals()
-    assert granted == {resource: everywhere for resource in wanted}, granted
+    orders = "acme" in rendering.bootstrap
+    secrets = READ | {"create", "update"} if orders else READ
+    wanted = {("", "secrets", secrets): {NAMESPACE}, ("", "nodes", READ): {None}}
+    for group, resource in {("", "services"), ("", "pods"), ("discovery.k8s.io", "endpointslices")} | plurals():
+        wanted[group, resource, READ] = everywhere
+    if rendering.bootstrap["kubernetes"]["status"]:
+        for group, resource in plurals():
+            wanted[group, f"{resource}/status", frozenset({"patch"})] = everywhere
+        wanted["events.k8s.io", "events", frozenset({"create", "patch"})] = everywhere
+    if orders or rendering.bootstrap["kubernetes"]["status"]:
+        leases = frozenset({"get", "list", "create", "patch", "delete"})
+        wanted["coordination.k8s.io", "leases", leases] = {NAMESPACE}
+    assert granted == wanted, granted
 
 
 def webhook_is_apart(rendering):
@@ -493,7 +502,7 @@ RENDERING = [
     privileges_are_none,
     volumes_are_there,
     nothing_is_dropped,
-    roles_read_and_no_more,
+    roles_are_what_is_used,
     webhook_is_apart,
     webhook_writes_its_own_alone,
     webhook_is_asked_where_it_answers,
@@ -526,6 +535,7 @@ def every_type_of_value_arrives(rendering):
     bootstrap = rendering.bootstrap
     assert bootstrap["limits"] == {"connections": 200000, "idle-timeout": "10m"}
     assert isinstance(bootstrap["limits"]["connections"], int), "2e6 would be none"
+    assert bootstrap["acme"]["secrets"] is True and bootstrap["acme"]["credentials"]["shop-cert"][0] == "shop.example"
     assert bootstrap["mesh"]["trust-domain-aliases"] == ["old.example", 'quoted "one"']
     assert bootstrap["forward-proxy"]["clients"][0]["labels"] == {"app": "cart"}
     assert bootstrap["proxy"]["workers"] == 4 and bootstrap["proxy"]["name"] == "edge"
@@ -639,6 +649,65 @@ def image_is_unprivileged():
         assert "ca-certificates.crt" in body[1] and f'ENTRYPOINT ["/usr/local/bin/{stage}"]' in body[1]
 
 
+class Package:
+    """A Debian package, as cargo-deb makes it of a program."""
+
+    def __init__(self, program):
+        manifest = tomllib.loads((ROOT / program / "Cargo.toml").read_text())
+        self.program = program
+        self.metadata = manifest["package"]["metadata"]["deb"]
+        self.name = self.metadata["name"]
+        self.bootstrap_text = (PACKAGING / f"deb/{program}/{program}.toml").read_text()
+        self.bootstrap = tomllib.loads(self.bootstrap_text)
+        self.service = dict(re.findall(r"^(\w+)=(.*)$", self.beside("service"), re.M))
+        self.state = f"/var/lib/{self.service['StateDirectory']}"
+        self.folders = re.findall(r"^d (\S+)", self.beside("tmpfiles"), re.M)
+
+    def beside(self, kind):
+        return (PACKAGING / f"systemd/{self.name}.{kind}").read_text()
+
+
+def packages():
+    return [Package("gateway"), Package("mesh-agent")]
+
+
+def packages_have_their_files():
+    for package in packages():
+        for source, _, _ in package.metadata["assets"]:
+            assert source.startswith("target/release/") or list((ROOT / package.program).glob(source)), source
+        units = package.metadata["systemd-units"]
+        for unit in units if isinstance(units, list) else [units]:
+            assert (PACKAGING / f"systemd/{unit['unit-name']}.service").exists(), unit
+
+
+def packages_are_of_one_piece():
+    """Units run programs as the users there are, whose bootstrap files name the folders there are."""
+    for package in packages():
+        service, bootstrap = package.service, package.bootstrap
+        assert re.search(rf"^u {service['User']} .* {package.state}$", package.beside("sysusers"), re.M), service["User"]
+        assert service["ExecStart"] == f"/usr/bin/{package.program} run --config /etc/tidegate/{package.program}.toml"
+        check_sections(bootstrap)
+        for path in (bootstrap["resources"]["last-good"], bootstrap["forward-proxy"]["learned"]):
+            assert path.startswith(f"{package.state}/"), path
+        named = [f"/etc/tidegate/{folder}" for folder in (*bootstrap["resources"]["files"], bootstrap["tls"]["certificates"])]
+        assert named == package.folders
+        if package.program == "gateway":
+            program_takes_it(package.bootstrap_text)
+            drain = sum(seconds(bootstrap["drain"][key]) for key in ("delay", "timeout"))
+            assert drain < seconds(service["TimeoutStopSec"]), drain
+
+
+def purges_leave_nothing():
+    for package in packages():
+        script = (PACKAGING / f"deb/{package.program}/postrm").read_text()
+        for folder in (package.state, *package.folders):
+            assert re.search(rf" rm -rf .*{folder}( |$)", script, re.M), folder
+
+
+def seconds(text):
+    return int(text.removesuffix("s"))
+
+
 def checks():
     for name, rendering in renderings():
         for check in RENDERING:
@@ -665,6 +734,9 @@ def checks():
         crds_serve_the_examples,
         compose_agrees_with_its_files,
         image_is_unprivileged,
+        packages_have_their_files,
+        packages_are_of_one_piece,
+        purges_leave_nothing,
     ):
         yield check.__name__, check
 

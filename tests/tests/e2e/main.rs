@@ -4,6 +4,7 @@
 //! N" in a comment is the numbered list of what Tidegate promises its users.
 
 mod acme;
+mod acme_replicas;
 mod admission;
 mod backends;
 mod bad_hellos;
@@ -23,6 +24,7 @@ mod forwarding;
 mod health_checks;
 mod https;
 mod kubernetes;
+mod kubernetes_status;
 mod layers;
 mod lifecycle;
 mod listeners;

@@ -1,9 +1,12 @@
 //! `[acme]`: where certificates are ordered.
 
-use serde::Deserialize;
+use super::{Kubernetes, Proxy};
+use serde::de::Error;
+use serde::{Deserialize, Deserializer};
 use source_acme::{
     ChallengeKind, CredentialName, DirectoryUrl, ExternalAccount, Names, Settings, Wanted,
 };
+use source_kube::{InvalidProxyName, ProxyName, ReplicaSettings};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -18,8 +21,12 @@ pub struct Acme {
     /// Whom the server may write to: `mailto:ops@example.com`.
     #[serde(default)]
     contact: Vec<String>,
-    /// Where the account and the certificates are kept.
-    pub storage: PathBuf,
+    /// The folder where the account and the certificates are kept.
+    pub storage: Option<PathBuf>,
+    /// Whether they are kept in Secrets instead, which all replicas have in common: one of them orders, and all answer
+    /// challenges.
+    #[serde(default)]
+    secrets: bool,
     /// How the server is shown that a name leads here, where it leaves a choice. Default `http-01`.
     #[serde(default)]
     challenge: ChallengeKind,
@@ -30,18 +37,57 @@ pub struct Acme {
     pub credentials: BTreeMap<CredentialName, Names>,
 }
 
+/// Why certificates cannot be kept in Secrets.
+#[derive(Debug, thiserror::Error)]
+pub enum InvalidSecrets {
+    /// Nothing says where.
+    #[error("Secrets are where the section [kubernetes] says, which is not there")]
+    NoKubernetes,
+    /// Nothing can be named after the proxy.
+    #[error(transparent)]
+    Name(#[from] InvalidProxyName),
+}
+
+/// One section that says where certificates are kept, and says it once.
+pub(super) fn kept_once<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Acme>, D::Error> {
+    let acme = Acme::deserialize(from)?;
+    match (&acme.storage, acme.secrets) {
+        (None, false) => Err(D::Error::custom(
+            "missing field `storage`, or `secrets = true`",
+        )),
+        (Some(_), true) => Err(D::Error::custom("either `storage` or `secrets`, not both")),
+        _ => Ok(Some(acme)),
+    }
+}
+
 impl Acme {
     pub(super) fn relative_to(&mut self, folder: &Path) {
         let external = self.external_account.as_mut();
         let key = external.map(|external| &mut external.hmac_key_file);
         let authorities = self.ca_certificate.as_mut();
-        for path in [&mut self.storage]
-            .into_iter()
-            .chain(authorities)
-            .chain(key)
-        {
+        for path in self.storage.iter_mut().chain(authorities).chain(key) {
             *path = folder.join(&*path);
         }
+    }
+
+    /// The replicas that order together. Absent: this one has a folder of its own.
+    ///
+    /// # Errors
+    ///
+    /// When there is no API server whose Secrets they could share, or nothing can be named after the proxy.
+    pub fn replicas(
+        &self,
+        kubernetes: Option<&Kubernetes>,
+        proxy: &Proxy,
+    ) -> Result<Option<ReplicaSettings>, InvalidSecrets> {
+        if !self.secrets {
+            return Ok(None);
+        }
+        let kubernetes = kubernetes.ok_or(InvalidSecrets::NoKubernetes)?;
+        Ok(Some(ReplicaSettings {
+            access: kubernetes.access(),
+            proxy: ProxyName::new(&proxy.name, &proxy.namespace)?,
+        }))
     }
 
     /// The same for who orders.
@@ -54,7 +100,7 @@ impl Acme {
             directory: self.directory.clone(),
             ca_certificate: self.ca_certificate.clone(),
             contact: self.contact.clone(),
-            storage: self.storage.clone(),
+            storage: self.storage.clone().unwrap_or_default(),
             challenge: self.challenge,
             external_account: self.external_account.clone(),
             wanted: wanted.collect(),
@@ -89,6 +135,28 @@ mod tests {
         check_refused("external-account = { key-id = '1' }", "hmac-key-file");
         let refused = toml::from_str::<Acme>("directory = 'http://a.test/'\nstorage = 's'");
         assert!(refused.unwrap_err().to_string().contains("https://"));
+    }
+
+    #[test]
+    fn certificates_are_kept_in_one_place() {
+        use crate::bootstrap::Bootstrap;
+        let parse = |text: &str| {
+            let text = format!("[acme]\ndirectory = 'https://a.test/'\n{text}");
+            toml::from_str::<Bootstrap>(&text)
+        };
+        for text in ["", "secrets = false", "storage = 's'\nsecrets = true"] {
+            assert!(parse(text).is_err(), "{text}");
+        }
+        let replicas = |text: &str| {
+            let bootstrap = parse(text).unwrap();
+            let acme = bootstrap.acme.unwrap();
+            acme.replicas(bootstrap.kubernetes.as_ref(), &bootstrap.proxy)
+        };
+        assert_eq!(replicas("storage = 's'\n[kubernetes]").unwrap(), None);
+        assert!(replicas("secrets = true").is_err());
+        assert!(replicas("secrets = true\n[kubernetes]\n[proxy]\nname = 'A B'").is_err());
+        let shared = replicas("secrets = true\n[kubernetes]").unwrap().unwrap();
+        assert_eq!(shared.proxy.name(), "istio-ingressgateway");
     }
 
     #[test]

@@ -14,7 +14,7 @@ pub use capture::{AutoAllocate, Capture, InterceptionMode, everywhere};
 pub use dns::Dns;
 pub use forward_proxy::ForwardProxy;
 pub use health::HealthChecks;
-pub use kubernetes::Kubernetes;
+pub use kubernetes::{Kubernetes, SidecarKubernetes};
 pub use limits::{Limits, SidecarTopology, Topology};
 pub use tls::Tls;
 
@@ -52,6 +52,7 @@ pub struct Bootstrap {
     /// How clients of the forward proxy are treated.
     pub forward_proxy: ForwardProxy,
     /// Where certificates are ordered. Absent: nowhere.
+    #[serde(deserialize_with = "acme::kept_once")]
     pub acme: Option<Acme>,
     /// Which endpoints are asked whether they are well.
     pub health_checks: HealthChecks,

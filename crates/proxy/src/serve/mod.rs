@@ -16,12 +16,14 @@ use dataplane::net::{Addresses, ListenerStatus, RETRY_EVERY};
 use dataplane::{Outside, Passages, Settings, Shared};
 use names::{Names, totals};
 use source_dns::Resolver;
-use std::sync::Arc;
+use source_kube::Acting;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 use telemetry::metrics::Workload;
 use telemetry::receipts::ReloadResult;
 use telemetry::{Metrics, Readiness, Receipt, Receipts};
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, interval_at, sleep, timeout};
 use wanted::Wanted;
 
@@ -56,6 +58,8 @@ pub struct Serving {
     resolver: Resolver,
     /// The configuration in force, once there is one.
     published: watch::Sender<Option<Arc<Published>>>,
+    /// What it does of what one of several replicas does.
+    acting: Mutex<Vec<Acting>>,
 }
 
 impl Serving {
@@ -107,6 +111,7 @@ impl Serving {
             learning,
             resolver,
             published: watch::Sender::new(None),
+            acting: Mutex::default(),
         }))
     }
 
@@ -178,6 +183,26 @@ impl Serving {
         self.tell_expiries(newest);
         self.receipts.record(receipt(&newest.receipt, &listeners));
         self.tell_readiness();
+    }
+
+    /// Does something that one of several replicas does, until it drains.
+    pub fn keep_until_the_end(&self, acting: Acting) {
+        self.acting().push(acting);
+    }
+
+    fn acting(&self) -> MutexGuard<'_, Vec<Acting>> {
+        // A list is whole whatever happened.
+        self.acting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Other replicas do what only one does.
+    pub(crate) async fn hand_over(self: Arc<Self>) {
+        let acting = std::mem::take(&mut *self.acting());
+        let mut handed_over = JoinSet::new();
+        for acting in acting {
+            handed_over.spawn(acting.stop());
+        }
+        handed_over.join_all().await;
     }
 
     /// Waits until a configuration is in force, and its listeners are open.

@@ -4,13 +4,14 @@ use super::Compiler;
 use super::bindings::Bindings;
 use ahash::HashSet;
 use model::{Difference, Gateway, HttpAction, ObjectKey, Resources, VirtualService};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// How much of what was compiled last has to be looked at again.
 pub(super) enum Extent {
     /// All of it.
     Everything,
-    /// Nothing is different but some VirtualServices: ten thousand others, and what was made of them, stay as they are.
+    /// Nothing is different but some VirtualServices, or where they lead: ten thousand others, and what was made of them, stay as they are.
     Domains(Changed),
 }
 
@@ -38,10 +39,15 @@ impl Compiler {
         resources: &Resources,
         gateways: &[Arc<Gateway>],
     ) -> Extent {
-        let revision = self.resolver.revision();
         let is_alone = self.sidecar.is_none() && self.forward_proxy.is_none();
-        let last = last.filter(|last| is_alone && last.revision == revision);
-        let changed = last.and_then(|last| changed_services(resources, &last.resources));
+        let last = last.filter(|_| is_alone);
+        let changed = last.and_then(|last| {
+            let mut changed = changed_services(resources, &last.resources)?;
+            if last.revision != self.resolver.revision() {
+                changed.extend(self.led_elsewhere(resources, &changed)?);
+            }
+            Some(changed)
+        });
         let Some(changed) = changed else {
             self.bindings = Bindings::new(&self.options, resources, gateways);
             return Extent::Everything;
@@ -55,6 +61,30 @@ impl Compiler {
             services: services.collect(),
             domains,
         })
+    }
+
+    /// The other VirtualServices whose destinations are others. `None`: rules of others depend on them.
+    fn led_elsewhere<'r>(
+        &mut self,
+        resources: &'r Resources,
+        changed: &[Difference<'_, VirtualService>],
+    ) -> Option<Vec<Difference<'r, VirtualService>>> {
+        let known = changed.iter().filter_map(|(before, _)| *before);
+        let known: HashSet<_> = known.map(Arc::as_ptr).collect();
+        let mut others = BTreeSet::new();
+        for (key, part) in &self.parts {
+            let is_known = known.contains(&Arc::as_ptr(&part.virtual_service));
+            if !is_known && !part.leads_where_it_did(&mut self.resolver, &self.options) {
+                others.insert(key.virtual_service.clone());
+            }
+        }
+        let others = others.iter();
+        let others = others.filter_map(|key| resources.virtual_services.get(key));
+        let others: Vec<_> = others
+            .map(|service| (Some(service), Some(service)))
+            .collect();
+        let is_tied = |(service, _): &Difference<'_, _>| service.is_some_and(|one| is_tied(one));
+        (!others.iter().any(is_tied)).then_some(others)
     }
 
     /// What the next compilation may rely on.

@@ -68,7 +68,7 @@ use findings::{of_hosts, of_parts};
 use model::{Diagnostic, GatewayRef, Hostname, Resources};
 use outbound::{ForwardProxyCompiler, Surroundings};
 use part::{Layer, Part, PartKey};
-use resolve::{Resolved, Resolver};
+use resolve::Resolver;
 use run::Run;
 use secure::{CompiledServer, ServerKey};
 use sidecar::SidecarCompiler;
@@ -126,13 +126,6 @@ struct Scope<'c> {
     via: &'c GatewayRef,
     /// Whose view of the registry it is. Absent: the proxy's own.
     view: Option<&'c Arc<str>>,
-}
-
-impl Scope<'_> {
-    fn resolve(&mut self, host: &Arc<str>) -> Arc<Resolved> {
-        self.resolver
-            .resolve(host, &self.options.proxy, &self.options.mesh)
-    }
 }
 
 impl Compiler {

@@ -1,9 +1,9 @@
 //! The unit of incremental compilation: the rules of one kind of one VirtualService on one port.
 
-use super::Scope;
 use super::delegates::{delegates_of, flatten};
-use super::resolve::Resolved;
+use super::resolve::{Resolved, Resolver};
 use super::shadow::Shadows;
+use super::{CompileOptions, Scope};
 use crate::{Cluster, Route, TcpRoute};
 use model::{
     At, Diagnostic, GatewayRef, HostPattern, HttpAction, Located, ObjectKey, Resources,
@@ -131,10 +131,19 @@ impl Part {
     ) -> bool {
         Arc::ptr_eq(&self.virtual_service, virtual_service)
             && self.delegates_are_current(scope.resources)
-            && self
-                .hosts
-                .iter()
-                .all(|host| Arc::ptr_eq(host, &scope.resolve(&host.host)))
+            && self.leads_where_it_did(scope.resolver, scope.options)
+    }
+
+    /// Whether what it leads to is what it was.
+    pub(super) fn leads_where_it_did(
+        &self,
+        resolver: &mut Resolver,
+        options: &CompileOptions,
+    ) -> bool {
+        self.hosts.iter().all(|host| {
+            let now = resolver.resolve(&host.host, &options.proxy, &options.mesh);
+            Arc::ptr_eq(host, &now)
+        })
     }
 
     fn delegates_are_current(&self, resources: &Resources) -> bool {

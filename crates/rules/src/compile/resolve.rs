@@ -52,11 +52,20 @@ pub(crate) struct Resolver {
 impl Resolver {
     /// Takes over changed services and DestinationRules.
     pub(crate) fn update(&mut self, proxy: &Proxy, mesh: &Mesh, resources: &Resources) {
+        let before = self.services.revision();
         let services_changed = self.services.update(proxy, mesh, resources);
-        if self.rules.update(proxy, mesh, resources) || services_changed {
-            self.stale.extend(std::mem::take(&mut self.known));
-            self.revision += 1;
+        let rules_changed = self.rules.update(proxy, mesh, resources);
+        let touched = self.services.touched_since(before);
+        match touched.filter(|_| !rules_changed) {
+            Some(touched) => {
+                let stale = touched
+                    .iter()
+                    .filter_map(|host| self.known.remove_entry(host));
+                self.stale.extend(stale);
+            }
+            None => self.stale.extend(std::mem::take(&mut self.known)),
         }
+        self.revision += u64::from(services_changed || rules_changed);
     }
 
     /// As long as it is the same, so is every answer.

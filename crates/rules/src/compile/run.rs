@@ -60,7 +60,7 @@ impl<'c> Run<'c> {
 
     /// Whether what changed leads to the clusters that it led to, so that all are the same. Not known: no.
     pub(super) fn leads_where_it_did(&self) -> bool {
-        let Some(changed) = self.changed else {
+        let Some(changed) = self.changed.filter(|_| self.spelled.is_empty()) else {
             return false;
         };
         let is_of_changed = |key: &&PartKey| changed.services.contains(&key.virtual_service);

@@ -3,11 +3,13 @@
 use super::diagnostics::{Help, warning};
 use super::{Mesh, Proxy};
 use crate::UpstreamProtocol;
-use ahash::{HashMap, HashMapExt};
+use ahash::{HashMap, HashSet};
 use model::{
-    At, Diagnostic, HostPattern, Location, ObjectKey, Objects, PortProtocol, ResourceRef,
-    Resources, Service, ServiceEntry, Timestamp, Transport,
+    At, Diagnostic, HostPattern, Location, Objects, PortProtocol, ResourceRef, Resources, Service,
+    ServiceEntry, ServiceType, Timestamp, Transport,
 };
+use smallvec::SmallVec;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// A service under one of its hosts.
@@ -97,6 +99,16 @@ impl Source {
         }
     }
 
+    /// Services come before ServiceEntries.
+    fn order(&self) -> (bool, &ResourceRef) {
+        (matches!(self, Self::Entry(_)), self.reference())
+    }
+
+    /// Whether it is another name of whatever there is.
+    fn is_other_name(&self) -> bool {
+        matches!(self, Self::Service(service) if service.service_type == ServiceType::ExternalName)
+    }
+
     /// Whether it is the same object, unchanged.
     pub(crate) fn is(&self, other: &Self) -> bool {
         match (self, other) {
@@ -108,32 +120,69 @@ impl Source {
 }
 
 /// The services that a proxy sees, by host. Of several with one host there is the one that a request is sent to.
+///
+/// Brought up to date with what changed alone.
 #[derive(Debug, Default)]
 pub(crate) struct Registry {
     services: Objects<Service>,
     entries: Objects<ServiceEntry>,
+    domain_suffix: Arc<str>,
+    /// Who provides each host, or would for another proxy: Services first, and of a kind by namespace and name.
+    claims: HashMap<Arc<str>, Claims>,
     by_host: HashMap<Arc<str>, Arc<ServiceView>>,
     /// Hosts of objects that are not exported to the proxy, to say so.
     hidden: HashMap<Arc<str>, ResourceRef>,
-    /// The host of each Kubernetes Service that provides its own.
-    of_services: HashMap<ObjectKey, Arc<str>>,
+    /// Services of hosts that another object of their namespace provides for everyone, with that object; by host.
+    outranked: BTreeMap<Arc<str>, Vec<(Arc<ServiceView>, ResourceRef)>>,
+    /// The hosts of ExternalName Services.
+    other_names: HashSet<Arc<str>>,
     /// Counts changes.
     revision: u64,
-    /// Services of hosts that another object of their namespace provides for everyone, with that object.
-    outranked: Vec<(Arc<ServiceView>, ResourceRef)>,
+    /// The hosts that the last change was about.
+    touched: BTreeSet<Arc<str>>,
 }
+
+/// Mostly one.
+type Claims = SmallVec<[Arc<ServiceView>; 1]>;
 
 impl Registry {
     /// Takes over what changed; says whether anything did.
     pub(crate) fn update(&mut self, proxy: &Proxy, mesh: &Mesh, resources: &Resources) -> bool {
-        if self.services.are(&resources.services) && self.entries.are(&resources.service_entries) {
-            return false;
+        let services = std::mem::replace(&mut self.services, resources.services.clone());
+        let entries = std::mem::replace(&mut self.entries, resources.service_entries.clone());
+        self.domain_suffix = mesh.domain_suffix.clone();
+        let mut touched = BTreeSet::new();
+        for (before, now) in resources.services.since(&services) {
+            if let Some(before) = before {
+                let of = Source::Service(before.clone());
+                self.take_back(service_host(before, mesh), &of, &mut touched);
+            }
+            if let Some(now) = now {
+                self.claim(view_of_service(now, mesh), &mut touched);
+            }
         }
-        self.services = resources.services.clone();
-        self.entries = resources.service_entries.clone();
-        self.rebuild(proxy, mesh);
-        self.revision += 1;
-        true
+        for (before, now) in resources.service_entries.since(&entries) {
+            for before in before.iter().copied() {
+                let of = Source::Entry(before.clone());
+                for host in &before.hosts {
+                    self.take_back(host.value.shared(), &of, &mut touched);
+                }
+            }
+            for now in now.iter().copied() {
+                for host in &now.hosts {
+                    self.claim(view_of_entry(now, &host.value), &mut touched);
+                }
+            }
+        }
+        for host in &touched {
+            self.settle(host, proxy);
+        }
+        let is_changed = !touched.is_empty();
+        if is_changed {
+            self.revision += 1;
+            self.touched = touched;
+        }
+        is_changed
     }
 
     /// As long as it is the same, so are all services.
@@ -141,13 +190,26 @@ impl Registry {
         self.revision
     }
 
+    /// The hosts of which something is different since an earlier revision. `None`: it is not known of one so old.
+    pub(crate) fn touched_since(&self, revision: u64) -> Option<&BTreeSet<Arc<str>>> {
+        const NONE: &BTreeSet<Arc<str>> = &BTreeSet::new();
+        match self.revision.checked_sub(revision)? {
+            0 => Some(NONE),
+            1 => Some(&self.touched),
+            _ => None,
+        }
+    }
+
+    /// Whether some services are other names of whatever there is.
+    pub(crate) fn has_other_names(&self) -> bool {
+        !self.other_names.is_empty()
+    }
+
     /// What a Kubernetes Service is here. Absent: nobody, or somebody else, provides its host.
     pub(crate) fn of_service(&self, namespace: &str, name: &str) -> Option<&Arc<ServiceView>> {
-        let key = ObjectKey {
-            namespace: namespace.into(),
-            name: name.into(),
-        };
-        self.by_host.get(self.of_services.get(&key)?)
+        let host = format!("{name}.{namespace}.svc.{}", self.domain_suffix);
+        let view = self.by_host.get(&*host);
+        view.filter(|view| matches!(view.source, Source::Service(_)))
     }
 
     /// The service of a fully qualified host.
@@ -175,7 +237,8 @@ impl Registry {
     /// What is to be said about hosts that several objects of one namespace provide.
     pub(crate) fn outranked(&self) -> impl Iterator<Item = Diagnostic> {
         self.outranked
-            .iter()
+            .values()
+            .flatten()
             .filter_map(|(view, by)| host_is_taken(view, by))
     }
 
@@ -184,58 +247,73 @@ impl Registry {
         self.by_host.values()
     }
 
-    /// Views of entries that did not change are the same as before.
-    fn rebuild(&mut self, proxy: &Proxy, mesh: &Mesh) {
-        let capacity = self.services.len() + self.entries.len();
-        let before = std::mem::replace(&mut self.by_host, HashMap::with_capacity(capacity));
-        self.hidden = HashMap::new();
-        self.outranked = Vec::new();
-        let services = self.services.clone();
-        for service in services.values() {
-            self.place(Arc::new(view_of_service(service, mesh)), proxy);
-        }
-        let entries = self.entries.clone();
-        for entry in entries.values() {
-            for host in &entry.hosts {
-                let is_same = |view: &&Arc<ServiceView>| matches!(&view.source, Source::Entry(known) if Arc::ptr_eq(known, entry));
-                let view = match before.get(host.value.as_str()).filter(is_same) {
-                    Some(view) => view.clone(),
-                    None => Arc::new(view_of_entry(entry, &host.value)),
-                };
-                self.place(view, proxy);
-            }
-        }
-        let own = self.by_host.values().filter_map(|view| match &view.source {
-            Source::Service(service) => Some((&service.meta.reference, &view.host)),
-            Source::Entry(_) => None,
-        });
-        self.of_services = own
-            .map(|(reference, host)| (ObjectKey::from(reference), host.clone()))
-            .collect();
+    fn claim(&mut self, view: ServiceView, touched: &mut BTreeSet<Arc<str>>) {
+        touched.insert(view.host.clone());
+        let claims = self.claims.entry(view.host.clone()).or_default();
+        let order = view.source.order();
+        let place = claims.partition_point(|one| one.source.order() <= order);
+        claims.insert(place, Arc::new(view));
     }
 
-    fn place(&mut self, view: Arc<ServiceView>, proxy: &Proxy) {
-        let visible = match &view.source {
-            Source::Service(service) => service.export_to.reaches(&proxy.namespace),
-            Source::Entry(entry) => entry.export_to.reaches(&proxy.namespace),
-        };
-        if !visible {
-            let provider = view.source.reference().clone();
-            self.hidden.insert(view.host.clone(), provider);
-            return;
+    fn take_back(&mut self, host: Arc<str>, of: &Source, touched: &mut BTreeSet<Arc<str>>) {
+        if let Some(claims) = self.claims.get_mut(&host) {
+            claims.retain(|view| !view.source.is(of));
+            if claims.is_empty() {
+                self.claims.remove(&host);
+            }
         }
-        let Some(held) = self.by_host.get_mut(&view.host) else {
-            self.by_host.insert(view.host.clone(), view);
-            return;
-        };
-        let loser = match rank(held, proxy) <= rank(&view, proxy) {
-            true => view,
-            false => std::mem::replace(held, view),
-        };
-        if loser.namespace() == held.namespace() && !loser.source.is(&held.source) {
-            let winner = held.source.reference().clone();
-            self.outranked.push((loser, winner));
+        touched.insert(host);
+    }
+
+    /// Decides who provides a host.
+    fn settle(&mut self, host: &Arc<str>, proxy: &Proxy) {
+        let mut held: Option<Arc<ServiceView>> = None;
+        let (mut hidden, mut outranked) = (None, Vec::new());
+        for view in self.claims.get(host).into_iter().flatten() {
+            if !is_visible(view, proxy) {
+                hidden = Some(view.source.reference().clone());
+                continue;
+            }
+            let Some(holder) = held.take() else {
+                held = Some(view.clone());
+                continue;
+            };
+            let (winner, loser) = match rank(&holder, proxy) <= rank(view, proxy) {
+                true => (holder, view.clone()),
+                false => (view.clone(), holder),
+            };
+            if loser.namespace() == winner.namespace() && !loser.source.is(&winner.source) {
+                outranked.push((loser, winner.source.reference().clone()));
+            }
+            held = Some(winner);
         }
+        match held
+            .as_ref()
+            .is_some_and(|view| view.source.is_other_name())
+        {
+            true => self.other_names.insert(host.clone()),
+            false => self.other_names.remove(host),
+        };
+        put(&mut self.by_host, host, held);
+        put(&mut self.hidden, host, hidden);
+        match outranked.is_empty() {
+            true => self.outranked.remove(host),
+            false => self.outranked.insert(host.clone(), outranked),
+        };
+    }
+}
+
+fn put<V>(map: &mut HashMap<Arc<str>, V>, host: &Arc<str>, value: Option<V>) {
+    match value {
+        Some(value) => map.insert(host.clone(), value),
+        None => map.remove(host),
+    };
+}
+
+fn is_visible(view: &ServiceView, proxy: &Proxy) -> bool {
+    match &view.source {
+        Source::Service(service) => service.export_to.reaches(&proxy.namespace),
+        Source::Entry(entry) => entry.export_to.reaches(&proxy.namespace),
     }
 }
 

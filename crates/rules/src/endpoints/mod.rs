@@ -25,7 +25,7 @@ pub use names::{NameAnswer, NameAnswers};
 use crate::compile::{Registry, ServiceView, Source};
 use crate::inbound::PeerModes;
 use crate::{Endpoint, EndpointAddr, Endpoints, ForbiddenNetworks, ServicePort, Workload};
-use ahash::{HashMap, HashMapExt, HashSet};
+use ahash::{HashMap, HashMapExt};
 use changes::{Changes, Inputs};
 use compiled::{Compiled, Finding};
 use model::{
@@ -95,9 +95,8 @@ impl EndpointCompiler {
         if revision.is_none() {
             self.services.clear();
         }
-        let some = changes.of_slices_alone();
-        match some.filter(|_| revision == Some(services.revision())) {
-            Some(changed) => self.compile_some(changed, services, &workloads),
+        match concerned(&changes, services, revision) {
+            Some(hosts) => self.compile_some(&hosts, services, &workloads),
             None => self.compile_all(&changes, services, &workloads),
         }
         let names = self.services.values().flat_map(|service| &service.names);
@@ -152,33 +151,32 @@ impl EndpointCompiler {
         }
     }
 
-    /// Looks at the services of these namespaces and names, and at other names of theirs.
+    /// Looks at the services of these hosts.
     fn compile_some(
         &mut self,
-        changed: &HashSet<(&str, &str)>,
+        hosts: &BTreeSet<Arc<str>>,
         services: &Registry,
         workloads: &Workloads<'_>,
     ) {
         self.compiled = 0;
-        let found = changed.iter();
-        let found = found.filter_map(|(namespace, name)| services.of_service(namespace, name));
-        let found: Vec<_> = found.collect();
-        for view in &found {
-            self.compiled += 1;
-            let before = self.services.get(&view.host);
-            let compiled = workloads.compile(view).sharing(before);
-            place(&mut self.all, self.view.as_ref(), &view.host, &compiled);
-            self.services.insert(view.host.clone(), compiled);
-        }
-        if found.is_empty() {
-            return;
-        }
-        let copies = self.services.iter().filter(|(_, service)| service.is_copy);
-        let copies: Vec<_> = copies.map(|(host, _)| host.clone()).collect();
-        for view in copies.iter().filter_map(|host| services.get(host)) {
-            let compiled = alias::compile(view, services, &self.services);
-            place(&mut self.all, self.view.as_ref(), &view.host, &compiled);
-            self.services.insert(view.host.clone(), compiled);
+        for host in hosts {
+            let before = self.services.remove(host);
+            let now = services.get(host).map(|view| {
+                self.compiled += 1;
+                workloads.compile(view).sharing(before.as_ref())
+            });
+            if let Some(before) = &before {
+                displace(
+                    &mut self.all,
+                    self.view.as_ref(),
+                    host,
+                    (before, now.as_ref()),
+                );
+            }
+            if let Some(now) = now {
+                place(&mut self.all, self.view.as_ref(), host, &now);
+                self.services.insert(host.clone(), now);
+            }
         }
     }
 
@@ -193,14 +191,46 @@ impl EndpointCompiler {
     }
 }
 
-/// Puts what a service has in the place of what it had. It has the same ports.
+/// The hosts of the services that can have other endpoints. `None`: nothing tells which.
+fn concerned(
+    changes: &Changes<'_>,
+    services: &Registry,
+    revision: Option<u64>,
+) -> Option<BTreeSet<Arc<str>>> {
+    let slices = changes.of_slices_alone()?;
+    let touched = services.touched_since(revision?)?;
+    // Whoever has another name is there twice.
+    if services.has_other_names() {
+        return None;
+    }
+    let of_slices = slices.iter();
+    let of_slices = of_slices.filter_map(|(namespace, name)| services.of_service(namespace, name));
+    let of_slices = of_slices.map(|view| view.host.clone());
+    Some(of_slices.chain(touched.iter().cloned()).collect())
+}
+
+/// Takes out the ports that a service has not any more.
+fn displace(
+    all: &mut Endpoints,
+    view: Option<&Arc<str>>,
+    host: &Arc<str>,
+    (before, now): (&Compiled, Option<&Compiled>),
+) {
+    for port in &before.ports {
+        if now.is_some_and(|now| now.port(port.number).is_some()) {
+            continue;
+        }
+        let key = key(view, host, port.number);
+        all.unresolved.remove(&key);
+        all.members.remove(&key);
+        Arc::make_mut(&mut all.services).remove(&key);
+    }
+}
+
+/// Puts what a service has in the place of what it had.
 fn place(all: &mut Endpoints, view: Option<&Arc<str>>, host: &Arc<str>, service: &Compiled) {
     for port in &service.ports {
-        let key = ServicePort {
-            view: view.cloned(),
-            host: host.clone(),
-            port: port.number,
-        };
+        let key = key(view, host, port.number);
         match port.unresolved.is_empty() {
             true => drop(all.unresolved.remove(&key)),
             false => drop(all.unresolved.insert(key.clone(), port.unresolved.clone())),
@@ -213,6 +243,14 @@ fn place(all: &mut Endpoints, view: Option<&Arc<str>>, host: &Arc<str>, service:
         if before.is_none_or(|before| !Arc::ptr_eq(before, &port.endpoints)) {
             Arc::make_mut(&mut all.services).insert(key, port.endpoints.clone());
         }
+    }
+}
+
+fn key(view: Option<&Arc<str>>, host: &Arc<str>, port: u16) -> ServicePort {
+    ServicePort {
+        view: view.cloned(),
+        host: host.clone(),
+        port,
     }
 }
 

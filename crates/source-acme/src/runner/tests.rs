@@ -1,7 +1,8 @@
 use super::*;
-use crate::{ChallengeKind, CredentialName, DirectoryUrl, HostName, Names};
+use crate::{
+    ChallengeKind, CredentialName, DirectoryUrl, Files, HostName, Kept, Names, Vault, VaultError,
+};
 use e2e::{Pebble, PebbleOptions};
-use rustls::sign::CertifiedKey;
 use std::path::Path;
 
 /// Has a bug that shows after the order is placed.
@@ -14,7 +15,7 @@ impl Publish for Bug {
         panic!("a bug")
     }
 
-    fn tls_alpn01(&self, _: &str, _: Arc<CertifiedKey>) -> Option<()> {
+    fn tls_alpn01(&self, _: &str, _: &[u8]) -> Option<()> {
         panic!("a bug")
     }
 }
@@ -42,11 +43,12 @@ fn runner(folder: &Path, pebble: &Pebble) -> Runner<Bug> {
         wanted: vec![wanted()],
     };
     Runner {
-        storage: Storage::new(folder.to_owned()),
+        storage: Keeping::Folder(Storage::new(folder.to_owned())),
         settings,
         publish: Bug,
         metrics: Arc::new(Metrics::new("test")),
         dice: SmallRng::from_os_rng(),
+        turn: None,
         jobs: Vec::new(),
         doing: None,
     }
@@ -111,4 +113,37 @@ fn what_is_not_stored_is_kept_until_it_runs_out() {
     }));
     assert!(job.unstored(not_after - Duration::from_secs(1)).is_some());
     assert!(job.unstored(not_after).is_none());
+}
+
+/// One that cannot be asked.
+struct Away;
+
+#[async_trait::async_trait]
+impl Vault for Away {
+    fn place(&self, _: Kept<'_>) -> String {
+        String::new()
+    }
+
+    async fn read(&self, _: Kept<'_>) -> Result<Option<Files>, VaultError> {
+        Err(VaultError("it is away".to_owned()))
+    }
+
+    async fn write(&self, _: Kept<'_>, _: Files) -> Result<(), VaultError> {
+        Err(VaultError("it is away".to_owned()))
+    }
+
+    async fn probe(&self) -> Result<(), VaultError> {
+        Ok(())
+    }
+}
+
+/// Or all certificates would be ordered anew.
+#[test]
+fn a_vault_that_cannot_be_read_is_not_one_without_certificates() {
+    let folder = tempfile::tempdir().unwrap();
+    let pebble = Pebble::stopped(&PebbleOptions::new(1, 1));
+    let mut runner = runner(folder.path(), &pebble);
+    runner.storage = Keeping::Vault(Arc::new(Away));
+    let loaded = runtime().block_on(runner.load(SystemTime::now()));
+    assert!(matches!(loaded, Err(StorageError::Vault(_))));
 }

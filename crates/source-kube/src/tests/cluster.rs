@@ -77,6 +77,7 @@ impl Cluster {
             namespaces: self.namespaces.to_vec(),
             own_namespace: self.namespaces[0].clone(),
             sidecar: None,
+            seen: None,
         }
     }
 

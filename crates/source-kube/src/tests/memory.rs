@@ -48,7 +48,7 @@ fn told_by(server: &ApiServer) -> (u64, Vec<usize>) {
             let (sender, mut receiver) = mpsc::channel(config::QUEUE);
             let scope = Scope::all(pods, None);
             let (follower, mut synced) =
-                Follower::new(scope, PATIENT, sender.downgrade(), Known::default());
+                Follower::new(scope, PATIENT, sender.downgrade(), Known::default(), None);
             let following = tokio::spawn(follower.run(connected));
             while !*synced.borrow_and_update() {
                 tokio::select! {

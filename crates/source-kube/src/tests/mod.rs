@@ -2,9 +2,10 @@
 
 mod cluster;
 mod memory;
-
+mod orders;
 mod ordinary;
 mod sidecars;
+mod status;
 mod wishes;
 
 use crate::runner::{Objects, start_with};
@@ -50,10 +51,7 @@ impl Listener {
 
     fn with(kubeconfig: NamedTempFile, change: impl FnOnce(&mut Settings)) -> Self {
         let mut settings = Settings {
-            access: Access {
-                kubeconfig: Some(kubeconfig.path().to_owned()),
-                context: None,
-            },
+            access: kubeconfig_access(&kubeconfig),
             own_namespace: "default".to_owned(),
             ..Settings::default()
         };
@@ -139,6 +137,13 @@ fn secrets(names: &[&str]) -> WantedObjects {
     WantedObjects {
         secrets: names.iter().map(|name| (*name).to_owned()).collect(),
         ..WantedObjects::default()
+    }
+}
+
+fn kubeconfig_access(kubeconfig: &NamedTempFile) -> Access {
+    Access {
+        kubeconfig: Some(kubeconfig.path().to_owned()),
+        context: None,
     }
 }
 

@@ -33,7 +33,7 @@
 {{- $proxy := dict "name" .Values.name "namespace" .Release.Namespace "service-account" .Values.serviceAccount.name "labels" $labels -}}
 {{- $sections := dict
     "proxy" $proxy
-    "kubernetes" (dict "namespaces" .Values.kubernetes.namespaces)
+    "kubernetes" (dict "namespaces" .Values.kubernetes.namespaces "status" .Values.kubernetes.status)
     "resources" (dict "files" list "last-good" "/var/lib/tidegate/last-good")
     "listen" (dict "address" .Values.listenAddress "ports" $ports)
     "tls" (dict "certificates" "/etc/tidegate/certificates" "allow-readable-keys" true)
@@ -43,6 +43,7 @@
     "access-log" (dict "path" "/dev/stdout" "format" .Values.log.format)
     "drain" (dict "delay" (printf "%ds" (int .Values.drain.delay)) "timeout" (printf "%ds" (int .Values.drain.timeout)))
 -}}
+{{- if .Values.config.acme }}{{ $_ := set $sections "acme" (dict "secrets" true) }}{{ end -}}
 {{- range $name, $section := mergeOverwrite $sections (deepCopy .Values.config) }}
 [{{ $name }}]
 {{- range $key, $value := $section }}
