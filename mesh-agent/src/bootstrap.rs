@@ -5,8 +5,8 @@ use capture::Interception;
 use model::Labels;
 use proxy::bootstrap::{
     AccessLog, Admin, AutoAllocate, Bootstrap, Capture, Dns, Drain, ForwardProxy, HealthChecks,
-    InterceptionMode, Limits, Listen, Mesh, MetricsServer, Proxy, ResourceFiles, SidecarTopology,
-    Status, Tls, duration_or_none, everywhere,
+    InterceptionMode, Limits, Listen, Mesh, MetricsServer, Proxy, ResourceFiles, SidecarKubernetes,
+    SidecarTopology, Status, Tls, duration_or_none, everywhere,
 };
 use serde::Deserialize;
 use serde::de::Error;
@@ -27,6 +27,7 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(600);
 struct File {
     proxy: Workload,
     resources: ResourceFiles,
+    kubernetes: Option<SidecarKubernetes>,
     mesh: Mesh,
     capture: Capture,
     /// An explicit HTTP proxy, for applications that are not redirected.
@@ -106,7 +107,7 @@ impl File {
             dns: self.dns,
             forward_proxy: self.forward_proxy,
             acme: None,
-            kubernetes: None,
+            kubernetes: self.kubernetes.map(Into::into),
             health_checks: self.health_checks,
             admin: self.admin,
             status: Status {
@@ -210,11 +211,16 @@ mod tests {
 
     /// The keys of a section with their values, those that are commented out as well.
     fn section<'t>(name: &str, text: &'t str) -> Vec<&'t str> {
-        let head = format!("[{name}]");
-        let lines = text.lines().skip_while(|line| *line != head).skip(1);
-        let lines = lines.take_while(|line| !line.starts_with('['));
+        let lines = text.lines().skip_while(|line| heading(line) != Some(name));
+        let lines = lines.skip(1).take_while(|line| heading(line).is_none());
         let keys = lines.map(|line| line.strip_prefix("# ").unwrap_or(line));
         keys.filter(|line| is_key(line)).collect()
+    }
+
+    /// The name of a section, which may be commented out as a whole.
+    fn heading(line: &str) -> Option<&str> {
+        let line = line.strip_prefix("# ").unwrap_or(line);
+        line.strip_prefix('[')?.strip_suffix(']')
     }
 
     fn is_key(line: &str) -> bool {
@@ -225,10 +231,7 @@ mod tests {
 
     #[test]
     fn every_key_is_in_that_file() {
-        let headings = DEFAULT_FILE.lines().filter_map(|line| {
-            let name = line.strip_prefix('[')?;
-            name.strip_suffix(']')
-        });
+        let headings = DEFAULT_FILE.lines().filter_map(heading);
         for name in headings.filter(|name| *name != "health-checks") {
             // Whoever writes a key that is none is told those that are.
             let refused = parse(&format!("[{name}]\nno-key = 1")).unwrap_err();
@@ -247,7 +250,8 @@ mod tests {
         }
         let refused = parse("[no-section]").unwrap_err();
         for name in refused.message().split('`').skip(3).step_by(2) {
-            assert!(DEFAULT_FILE.contains(&format!("\n[{name}]\n")), "{name}");
+            let mut headings = DEFAULT_FILE.lines().filter_map(heading);
+            assert!(headings.any(|heading| heading == name), "{name}");
         }
     }
 
@@ -256,8 +260,8 @@ mod tests {
         let mut section = String::new();
         let mut found = Vec::new();
         for line in DEFAULT_FILE.lines() {
-            if line.starts_with('[') {
-                section = line.to_owned();
+            if let Some(name) = heading(line) {
+                section = format!("[{name}]");
             }
             if let Some(line) = line.strip_prefix("# ").filter(|line| is_key(line)) {
                 let text = format!("{section}\n{line}");
@@ -273,6 +277,8 @@ mod tests {
         for text in [
             "[acme]\nstorage = 'x'",
             "[listen]\nports = { 80 = 8080 }",
+            // Its gateways tell what became of objects.
+            "[kubernetes]\nstatus = true",
             // Anybody who connects in clear would say who the client is.
             "[topology]\nnum-trusted-proxies = 1",
             // The mesh's certificates alone tell the application.

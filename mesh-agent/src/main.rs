@@ -33,7 +33,7 @@ const PROGRAM: Program = Program {
     parse: bootstrap::parse,
     metrics: pages::all,
     start,
-    follow_objects: None,
+    follow_objects: Some(source_kube::start),
     tell_status: None,
 };
 

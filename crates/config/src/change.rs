@@ -19,6 +19,9 @@ pub enum Message {
     Identity(Identity),
     /// What names that the configuration asked for stand for. Everything in one message takes effect at once.
     Names(Vec<ResolvedName>),
+    /// Everything of the wish of this number has been told, or why it cannot be, and what was wanted before and is not any
+    /// more is gone.
+    Objects(u64),
     /// Everything that exists has been told once: what the first configuration waits for.
     Synced,
     /// What was told before by whom this comes from is to be told of once it is judged.

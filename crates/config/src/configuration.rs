@@ -5,6 +5,7 @@ use crate::credentials::{
 };
 use crate::last_good::LastGood;
 use crate::names::{NameKeeper, ResolvedName};
+use crate::objects::{ObjectKeeper, WantedObjects};
 use crate::store::say_that_the_older_stays;
 use crate::{Change, ChangeKind, ObjectChange, Published, Receipt, Store};
 use certificates::Credentials;
@@ -60,6 +61,7 @@ pub struct Configuration {
     endpoints: Arc<Endpoints>,
     names: NameKeeper,
     keeper: CredentialKeeper,
+    objects: ObjectKeeper,
     /// As they were published last.
     credentials: Arc<Credentials>,
     status: Arc<[CredentialStatus]>,
@@ -126,6 +128,7 @@ impl Configuration {
             endpoints: Arc::default(),
             names: NameKeeper::default(),
             keeper: CredentialKeeper::new(credentials, namespace),
+            objects: ObjectKeeper::default(),
             credentials: Arc::default(),
             status: Arc::from([]),
             table_diagnostics: Vec::new(),
@@ -161,6 +164,11 @@ impl Configuration {
         self.names.apply(names);
     }
 
+    /// Takes in that all of a wish for objects was told. Takes effect with [`Self::compile`].
+    pub fn apply_objects(&mut self, number: u64) {
+        self.objects.apply(number);
+    }
+
     /// Compiles what changed. Absent: nothing is different from the last time.
     pub fn compile(&mut self, received_at: SystemTime) -> Option<Published> {
         self.prepare(received_at);
@@ -188,6 +196,12 @@ impl Configuration {
         self.names.wanted()
     }
 
+    /// What is needed of the objects of an API server as of the last compilation, and the number of this wish. 0: nothing
+    /// was compiled yet.
+    pub fn wanted_objects(&self) -> (u64, &WantedObjects) {
+        self.objects.wanted()
+    }
+
     /// Until when files of certificates, and the identity, are to be waited for before anything is published: nobody
     /// shall fail for want of a certificate that is there. Absent: not any more.
     pub(crate) fn waits_for_files_until(&self, now: SystemTime) -> Option<SystemTime> {
@@ -197,6 +211,11 @@ impl Configuration {
     /// The same of names: nobody shall fail for want of an answer that is on its way.
     pub(crate) fn waits_for_names_until(&self, now: SystemTime) -> Option<SystemTime> {
         self.names.waits_until(now)
+    }
+
+    /// The same of objects: nobody shall fail for want of a Secret or a namespace that is about to be told.
+    pub(crate) fn waits_for_objects_until(&self, now: SystemTime) -> Option<SystemTime> {
+        self.objects.waits_until(now)
     }
 
     /// When [`Self::compile`] can be different although nothing changed: a certificate expires. Absent: never.
@@ -230,6 +249,11 @@ impl Configuration {
         }
         if concern.routes {
             self.keeper.follow(&self.table, now);
+            let wanted = WantedObjects {
+                secrets: self.keeper.wanted_secrets(),
+                namespaces: rules::namespaces(self.compiler.options(), &self.in_force),
+            };
+            self.objects.want(wanted, now);
         }
         if concern.credentials {
             self.keeper.note_secrets();
@@ -372,6 +396,7 @@ impl Configuration {
 
     fn publish(&mut self, received_at: SystemTime) -> Published {
         self.is_compiled = false;
+        self.objects.note_published();
         self.credentials = Arc::clone(self.keeper.credentials());
         self.status = Arc::clone(self.keeper.status());
         let changes = std::mem::take(&mut self.unpublished).into_iter();

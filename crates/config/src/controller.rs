@@ -1,7 +1,8 @@
 //! The loop between sources and the data plane.
 
 use crate::{
-    CertificateFile, Change, Configuration, Identity, Mark, Message, Published, QUEUE, ResolvedName,
+    CertificateFile, Change, Configuration, Identity, Mark, Message, Published, QUEUE,
+    ResolvedName, WantedObjects,
 };
 use model::{Diagnostic, Hostname, Severity};
 use std::collections::{BTreeSet, HashSet};
@@ -30,6 +31,11 @@ pub type Follow = Box<dyn Fn(&BTreeSet<PathBuf>) + Send>;
 /// is to tell again. Must not block.
 pub type Resolve = Box<dyn Fn(&BTreeSet<Hostname>) + Send>;
 
+/// Asks a source to follow these objects of an API server beside those that are for everybody, and to tell as
+/// [`Message::Objects`] when it has told all of this wish, which has a number. What was wanted before and is not any more is
+/// to be gone only then. Must not block.
+pub type FollowObjects = Box<dyn Fn(u64, &WantedObjects) + Send>;
+
 /// Who is asked for what the configuration names. Absent: nobody tells, and nothing is waited for.
 #[derive(Default)]
 pub struct Followers {
@@ -37,6 +43,8 @@ pub struct Followers {
     pub files: Option<Follow>,
     /// Names of endpoints.
     pub names: Option<Resolve>,
+    /// Objects of an API server.
+    pub objects: Option<FollowObjects>,
 }
 
 /// The newest configuration. `None` until all sources have told everything once.
@@ -45,7 +53,7 @@ pub type Publications = watch::Receiver<Option<Arc<Published>>>;
 /// Starts a thread that compiles what sources tell and publishes it.
 ///
 /// Nothing is published until each of `sources` has said [`Message::Synced`], and `followers` have told of the
-/// files of certificates and of names; both only so long. The thread ends when all senders are dropped.
+/// files of certificates, of names and of objects; these only so long. The thread ends when all senders are dropped.
 ///
 /// # Errors
 ///
@@ -65,6 +73,7 @@ pub fn start(
         followers,
         followed: BTreeSet::new(),
         resolved: BTreeSet::new(),
+        wish: 0,
         marks: Vec::new(),
         starting: true,
         is_held_back: false,
@@ -90,6 +99,8 @@ struct Controller {
     followed: BTreeSet<PathBuf>,
     /// The names that were asked for.
     resolved: BTreeSet<Hostname>,
+    /// The wish for objects that was asked for. 0: none.
+    wish: u64,
     /// What is to be told when what was told before them is judged.
     marks: Vec<Mark>,
     /// Whether nothing was published yet.
@@ -105,6 +116,8 @@ struct News {
     files: Vec<CertificateFile>,
     identity: Vec<Identity>,
     names: Vec<ResolvedName>,
+    /// Wishes.
+    objects: Vec<u64>,
 }
 
 /// What ends a wait for sources.
@@ -160,12 +173,18 @@ impl Controller {
 
     /// Until when nothing is published although there is something. Absent: not any more.
     fn held_until(&self, now: SystemTime) -> Option<SystemTime> {
-        let Followers { files, names } = &self.followers;
+        let Followers {
+            files,
+            names,
+            objects,
+        } = &self.followers;
         let files = files.as_ref();
         let files = files.and_then(|_| self.configuration.waits_for_files_until(now));
         let names = names.as_ref();
         let names = names.and_then(|_| self.configuration.waits_for_names_until(now));
-        files.max(names)
+        let objects = objects.as_ref();
+        let objects = objects.and_then(|_| self.configuration.waits_for_objects_until(now));
+        files.max(names).max(objects)
     }
 
     /// A message and all that wait behind it, so that a burst is compiled once.
@@ -187,6 +206,7 @@ impl Controller {
             Message::Certificates(more) => news.files.extend(more),
             Message::Identity(more) => news.identity.push(more),
             Message::Names(more) => news.names.extend(more),
+            Message::Objects(number) => news.objects.push(number),
             Message::Synced => self.awaited = self.awaited.saturating_sub(1),
             Message::Mark(mark) => self.marks.push(mark),
         }
@@ -199,6 +219,9 @@ impl Controller {
             self.configuration.apply_identity(identity);
         }
         self.configuration.apply_names(news.names);
+        for number in news.objects {
+            self.configuration.apply_objects(number);
+        }
         if self.awaited > 0 {
             return;
         }
@@ -244,6 +267,13 @@ impl Controller {
         {
             resolve(wanted);
             self.resolved.clone_from(wanted);
+        }
+        let (number, wanted) = self.configuration.wanted_objects();
+        if let Some(follow) = &self.followers.objects
+            && number != self.wish
+        {
+            follow(number, wanted);
+            self.wish = number;
         }
     }
 

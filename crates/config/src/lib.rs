@@ -9,20 +9,22 @@ mod controller;
 mod credentials;
 mod last_good;
 mod names;
+mod objects;
 mod receipt;
 mod running;
 mod store;
 
 pub use change::*;
 pub use configuration::{Configuration, Settings};
-pub use controller::{Follow, Followers, Publications, Resolve, start};
+pub use controller::{Follow, FollowObjects, Followers, Publications, Resolve, start};
 pub use credentials::{
     CertificateFile, CredentialSettings, CredentialState, CredentialStatus, FileContent, Identity,
     IdentitySource, IssuedIdentity, OrderedCredentials,
 };
 pub use names::ResolvedName;
+pub use objects::WantedObjects;
 pub use receipt::{ObjectChange, Published, Receipt};
-pub use rules::{NameAnswer, NameAnswers};
+pub use rules::{NameAnswer, NameAnswers, Namespaces};
 pub use running::Running;
 pub use store::{ChangeKind, Store};
 

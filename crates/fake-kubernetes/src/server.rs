@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
-use hyper::header::CONTENT_TYPE;
+use hyper::header::{CONTENT_TYPE, DATE, HeaderValue};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -58,6 +58,8 @@ pub(crate) struct State {
     /// Versions that are not served.
     unserved: BTreeSet<String>,
     faults: Option<Faults>,
+    /// The time that its answers are dated with. Absent: that of the machine.
+    date: Option<HeaderValue>,
     /// Whether it is one that cannot begin a watch with what there is.
     only_lists: bool,
     /// Raised to end all watches.
@@ -193,6 +195,11 @@ impl ApiServer {
         self.change(|state| state.only_lists = true);
     }
 
+    /// Its clock is another: its answers are dated so.
+    pub fn says_it_is(&self, date: &'static str) {
+        self.change(|state| state.date = Some(HeaderValue::from_static(date)));
+    }
+
     /// Ends all watches, which go on where they were.
     pub fn end_watches(&self) {
         self.change(|state| state.epoch += 1);
@@ -305,7 +312,13 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
 async fn serve(stream: TcpStream, shared: Arc<Shared>) {
     let service = service_fn(|request| {
         let shared = shared.clone();
-        async move { Ok::<_, Infallible>(answer(&shared, request).await) }
+        async move {
+            let mut answer = answer(&shared, request).await;
+            if let Some(date) = shared.state().date.clone() {
+                answer.headers_mut().insert(DATE, date);
+            }
+            Ok::<_, Infallible>(answer)
+        }
     });
     let mut server = hyper::server::conn::http1::Builder::new();
     server.timer(TokioTimer::new());
@@ -455,7 +468,7 @@ fn json_of(status: StatusCode, value: &Value) -> Response<Body> {
 fn json_response(status: StatusCode, body: Body) -> Response<Body> {
     let mut response = Response::new(body);
     *response.status_mut() = status;
-    let json = hyper::header::HeaderValue::from_static("application/json");
+    let json = HeaderValue::from_static("application/json");
     response.headers_mut().insert(CONTENT_TYPE, json);
     response
 }

@@ -23,6 +23,9 @@ use std::path::PathBuf;
 ///   resources.files = ["/etc/istio/resources"]
 ///   resources.last-good = "/var/lib/istio/data/last-good"
 ///
+/// An agent that is to ask the API server has `[kubernetes]` in it, and is given a token instead of the other ConfigMap with
+/// `--api-server true --resources ''`.
+///
 /// Flags win over the file of --config, and annotations of a pod, such as `sidecar.istio.io/proxyCPU`, over both.
 #[derive(Args, Clone, Debug, Default)]
 #[command(verbatim_doc_comment)]
@@ -64,6 +67,10 @@ pub struct InjectArgs {
     /// empty for none [default: mesh-resources]
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub resources: Vec<String>,
+    /// Whether the agent asks the API server, as `[kubernetes]` of its bootstrap file says: true or false. It gets a token
+    /// of the pod's service account, which needs permissions to read; see packaging/README.md [default: false]
+    #[arg(long, value_name = "BOOL", action = ArgAction::Set)]
+    pub api_server: Option<bool>,
     /// Where the sidecar's certificate comes from: none; secret or secret=NAME (by default `istio.` and the service
     /// account); csi=DRIVER for files of a CSI volume; workload-api=/FOLDER/SOCKET for the SPIFFE Workload API at a
     /// socket of the node; workload-api-csi or workload-api-csi=DRIVER/SOCKET for one that a CSI driver mounts. Files
@@ -108,6 +115,7 @@ impl InjectArgs {
         set(&mut options.native_sidecar, &self.native_sidecar);
         set(&mut options.hold_application, &self.hold_application);
         set(&mut options.bootstrap, &self.bootstrap);
+        set(&mut options.api_server, &self.api_server);
         set(&mut options.identity, &self.identity);
         set(&mut options.trust_domain, &self.trust_domain);
         set(&mut options.cluster_id, &self.cluster_id);

@@ -38,6 +38,9 @@ pub struct InjectOptions {
     /// ConfigMaps with resources. Their keys are the files of `/etc/istio/resources`, which the bootstrap file has to
     /// name in `[resources] files`. Default: `mesh-resources`. Empty: none, for agents that ask an API server.
     pub resources: Vec<String>,
+    /// Whether the agent asks the API server, which its bootstrap file says by `[kubernetes]`: it gets a token of its pod's
+    /// service account, whether or not the pod and the account say that there is one. Default: no.
+    pub api_server: bool,
     /// Where the sidecar's certificate comes from. Default: it has none, and other workloads speak with it in clear.
     pub identity: Identity,
     /// The trust domain of identities. Default: `cluster.local`.
@@ -97,6 +100,7 @@ impl Default for InjectOptions {
             hold_application: true,
             bootstrap: ConfigMapFile::default(),
             resources: vec!["mesh-resources".to_owned()],
+            api_server: false,
             identity: Identity::None,
             trust_domain: "cluster.local".to_owned(),
             cluster_id: "Kubernetes".to_owned(),
@@ -132,6 +136,7 @@ mod tests {
             hold-application = false
             bootstrap = "agent/config.toml"
             resources = []
+            api-server = true
             identity = "secret"
             trust-domain = "example.org"
             cluster-id = "west"

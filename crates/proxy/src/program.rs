@@ -4,7 +4,7 @@ use crate::bootstrap::{Bootstrap, InvalidBootstrap};
 use crate::pages::Control;
 use crate::serve::Serving;
 use anyhow::Context;
-use config::{Message, Published, Running};
+use config::{Message, Published};
 use source_kube::{Acting, ReplicaSettings, Seen};
 use source_spiffe::Endpoint;
 use std::io;
@@ -42,15 +42,15 @@ pub struct Program {
     /// # Errors
     /// When it cannot be started, which ends the process.
     pub start: fn(&Bootstrap, &Arc<Serving>) -> anyhow::Result<()>,
-    /// Starts following what `[kubernetes]` says. Absent: the program has no such section, nor the code for it, which
-    /// would be a megabyte of each sidecar.
+    /// Starts following what `[kubernetes]` says. Absent: the program has no such section, nor the code for it.
     pub follow_objects: Option<FollowObjects>,
     /// Starts telling what became of those objects, where `[kubernetes]` wants that. Absent: as above.
     pub tell_status: Option<TellStatus>,
 }
 
 /// Starts following the objects of an API server: [`source_kube::start`].
-pub type FollowObjects = fn(source_kube::Settings, &Sender<Message>) -> io::Result<Running>;
+pub type FollowObjects =
+    fn(source_kube::Settings, &Sender<Message>) -> io::Result<source_kube::Objects>;
 
 /// Starts telling what became of objects: [`source_kube::tell_status`].
 pub type TellStatus =

@@ -162,12 +162,15 @@ fn follow(
     let followers = config::Followers {
         files: Some(Box::new(move |wanted| files.follow(wanted.clone()))),
         names: Some(Box::new(move |wanted| names.follow(wanted))),
+        objects: objects.map(|objects| -> config::FollowObjects {
+            Box::new(move |number, wanted| objects.follow(number, wanted))
+        }),
     };
     let publications = config::start(configuration, sources, followers, receiver)
         .context("no thread can be started")?;
     let serving = Arc::clone(serving);
     tokio::spawn(async move {
-        let _running = (identity, objects);
+        let _running = identity;
         serving.follow(publications).await;
     });
     Ok(source)
@@ -196,20 +199,20 @@ fn follow_objects(
     bootstrap: &Bootstrap,
     sender: &mpsc::Sender<config::Message>,
     serving: &Serving,
-) -> anyhow::Result<Option<config::Running>> {
+) -> anyhow::Result<Option<source_kube::Objects>> {
     let (Some(kubernetes), Some(start)) = (&bootstrap.kubernetes, program.follow_objects) else {
         return Ok(None);
     };
     let status = kubernetes.status(&bootstrap.proxy)?;
     let status = status.zip(program.tell_status);
     let seen = status.as_ref().map(|(status, _)| Seen::by(&status.proxy));
-    let settings = kubernetes.settings(&bootstrap.proxy.namespace, seen.clone());
-    let running = start(settings, sender).context("no thread can be started")?;
+    let settings = kubernetes.settings(bootstrap, seen.clone());
+    let objects = start(settings, sender).context("no thread can be started")?;
     if let Some(((status, tell), seen)) = status.zip(seen) {
         let acting = tell(status, seen, serving.subscribe()).context("no thread can be started")?;
         serving.keep_until_the_end(acting);
     }
-    Ok(Some(running))
+    Ok(Some(objects))
 }
 
 fn reload(source: &FileSource, serving: &Serving) {

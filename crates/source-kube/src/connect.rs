@@ -18,6 +18,17 @@ pub enum Unreachable {
     Client(#[from] kube::Error),
 }
 
+/// What is known of how the API server is reached.
+#[derive(Clone)]
+pub(crate) enum Connection {
+    /// Nothing yet.
+    Begun,
+    /// Why it cannot be asked, which is tried again.
+    Failed(String),
+    /// It can be asked.
+    Made(Client),
+}
+
 /// A client of the API server.
 pub(crate) async fn connect(access: &Access) -> Result<Client, Unreachable> {
     Ok(Client::try_from(config(access).await?)?)

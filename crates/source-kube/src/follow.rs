@@ -1,6 +1,8 @@
-//! One kind of objects, listed, watched, and told of.
+//! Objects of one kind, listed, watched, and told of.
 
-use crate::kinds::Kind;
+use crate::connect::Connection;
+use crate::known::{Known, fingerprint};
+use crate::scope::{Names, Scope};
 use crate::status::seen::{Seen, Tap};
 use crate::timing::Timing;
 use crate::trim::trim;
@@ -10,58 +12,60 @@ use kube::api::{Api, DynamicObject};
 use kube::core::Status;
 use kube::runtime::watcher::{self, Event};
 use kube::{Client, ResourceExt};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::error::Error;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::mpsc::WeakSender;
-use tokio::sync::oneshot;
+use tokio::sync::watch;
 use tokio_stream::{Stream, StreamExt};
-
-/// What the names of all that is told begin with.
-pub(crate) const PREFIX: &str = "kubernetes:";
 
 /// Failures in a row that are not told of: an API server that is restarted is back soon.
 const UNTOLD_FAILURES: u32 = 2;
 
+/// Objects that are told at once while not all of them were told yet: nobody has to hold all of their texts.
+const PIECE: usize = 256;
+
 /// Nobody listens any more.
 pub(crate) struct Over;
 
-/// A kind of objects that is followed.
+/// Follows objects of one kind.
 pub(crate) struct Follower {
-    kind: Kind,
-    /// In this namespace alone. Absent: in all.
-    namespace: Option<String>,
+    scope: Scope,
     timing: Timing,
     /// Who listens decides how long this runs.
     sender: WeakSender<Message>,
-    /// Told when it is known what there is at first, or that this cannot be known.
-    synced: Option<oneshot::Sender<()>>,
+    /// Raised when it is known what there is at first, or that this cannot be known.
+    synced: watch::Sender<bool>,
     pauses: ExponentialBackoff,
+    known: Known,
     /// Who wants to know what was seen, once it is judged.
     tap: Option<Tap>,
-    state: State,
-}
-
-/// What was told, and how it goes.
-#[derive(Default)]
-struct State {
-    /// The files that were told of.
-    known: BTreeSet<Arc<str>>,
     /// Whether all that there is was told once.
-    is_listed: bool,
+    was_listed: bool,
     /// In a row.
     failures: u32,
-    /// Why the kind cannot be followed, as it was told.
-    told: Option<String>,
     /// Which of the kind's versions is asked for.
     version: usize,
     /// Whether the API server does not send what there is as the beginning of a watch.
     lists: bool,
 }
 
-/// The objects that there are, while they are listed.
-type Listing = BTreeMap<Arc<str>, Content>;
+/// What there is, while it is listed.
+#[derive(Default)]
+struct Listing {
+    there: BTreeSet<Arc<str>>,
+    /// Of these, what is not told yet.
+    news: Vec<News>,
+}
+
+/// What an object is now.
+struct News {
+    change: Change,
+    /// Of its text.
+    fingerprint: u64,
+}
 
 /// What has become of a watch.
 enum Next {
@@ -72,41 +76,66 @@ enum Next {
 }
 
 impl Follower {
+    /// Tells what it knows in `known`, and in what is returned whether it is synced.
     pub(crate) fn new(
-        kind: Kind,
-        namespace: Option<String>,
+        scope: Scope,
         timing: Timing,
         sender: WeakSender<Message>,
+        known: Known,
         seen: Option<&Seen>,
-    ) -> (Self, oneshot::Receiver<()>) {
-        let (synced, receiver) = oneshot::channel();
-        let tap = Tap::new(seen, kind, namespace.as_deref());
+    ) -> (Self, watch::Receiver<bool>) {
+        let (synced, receiver) = watch::channel(false);
+        let tap = Tap::new(seen, scope.kind, scope.namespace.as_deref());
         let follower = Self {
-            kind,
-            namespace,
+            scope,
             timing,
             sender,
-            synced: Some(synced),
+            synced,
             pauses: timing.pauses(),
+            known,
             tap,
-            state: State::default(),
+            was_listed: false,
+            failures: 0,
+            version: 0,
+            lists: false,
         };
         (follower, receiver)
     }
 
     /// Runs until nobody listens any more.
-    pub(crate) async fn run(mut self, client: Client) {
+    pub(crate) async fn run(mut self, mut connection: watch::Receiver<Connection>) {
+        let Ok(client) = self.client(&mut connection).await else {
+            return;
+        };
         while self.follow(&client).await.is_ok() {}
     }
 
-    /// Follows the kind in one version and by one way of listing. Returns when another is to be tried.
+    /// A client, as soon as it is known how to reach the API server.
+    async fn client(
+        &mut self,
+        connection: &mut watch::Receiver<Connection>,
+    ) -> Result<Client, Over> {
+        loop {
+            let now = connection.borrow_and_update().clone();
+            match now {
+                Connection::Made(client) => return Ok(client),
+                Connection::Failed(reason) => self.tell(reason).await?,
+                Connection::Begun => {}
+            }
+            connection.changed().await.map_err(|_| Over)?;
+        }
+    }
+
+    /// Follows the kind in one version and by one way of listing. Returns when it is to begin anew.
     async fn follow(&mut self, client: &Client) -> Result<(), Over> {
         let mut events = pin!(watcher::watcher(self.api(client), self.config()));
-        let mut listing = Listing::new();
+        let mut listing = Listing::default();
+        self.known.state().is_listed = false;
         loop {
             match self.next(events.as_mut()).await {
                 Next::Event(event) => self.take(*event, &mut listing).await?,
-                Next::Silent if self.state.is_listed => self.recover().await?,
+                Next::Silent if self.is_listed() => self.recover().await?,
+                Next::Silent if self.is_told() => return Ok(()),
                 Next::Silent => {
                     self.tell("the API server does not answer".to_owned())
                         .await?
@@ -127,25 +156,37 @@ impl Follower {
     }
 
     fn api(&self, client: &Client) -> Api<DynamicObject> {
-        let resource = self.kind.resource(self.version());
-        match &self.namespace {
+        let resource = self.scope.kind.resource(self.version());
+        match &self.scope.namespace {
             Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource),
             None => Api::all_with(client.clone(), &resource),
         }
     }
 
     fn version(&self) -> &'static str {
-        let versions = self.kind.versions;
-        versions[self.state.version % versions.len()]
+        let versions = self.scope.kind.versions;
+        versions[self.version % versions.len()]
     }
 
     fn config(&self) -> watcher::Config {
         let seconds = self.timing.watch.as_secs().try_into().unwrap_or(u32::MAX);
         let config = watcher::Config::default().timeout(seconds);
-        match self.state.lists {
+        let config = match &self.scope.names {
+            Names::One(name) => config.fields(&format!("metadata.name={name}")),
+            Names::All | Names::Among(_) => config,
+        };
+        match self.lists {
             true => config,
             false => config.streaming_lists(),
         }
+    }
+
+    fn is_listed(&self) -> bool {
+        self.known.state().is_listed
+    }
+
+    fn is_told(&self) -> bool {
+        self.known.state().told.is_some()
     }
 
     /// What the watch says next. While something is awaited, that is not for ever.
@@ -153,14 +194,11 @@ impl Follower {
         &self,
         mut events: Pin<&mut impl Stream<Item = watcher::Result<Event<DynamicObject>>>>,
     ) -> Next {
-        let is_awaited = match self.state.is_listed {
-            true => self.state.told.is_some(),
-            false => self.state.told.is_none(),
-        };
+        let patience = self.patience();
         let silence = async {
-            match is_awaited {
-                true => tokio::time::sleep(self.timing.patience).await,
-                false => std::future::pending().await,
+            match patience {
+                Some(patience) => tokio::time::sleep(patience).await,
+                None => std::future::pending().await,
             }
         };
         tokio::select! {
@@ -173,6 +211,15 @@ impl Follower {
         }
     }
 
+    /// How long nothing is no answer. Absent: for as long as nothing happens.
+    fn patience(&self) -> Option<Duration> {
+        match (self.is_listed(), self.is_told()) {
+            (true, false) => None,
+            (false, true) => Some(self.timing.watch),
+            (true, true) | (false, false) => Some(self.timing.patience),
+        }
+    }
+
     async fn take(
         &mut self,
         event: Event<DynamicObject>,
@@ -180,66 +227,114 @@ impl Follower {
     ) -> Result<(), Over> {
         match event {
             Event::Init => {
-                listing.clear();
+                *listing = Listing::default();
                 self.tap.iter_mut().for_each(Tap::begin);
             }
             Event::InitApply(object) => {
-                let file = self.file(&object);
-                self.sees(&file, &object);
-                listing.insert(file, self.text(object));
+                if let Some((file, news)) = self.seen(object) {
+                    listing.there.insert(file);
+                    listing.news.extend(news);
+                }
+                // Later all that is different takes effect at once.
+                if !self.was_listed && listing.news.len() >= PIECE {
+                    let news = std::mem::take(&mut listing.news);
+                    let changes = self.noted(news);
+                    return self.send(Message::Changes(changes)).await;
+                }
             }
             Event::InitDone => return self.replace(std::mem::take(listing)).await,
             Event::Apply(object) => {
-                let file = self.file(&object);
-                self.sees(&file, &object);
-                let content = self.text(object);
-                self.state.known.insert(file.clone());
-                return self.change(vec![Change { file, content }]).await;
+                if let Some((_, news)) = self.seen(object) {
+                    let changes = self.noted(news);
+                    return self.change(changes).await;
+                }
             }
-            Event::Delete(object) => {
+            Event::Delete(object) if self.scope.has(&object.name_any()) => {
                 let file = self.file(&object);
-                self.state.known.remove(&file);
+                self.known.state().remove(&file);
                 if let Some(tap) = &mut self.tap {
                     tap.loses(&file, Some(&object));
                 }
                 return self.change(vec![gone(file)]).await;
             }
+            Event::Delete(_) => {}
         }
         Ok(())
     }
 
-    fn sees(&mut self, file: &Arc<str>, object: &DynamicObject) {
+    /// What an object is told as, and what is to be told of it: nothing where what counts of it is as it was told. Absent:
+    /// it is not followed.
+    fn seen(&mut self, object: DynamicObject) -> Option<(Arc<str>, Option<News>)> {
+        if !self.scope.has(&object.name_any()) {
+            return None;
+        }
+        let file = self.file(&object);
         let version = self.version();
         if let Some(tap) = &mut self.tap {
-            tap.sees(file, object, version);
+            tap.sees(&file, &object, version);
         }
+        let text = self.text(object);
+        let fingerprint = match &text {
+            Ok(text) => fingerprint(text),
+            Err(reason) => fingerprint(reason),
+        };
+        let is_news = self.known.state().is_news(&file, fingerprint);
+        let news = is_news.then(|| News {
+            change: Change {
+                file: file.clone(),
+                content: text.map_or_else(Content::Unreadable, |text| Content::Text(text.into())),
+            },
+            fingerprint,
+        });
+        Some((file, news))
+    }
+
+    /// What is told now. What is not told, since a list is begun anew, is not known either.
+    fn noted(&self, news: impl IntoIterator<Item = News>) -> Vec<Change> {
+        let mut known = self.known.state();
+        let noted = news.into_iter().map(
+            |News {
+                 change,
+                 fingerprint,
+             }| {
+                known.note(&change.file, fingerprint);
+                change
+            },
+        );
+        noted.collect()
     }
 
     /// All that there is takes the place of what there was, at once.
     async fn replace(&mut self, listing: Listing) -> Result<(), Over> {
-        let known: BTreeSet<_> = listing.keys().cloned().collect();
-        let before = std::mem::replace(&mut self.state.known, known);
-        let lost: Vec<_> = before.difference(&self.state.known).cloned().collect();
+        let lost = {
+            let mut known = self.known.state();
+            known.is_listed = true;
+            known.take_lost(&listing.there)
+        };
         if let Some(tap) = &mut self.tap {
             lost.iter().for_each(|file| tap.loses(file, None));
             tap.listed();
         }
+        self.was_listed = true;
         let mut changes: Vec<_> = lost.into_iter().map(gone).collect();
-        let there = listing.into_iter();
-        changes.extend(there.map(|(file, content)| Change { file, content }));
-        self.state.is_listed = true;
+        changes.extend(self.noted(listing.news));
         self.change(changes).await?;
-        self.tell_synced();
+        self.synced.send_replace(true);
         Ok(())
     }
 
     /// Sends what changed, which also says that the kind can be followed.
     async fn change(&mut self, mut changes: Vec<Change>) -> Result<(), Over> {
-        self.state.failures = 0;
+        self.failures = 0;
         self.pauses = self.timing.pauses();
-        if self.state.told.take().is_some() {
-            tracing::info!(kind = self.kind.name, "objects are followed again");
-            changes.push(gone(self.folder()));
+        let told = self.known.state().told.take();
+        if told.is_some() {
+            tracing::info!(kind = self.scope.kind.name, "objects are followed again");
+            let folder = self.scope.folder();
+            // That of a single object is the object's own.
+            if !changes.iter().any(|change| change.file == folder) {
+                changes.push(gone(folder));
+            }
         }
         if !changes.is_empty() {
             self.send(Message::Changes(changes)).await?;
@@ -258,34 +353,34 @@ impl Follower {
         if is_expired(error) {
             return Ok(());
         }
-        self.state.failures = self.state.failures.saturating_add(1);
+        self.failures = self.failures.saturating_add(1);
         let reason = format!("{}: {}", self.what(), reason(error));
-        if self.state.failures <= UNTOLD_FAILURES && !is_refusal(error) {
-            tracing::debug!(kind = self.kind.name, "{reason}");
+        if self.failures <= UNTOLD_FAILURES && !is_refusal(error) {
+            tracing::debug!(kind = self.scope.kind.name, "{reason}");
             return Ok(());
         }
         self.tell(reason).await
     }
 
     /// Tells that the kind cannot be followed, once for as long as that is so for the same reason.
-    pub(crate) async fn tell(&mut self, reason: String) -> Result<(), Over> {
-        if self.state.told.as_ref() != Some(&reason) {
-            self.state.told = Some(reason.clone());
+    async fn tell(&mut self, reason: String) -> Result<(), Over> {
+        let is_news = {
+            let mut known = self.known.state();
+            if self.scope.is_single() {
+                // This stands in the place of its text.
+                known.forget_texts();
+            }
+            known.told.replace(reason.clone()).as_ref() != Some(&reason)
+        };
+        if is_news {
             let unreadable = Change {
-                file: self.folder(),
+                file: self.scope.folder(),
                 content: Content::Unreadable(reason),
             };
             self.send(Message::Changes(vec![unreadable])).await?;
         }
-        self.tell_synced();
+        self.synced.send_replace(true);
         Ok(())
-    }
-
-    fn tell_synced(&mut self) {
-        if let Some(synced) = self.synced.take() {
-            // Fails only when nobody waits.
-            let _ = synced.send(());
-        }
     }
 
     async fn send(&self, message: Message) -> Result<(), Over> {
@@ -297,63 +392,58 @@ impl Follower {
     /// Whether another way is to be tried at once: one that older API servers have.
     fn turns_elsewhere(&mut self, error: &watcher::Error) -> bool {
         match code(error) {
-            Some(400 | 422) => !std::mem::replace(&mut self.state.lists, true),
+            Some(400 | 422) => !std::mem::replace(&mut self.lists, true),
             Some(404) => {
-                self.state.version += 1;
-                !self.state.version.is_multiple_of(self.kind.versions.len())
+                self.version += 1;
+                !self.version.is_multiple_of(self.scope.kind.versions.len())
             }
             _ => false,
         }
     }
 
-    /// Whether the next try is one from the beginning: the kind may come in any of its versions.
+    /// Whether the next try is one from the beginning: the kind may come in any of its versions, and the text of a single
+    /// object is to be told again where it was told why it cannot be read.
     fn restarts(&self, error: &watcher::Error) -> bool {
-        code(error) == Some(404)
+        code(error) == Some(404) || self.scope.is_single() && self.is_told()
     }
 
     fn what(&self) -> String {
-        let group = match self.kind.group {
+        let Scope { kind, names, .. } = &self.scope;
+        let group = match kind.group {
             "" => "v1",
             group => group,
         };
-        format!("{} of {group} cannot be followed", self.kind.name)
-    }
-
-    fn folder(&self) -> Arc<str> {
-        let kind = self.kind.name;
-        match &self.namespace {
-            Some(namespace) => format!("{PREFIX}{kind}/{namespace}").into(),
-            None => format!("{PREFIX}{kind}").into(),
+        match names {
+            Names::One(name) => format!("{} {name} cannot be followed", kind.name),
+            Names::All | Names::Among(_) => {
+                format!("{} of {group} cannot be followed", kind.name)
+            }
         }
     }
 
     fn file(&self, object: &DynamicObject) -> Arc<str> {
-        let (kind, name) = (self.kind.name, object.name_any());
-        match object.namespace() {
-            Some(namespace) => format!("{PREFIX}{kind}/{namespace}/{name}").into(),
-            None => format!("{PREFIX}{kind}/{name}").into(),
-        }
+        let namespace = object.metadata.namespace.as_deref();
+        self.scope.file(namespace, &object.name_any())
     }
 
-    fn text(&self, mut object: DynamicObject) -> Content {
+    /// What counts of an object, or why it cannot be written.
+    fn text(&self, mut object: DynamicObject) -> Result<String, String> {
+        let kind = &self.scope.kind;
         // In lists objects do not say what they are.
         object.types = Some(kube::api::TypeMeta {
-            api_version: self.kind.resource(self.version()).api_version,
-            kind: self.kind.name.to_owned(),
+            api_version: kind.resource(self.version()).api_version,
+            kind: kind.name.to_owned(),
         });
         let value = serde_json::to_value(object);
         let text = value.and_then(|mut value| {
-            trim(&self.kind, &mut value);
+            trim(kind, &mut value);
             serde_json::to_string(&value)
         });
-        match text {
-            Ok(text) => Content::Text(text.into()),
-            Err(error) => Content::Unreadable(format!("the object cannot be written: {error}")),
-        }
+        text.map_err(|error| format!("the object cannot be written: {error}"))
     }
 }
 
-fn gone(file: Arc<str>) -> Change {
+pub(crate) fn gone(file: Arc<str>) -> Change {
     Change {
         file,
         content: Content::Gone,

@@ -3,7 +3,7 @@
 use kube::core::ApiResource;
 
 /// A kind of objects.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(crate) struct Kind {
     /// Its name: `VirtualService`.
     pub(crate) name: &'static str,
@@ -12,39 +12,74 @@ pub(crate) struct Kind {
     /// The versions in which it is read, the first preferred. The API server has the same object in all that it serves.
     pub(crate) versions: &'static [&'static str],
     plural: &'static str,
-    /// Whether its objects have namespaces.
-    pub(crate) is_namespaced: bool,
 }
 
 const NETWORKING: &str = "networking.istio.io";
 const SECURITY: &str = "security.istio.io";
 
-/// Secrets, which are followed in one namespace alone.
+/// Secrets, of which those alone are followed that are wanted.
 pub(crate) const SECRETS: Kind = core("Secret", "secrets");
 
-/// All others.
-pub(crate) const KINDS: [Kind; 12] = [
-    core("Service", "services"),
-    Kind {
-        name: "EndpointSlice",
-        group: "discovery.k8s.io",
-        versions: &["v1"],
-        plural: "endpointslices",
-        is_namespaced: true,
-    },
-    core("Pod", "pods"),
-    Kind {
-        is_namespaced: false,
-        ..core("Node", "nodes")
-    },
-    istio(NETWORKING, "Gateway", "gateways"),
-    istio(NETWORKING, "VirtualService", "virtualservices"),
-    istio(NETWORKING, "DestinationRule", "destinationrules"),
-    istio(NETWORKING, "ServiceEntry", "serviceentries"),
-    istio(NETWORKING, "WorkloadEntry", "workloadentries"),
-    istio(NETWORKING, "Sidecar", "sidecars"),
-    istio(SECURITY, "PeerAuthentication", "peerauthentications"),
-    istio(SECURITY, "AuthorizationPolicy", "authorizationpolicies"),
+/// Nodes, which have no namespace.
+pub(crate) const NODES: Kind = core("Node", "nodes");
+
+/// What says how much a workload sees.
+pub(crate) const SIDECARS: Kind = istio(NETWORKING, "Sidecar", "sidecars");
+
+/// Of a workload's own namespace, and of the root namespace for everybody's.
+pub(crate) const AUTHORIZATION_POLICIES: Kind =
+    istio(SECURITY, "AuthorizationPolicy", "authorizationpolicies");
+
+const GATEWAYS: Kind = istio(NETWORKING, "Gateway", "gateways");
+
+const SERVICES: Kind = core("Service", "services");
+
+const ENDPOINT_SLICES: Kind = Kind {
+    name: "EndpointSlice",
+    group: "discovery.k8s.io",
+    versions: &["v1"],
+    plural: "endpointslices",
+};
+
+const PODS: Kind = core("Pod", "pods");
+
+const VIRTUAL_SERVICES: Kind = istio(NETWORKING, "VirtualService", "virtualservices");
+
+const SERVICE_ENTRIES: Kind = istio(NETWORKING, "ServiceEntry", "serviceentries");
+
+const WORKLOAD_ENTRIES: Kind = istio(NETWORKING, "WorkloadEntry", "workloadentries");
+
+const DESTINATION_RULES: Kind = istio(NETWORKING, "DestinationRule", "destinationrules");
+
+const PEER_AUTHENTICATIONS: Kind = istio(SECURITY, "PeerAuthentication", "peerauthentications");
+
+/// What a namespace's services are, where they are, and how they are reached. Pods have the labels that subsets are made
+/// of, say whether they take the mesh's TLS, and as whom.
+pub(crate) const OF_SERVICES: [Kind; 6] = [
+    SERVICES,
+    ENDPOINT_SLICES,
+    PODS,
+    VIRTUAL_SERVICES,
+    SERVICE_ENTRIES,
+    WORKLOAD_ENTRIES,
+];
+
+/// What says more of a namespace's services, and in the root namespace of everybody's.
+pub(crate) const OF_EVERYBODY: [Kind; 2] = [DESTINATION_RULES, PEER_AUTHENTICATIONS];
+
+/// All that have namespaces, but for Secrets.
+pub(crate) const KINDS: [Kind; 11] = [
+    SERVICES,
+    ENDPOINT_SLICES,
+    PODS,
+    GATEWAYS,
+    VIRTUAL_SERVICES,
+    DESTINATION_RULES,
+    SERVICE_ENTRIES,
+    WORKLOAD_ENTRIES,
+    SIDECARS,
+    PEER_AUTHENTICATIONS,
+    AUTHORIZATION_POLICIES,
 ];
 
 const fn core(name: &'static str, plural: &'static str) -> Kind {
@@ -53,7 +88,6 @@ const fn core(name: &'static str, plural: &'static str) -> Kind {
         group: "",
         versions: &["v1"],
         plural,
-        is_namespaced: true,
     }
 }
 
@@ -63,7 +97,6 @@ const fn istio(group: &'static str, name: &'static str, plural: &'static str) ->
         group,
         versions: &["v1", "v1beta1", "v1alpha3"],
         plural,
-        is_namespaced: true,
     }
 }
 

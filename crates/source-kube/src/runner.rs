@@ -1,25 +1,53 @@
-//! The thread that follows all kinds.
+//! The thread that follows what there is to be followed.
 
-use crate::connect::connect;
-use crate::follow::Follower;
-use crate::kinds::{KINDS, Kind, SECRETS};
-use crate::settings::Settings;
+use crate::connect::{Connection, connect};
+use crate::follow::{Follower, Over, gone};
+use crate::known::Known;
+use crate::plan;
+use crate::scope::Scope;
+use crate::settings::{Access, Settings};
+use crate::status::Seen;
 use crate::timing::Timing;
-use config::{Message, Running};
-use kube::Client;
+use config::{Change, Message, Running, WantedObjects};
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use tokio::sync::mpsc::{Sender, WeakSender};
-use tokio::sync::oneshot;
-use tokio::task::JoinSet;
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinHandle;
+
+/// Has objects followed as long as it is there.
+#[derive(Debug)]
+pub struct Objects {
+    wishes: watch::Sender<Wish>,
+    _running: Running,
+}
+
+/// What is wanted beside what is followed at first, and its number. 0: nothing is known of it yet.
+#[derive(Clone, Debug, Default)]
+struct Wish {
+    number: u64,
+    wanted: WantedObjects,
+}
+
+impl Objects {
+    /// Follows exactly this from now on, beside what is for everybody. Does not block. [`Message::Objects`] with this number
+    /// says that all of it was told, or why it cannot be; of what was wanted before nothing is gone until then.
+    pub fn follow(&self, number: u64, wanted: &WantedObjects) {
+        self.wishes.send_replace(Wish {
+            number,
+            wanted: wanted.clone(),
+        });
+    }
+}
 
 /// Starts a thread that follows the objects of an API server and sends them as `sender` does, without counting as a
-/// sender. It says once that it has [told everything](Message::Synced): when each kind was listed, or could not be. It ends
-/// with what is returned, or when nobody listens any more.
+/// sender. It says once that it has [told everything](Message::Synced) that is followed at first: when each kind was listed,
+/// or could not be. It ends with what is returned, or when nobody listens any more.
 ///
 /// # Errors
 ///
 /// When the thread cannot be started. Whatever fails later is told and tried again.
-pub fn start(settings: Settings, sender: &Sender<Message>) -> io::Result<Running> {
+pub fn start(settings: Settings, sender: &Sender<Message>) -> io::Result<Objects> {
     start_with(settings, Timing::default(), sender)
 }
 
@@ -27,82 +55,164 @@ pub(crate) fn start_with(
     settings: Settings,
     timing: Timing,
     sender: &Sender<Message>,
-) -> io::Result<Running> {
+) -> io::Result<Objects> {
     let sender = sender.downgrade();
-    Running::start("kubernetes", move || async move {
-        run(&settings, timing, &sender).await;
+    let (wishes, wished) = watch::channel(Wish::default());
+    let running = Running::start("kubernetes", move || async move {
+        let (connection, connected) = watch::channel(Connection::Begun);
+        let crew = Crew {
+            timing,
+            sender,
+            seen: settings.seen.clone(),
+            connection: connected,
+            members: BTreeMap::new(),
+        };
+        tokio::join!(
+            keep_trying(&settings.access, timing, connection),
+            crew.run(&settings, wished)
+        );
+    })?;
+    Ok(Objects {
+        wishes,
+        _running: running,
     })
 }
 
-async fn run(settings: &Settings, timing: Timing, sender: &WeakSender<Message>) {
-    let mut followers = Vec::new();
-    let mut synced = Vec::new();
-    for (kind, namespace) in followed(settings) {
-        let (follower, receiver) = Follower::new(
-            kind,
-            namespace,
-            timing,
-            sender.clone(),
-            settings.seen.as_ref(),
-        );
-        followers.push(follower);
-        synced.push(receiver);
-    }
-    let telling = tell_synced(synced, sender.clone());
-    let following = async {
-        let Some(client) = client(settings, timing, &mut followers).await else {
-            return;
+/// Finds out how the API server is reached, however long that takes.
+async fn keep_trying(access: &Access, timing: Timing, connection: watch::Sender<Connection>) {
+    for pause in timing.pauses() {
+        match connect(access).await {
+            Ok(client) => {
+                connection.send_replace(Connection::Made(client));
+                // Those who begin later ask as well.
+                return connection.closed().await;
+            }
+            Err(error) => connection.send_replace(Connection::Failed(error.to_string())),
         };
-        let mut tasks = JoinSet::new();
-        for follower in followers {
-            tasks.spawn(follower.run(client.clone()));
-        }
-        while tasks.join_next().await.is_some() {}
-    };
-    tokio::join!(telling, following);
-}
-
-/// The kinds, and the namespaces in which they are followed. Absent: in all.
-fn followed(settings: &Settings) -> Vec<(Kind, Option<String>)> {
-    let namespaces: Vec<_> = match settings.namespaces.is_empty() {
-        true => vec![None],
-        false => settings.namespaces.iter().cloned().map(Some).collect(),
-    };
-    let mut followed = Vec::new();
-    for kind in KINDS {
-        match kind.is_namespaced {
-            true => followed.extend(namespaces.iter().map(|one| (kind, one.clone()))),
-            false => followed.push((kind, None)),
-        }
-    }
-    let secrets = settings.secrets_of.clone();
-    followed.extend(secrets.map(|namespace| (SECRETS, Some(namespace))));
-    followed
-}
-
-/// A client, as soon as it is known how to reach the API server. `None`: nobody listens any more.
-async fn client(settings: &Settings, timing: Timing, followers: &mut [Follower]) -> Option<Client> {
-    let mut pauses = timing.pauses();
-    loop {
-        let error = match connect(&settings.access).await {
-            Ok(client) => return Some(client),
-            Err(error) => error,
-        };
-        for follower in &mut *followers {
-            follower.tell(error.to_string()).await.ok()?;
-        }
-        tokio::time::sleep(pauses.next()?).await;
+        tokio::time::sleep(pause).await;
     }
 }
 
-/// Says that everything was told, once it was.
-async fn tell_synced(followers: Vec<oneshot::Receiver<()>>, sender: WeakSender<Message>) {
-    for follower in followers {
-        // One that has ended will not tell anything any more.
-        let _ = follower.await;
+/// All who follow something.
+struct Crew {
+    timing: Timing,
+    sender: WeakSender<Message>,
+    seen: Option<Seen>,
+    connection: watch::Receiver<Connection>,
+    members: BTreeMap<Scope, Member>,
+}
+
+/// One who follows something.
+struct Member {
+    known: Known,
+    synced: watch::Receiver<bool>,
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+impl Crew {
+    async fn run(mut self, settings: &Settings, mut wishes: watch::Receiver<Wish>) {
+        // It ends only when nobody wants anything or listens any more.
+        let _ = self.follow_wishes(settings, &mut wishes).await;
     }
-    if let Some(sender) = sender.upgrade() {
-        // Fails only when nobody listens.
-        let _ = sender.send(Message::Synced).await;
+
+    async fn follow_wishes(
+        &mut self,
+        settings: &Settings,
+        wishes: &mut watch::Receiver<Wish>,
+    ) -> Result<(), Over> {
+        let first = plan::at_first(settings);
+        self.begin(&first);
+        self.synced(&first).await;
+        self.send(Message::Synced).await?;
+        loop {
+            wishes.changed().await.map_err(|_| Over)?;
+            let Wish { number, wanted } = wishes.borrow_and_update().clone();
+            let wanted = plan::of_wish(settings, &wanted);
+            self.begin(&wanted);
+            tokio::select! {
+                () = self.synced(&wanted) => {}
+                // What is wanted now may be something else.
+                Ok(()) = wishes.changed() => {
+                    wishes.mark_changed();
+                    continue;
+                }
+            }
+            self.end_others(&wanted).await?;
+            self.send(Message::Objects(number)).await?;
+        }
+    }
+
+    /// Begins to follow what is not followed yet.
+    fn begin(&mut self, wanted: &BTreeSet<Scope>) {
+        for scope in wanted {
+            if !self.members.contains_key(scope) {
+                let member = self.member(scope.clone());
+                self.members.insert(scope.clone(), member);
+            }
+        }
+    }
+
+    fn member(&self, scope: Scope) -> Member {
+        let known = Known::default();
+        let sender = self.sender.clone();
+        let seen = self.seen.as_ref();
+        let (follower, synced) = Follower::new(scope, self.timing, sender, known.clone(), seen);
+        let (stop, stopped) = oneshot::channel();
+        let connection = self.connection.clone();
+        let task = tokio::spawn(async move {
+            tokio::select! {
+                () = follower.run(connection) => {}
+                _ = stopped => {}
+            }
+        });
+        Member {
+            known,
+            synced,
+            stop,
+            task,
+        }
+    }
+
+    /// Waits until everything that is wanted was told, or why it cannot be.
+    async fn synced(&self, wanted: &BTreeSet<Scope>) {
+        for member in wanted.iter().filter_map(|scope| self.members.get(scope)) {
+            // One that has ended will not tell anything any more.
+            let _ = member.synced.clone().wait_for(|is_synced| *is_synced).await;
+        }
+    }
+
+    /// Ends what is not wanted any more. What nobody else follows is gone.
+    async fn end_others(&mut self, wanted: &BTreeSet<Scope>) -> Result<(), Over> {
+        let members = std::mem::take(&mut self.members).into_iter();
+        let (kept, ended): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            members.partition(|(scope, _)| wanted.contains(scope));
+        self.members = kept;
+        for (scope, member) in ended {
+            // Fails only where it has ended by itself.
+            let _ = member.stop.send(());
+            let _ = member.task.await;
+            let sender = self.sender.upgrade().ok_or(Over)?;
+            // Between the look at what others know and what is sent, nobody else sends anything: all are on one thread.
+            let permit = sender.reserve().await.map_err(|_| Over)?;
+            let changes = self.left(&scope, &member.known);
+            if !changes.is_empty() {
+                permit.send(Message::Changes(changes));
+            }
+        }
+        Ok(())
+    }
+
+    fn left(&self, scope: &Scope, known: &Known) -> Vec<Change> {
+        let others = self.members.iter();
+        let others = others.filter(|(other, _)| other.kind == scope.kind);
+        let others = others.map(|(other, member)| (other, &member.known));
+        let left = known.state().left_to(scope, others);
+        left.into_iter().map(gone).collect()
+    }
+
+    async fn send(&self, message: Message) -> Result<(), Over> {
+        let sender = self.sender.upgrade().ok_or(Over)?;
+        sender.send(message).await.map_err(|_| Over)
     }
 }

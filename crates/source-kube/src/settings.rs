@@ -19,8 +19,19 @@ pub struct Settings {
     pub access: Access,
     /// The namespaces whose objects are followed. Empty: all. The proxy's own has to be among them.
     pub namespaces: Vec<String>,
-    /// Whose Secrets are followed: the proxy's own namespace. Absent: nobody's.
-    pub secrets_of: Option<String>,
+    /// The proxy's own, whose Secrets are followed as far as they are wanted.
+    pub own_namespace: String,
+    /// For a sidecar, of others' objects those alone are followed that are wanted. Absent: it is a gateway, for whom all are.
+    pub sidecar: Option<SidecarSettings>,
     /// Who wants to know which versions of objects are in force. Absent: nobody.
     pub seen: Option<Seen>,
+}
+
+/// What a sidecar follows beside what is wanted.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct SidecarSettings {
+    /// Whose Sidecars and policies hold for everybody.
+    pub root_namespace: String,
+    /// Whether Nodes are followed, which say where endpoints are: no use to who does not know where it is itself.
+    pub nodes: bool,
 }

@@ -140,12 +140,12 @@ impl Setup {
     }
 }
 
-/// A loopback address that no other process of tests has, and none of the last two sidecars of this one: all of
-/// 127.0.0.0/8 is this machine.
+/// A loopback address that no other process of tests has, nor any of the last sidecars of this one, more than tests run
+/// at a time: all of 127.0.0.0/8 is this machine.
 fn own_address() -> Ipv4Addr {
     static NEXT: AtomicU32 = AtomicU32::new(0);
-    let number = 1 + NEXT.fetch_add(1, Ordering::Relaxed) % 3;
-    let own = (std::process::id() << 2) & 0x00ff_ffff;
+    let number = 1 + NEXT.fetch_add(1, Ordering::Relaxed) % 31;
+    let own = (std::process::id() << 5) & 0x00ff_ffff;
     Ipv4Addr::from(0x7f00_0000 | own | number)
 }
 

@@ -289,9 +289,11 @@ def roles_are_what_is_used(rendering):
         assert found["automountServiceAccountToken"] is False
     assert rendering.pod["automountServiceAccountToken"] is True
     assert rendering.bootstrap["proxy"]["service-account"] == account["name"]
-    roles = {place(role): role for role in rendering.all("ClusterRole", "Role")}
+    roles = {place(role): role for role in rendering.all("ClusterRole", "Role") if not is_of_sidecars(role)}
     bound = set()
     for binding in rendering.all("ClusterRoleBinding", "RoleBinding"):
+        if is_of_sidecars(binding):
+            continue
         assert binding["subjects"] == [account]
         reference = binding["roleRef"]
         bound.add((reference["kind"], binding["metadata"].get("namespace"), reference["name"]))
@@ -460,6 +462,25 @@ def pods_are_injected_as_by_istio(rendering, revision, by_default):
             assert not asking(rendering, namespace, pod, never), "it could keep itself from starting"
 
 
+def is_of_sidecars(found):
+    return found["metadata"]["name"].endswith("-sidecars")
+
+
+def sidecars_read_what_they_may_see(rendering):
+    roles = [role for role in rendering.all("ClusterRole", "Role") if is_of_sidecars(role)]
+    bindings = [binding for binding in rendering.all("ClusterRoleBinding", "RoleBinding") if is_of_sidecars(binding)]
+    assert len(roles) == len(bindings)
+    for role, binding in zip(roles, bindings):
+        assert binding["roleRef"]["name"] == role["metadata"]["name"]
+        assert all(subject["kind"] == "Group" for subject in binding["subjects"])
+        granted = set()
+        for rule in role["rules"]:
+            assert set(rule["verbs"]) == READ
+            granted |= {(group, resource) for group in rule["apiGroups"] for resource in rule["resources"]}
+        core = {("", "services"), ("", "pods"), ("", "nodes"), ("discovery.k8s.io", "endpointslices")}
+        assert granted == core | plurals() - {("networking.istio.io", "gateways")}, granted
+
+
 def place(found):
     return found["kind"], found["metadata"].get("namespace"), found["metadata"]["name"]
 
@@ -485,6 +506,7 @@ RENDERING = [
     webhook_is_apart,
     webhook_writes_its_own_alone,
     webhook_is_asked_where_it_answers,
+    sidecars_read_what_they_may_see,
 ]
 
 

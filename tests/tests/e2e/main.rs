@@ -23,6 +23,7 @@ mod faults;
 mod forwarding;
 mod health_checks;
 mod https;
+mod kubernetes;
 mod kubernetes_status;
 mod layers;
 mod lifecycle;

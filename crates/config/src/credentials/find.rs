@@ -68,6 +68,20 @@ pub(super) fn paths_of(settings: &CredentialSettings, reference: &CredentialRef)
     }
 }
 
+/// The Secrets to be read for a reference, by name.
+pub(super) fn secrets_of(reference: &CredentialRef) -> Vec<String> {
+    match reference {
+        CredentialRef::Named(name) => vec![name.to_string()],
+        CredentialRef::AuthoritiesNamed(name) => {
+            vec![format!("{name}{AUTHORITIES_SUFFIX}"), name.to_string()]
+        }
+        CredentialRef::Files { .. }
+        | CredentialRef::AuthorityFiles { .. }
+        | CredentialRef::Workload
+        | CredentialRef::WorkloadAuthorities => Vec::new(),
+    }
+}
+
 impl<'a> Finder<'a> {
     /// What lies there for a reference.
     pub(super) fn find(&self, reference: &CredentialRef) -> Result<Material<'a>, Problem> {

@@ -2,7 +2,7 @@
 
 use super::entry::{Entry, Value};
 use super::file::Files;
-use super::find::{Finder, paths_of};
+use super::find::{Finder, paths_of, secrets_of};
 use super::identity::ToldIdentity;
 use super::references::{self, References};
 use super::status::kind_and_name;
@@ -128,6 +128,14 @@ impl CredentialKeeper {
     /// Files whose content is asked for.
     pub(crate) fn wanted_files(&self) -> &BTreeSet<PathBuf> {
         self.files.wanted()
+    }
+
+    /// Names of Secrets in which something can be.
+    pub(crate) fn wanted_secrets(&self) -> BTreeSet<String> {
+        let kept = self.entries.iter();
+        let kept = kept.filter(|(_, entry)| entry.surplus.is_none());
+        kept.flat_map(|(reference, _)| secrets_of(reference))
+            .collect()
     }
 
     /// Until when files and the identity are still to be waited for. Absent: not any more.

@@ -186,6 +186,7 @@ fn the_first_publication_has_the_first_answers() {
     let resolve: Resolve = Box::new(move |names| ask.send(names.clone()).unwrap());
     let followers = Followers {
         files: None,
+        objects: None,
         names: Some(resolve),
     };
     let publications = start(configuration(), 1, followers, receiver).unwrap();

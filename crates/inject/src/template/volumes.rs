@@ -9,11 +9,15 @@ const BOOTSTRAP: &str = "mesh-agent-config";
 const RESOURCES: &str = "mesh-agent-resources";
 const POD_INFO_VOLUME: &str = "istio-podinfo";
 const DATA: &str = "istio-data";
+const TOKEN: &str = "mesh-agent-token";
 const CERTIFICATES: &str = "workload-certs";
 const SOCKET: &str = "workload-socket";
 
 /// Where Istio's agent has the socket of the Workload API.
 const SOCKET_FOLDER: &str = "/var/run/secrets/workload-spiffe-uds";
+
+/// Where clients of the API server look for what they need. A container that has a volume there gets no other.
+const TOKEN_FOLDER: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 
 /// The volumes of a pod.
 pub(crate) fn volumes(facts: &Facts<'_>) -> Vec<Node> {
@@ -45,6 +49,9 @@ pub(crate) fn volumes(facts: &Facts<'_>) -> Vec<Node> {
         map([("items", items)]),
     ));
     volumes.push(volume(DATA, "emptyDir", map::<&str>([])));
+    if options.api_server {
+        volumes.push(volume(TOKEN, "projected", token()));
+    }
     volumes.extend(identity(facts));
     volumes.extend(facts.settings.volumes.iter().cloned());
     volumes
@@ -59,6 +66,9 @@ pub(super) fn mounts(facts: &Facts<'_>, bootstrap_folder: &str) -> Vec<Node> {
     mounts.push(mount(POD_INFO_VOLUME, POD_INFO, true));
     // The root of its file system is read-only; here it keeps what is to outlive a restart of the container.
     mounts.push(mount(DATA, "/var/lib/istio/data", false));
+    if facts.options.api_server {
+        mounts.push(mount(TOKEN, TOKEN_FOLDER, true));
+    }
     match facts.options.identity {
         Identity::None => {}
         Identity::Secret { .. } | Identity::Csi { .. } => {
@@ -74,6 +84,27 @@ pub(super) fn mounts(facts: &Facts<'_>, bootstrap_folder: &str) -> Vec<Node> {
     }
     mounts.extend(facts.settings.mounts.iter().cloned());
     mounts
+}
+
+/// What the API server gives a pod by itself, where nobody says that it shall not.
+fn token() -> Node {
+    let path = |path: &str| ("path", text(path));
+    let account = map([path("token")]);
+    let authority = map([
+        ("name", text("kube-root-ca.crt")),
+        (
+            "items",
+            list([map([("key", text("ca.crt")), path("ca.crt")])]),
+        ),
+    ]);
+    let field = map([("fieldPath", text("metadata.namespace"))]);
+    let namespace = map([path("namespace"), ("fieldRef", field)]);
+    let sources = list([
+        map([("serviceAccountToken", account)]),
+        map([("configMap", authority)]),
+        map([("downwardAPI", map([("items", list([namespace]))]))]),
+    ]);
+    map([("sources", sources)])
 }
 
 /// The address of the Workload API, as the SPIFFE project has it in the environment.

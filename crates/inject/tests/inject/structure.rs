@@ -290,6 +290,33 @@ fn settings_of_a_proxy_that_the_agent_does_not_read_are_told() {
 }
 
 #[test]
+fn an_agent_that_asks_the_api_server_has_a_token_of_its_own() {
+    let options = InjectOptions {
+        api_server: true,
+        resources: Vec::new(),
+        ..InjectOptions::default()
+    };
+    let pod = parsed(&pod("", "automountServiceAccountToken: false"), &options);
+    let sources = &named(&pod["spec"]["volumes"], "mesh-agent-token")["projected"]["sources"];
+    assert_eq!(
+        sources[0],
+        json!({"serviceAccountToken": {"path": "token"}})
+    );
+    assert_eq!(sources[1]["configMap"]["name"], "kube-root-ca.crt");
+    let containers = &pod["spec"]["containers"];
+    let mounts = &named(containers, "istio-proxy")["volumeMounts"];
+    let mount = named(mounts, "mesh-agent-token");
+    let want = json!({
+        "name": "mesh-agent-token", "readOnly": true,
+        "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount",
+    });
+    assert_eq!(*mount, want);
+    assert_eq!(named(containers, "app").get("volumeMounts"), None);
+    let usual = parsed(&self::pod("", ""), &InjectOptions::default());
+    assert!(!names(&usual["spec"]["volumes"]).contains(&"mesh-agent-token"));
+}
+
+#[test]
 fn each_identity_has_its_volume() {
     for (identity, volume, want, path) in [
         (

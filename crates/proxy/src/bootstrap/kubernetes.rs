@@ -1,8 +1,10 @@
 //! `[kubernetes]`: the API server whose objects are resources.
 
-use super::Proxy;
+use super::{Bootstrap, Proxy};
 use serde::Deserialize;
-use source_kube::{Access, InvalidProxyName, ProxyName, ReplicaSettings, Seen, Settings};
+use source_kube::{
+    Access, InvalidProxyName, ProxyName, ReplicaSettings, Seen, Settings, SidecarSettings,
+};
 use std::path::{Path, PathBuf};
 
 /// The API server whose objects are resources, beside those in files.
@@ -21,6 +23,26 @@ pub struct Kubernetes {
     status: bool,
 }
 
+/// The same for a sidecar, which tells no object what became of it: thousands would, each of a part of them.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct SidecarKubernetes {
+    kubeconfig: Option<PathBuf>,
+    context: Option<String>,
+    namespaces: Vec<String>,
+}
+
+impl From<SidecarKubernetes> for Kubernetes {
+    fn from(written: SidecarKubernetes) -> Self {
+        Self {
+            kubeconfig: written.kubeconfig,
+            context: written.context,
+            namespaces: written.namespaces,
+            ..Self::default()
+        }
+    }
+}
+
 impl Kubernetes {
     pub(super) fn relative_to(&mut self, folder: &Path) {
         if let Some(file) = &mut self.kubeconfig {
@@ -36,12 +58,18 @@ impl Kubernetes {
         }
     }
 
-    /// What a proxy of this namespace follows. Its Secrets are those of its own.
-    pub(crate) fn settings(&self, own_namespace: &str, seen: Option<Seen>) -> Settings {
+    /// What the proxy follows. Nodes say where endpoints are: a sidecar that does not know where it is itself has no use
+    /// for that, and thousands of sidecars would each be told of every change of every Node.
+    pub(crate) fn settings(&self, bootstrap: &Bootstrap, seen: Option<Seen>) -> Settings {
+        let sidecar = bootstrap.capture.as_ref().map(|_| SidecarSettings {
+            root_namespace: bootstrap.mesh.root_namespace.clone(),
+            nodes: !bootstrap.proxy.locality.is_empty(),
+        });
         Settings {
             access: self.access(),
             namespaces: self.namespaces.clone(),
-            secrets_of: Some(own_namespace.to_owned()),
+            own_namespace: bootstrap.proxy.namespace.clone(),
+            sidecar,
             seen,
         }
     }

@@ -14,7 +14,7 @@ pub use capture::{AutoAllocate, Capture, InterceptionMode, everywhere};
 pub use dns::Dns;
 pub use forward_proxy::ForwardProxy;
 pub use health::HealthChecks;
-pub use kubernetes::Kubernetes;
+pub use kubernetes::{Kubernetes, SidecarKubernetes};
 pub use limits::{Limits, SidecarTopology, Topology};
 pub use tls::Tls;
 

@@ -43,6 +43,10 @@ impl Bindings {
         resources: &Resources,
         gateways: &[Arc<Gateway>],
     ) -> Self {
+        if options.sidecar.is_some() {
+            // It has no Gateways, and is told of no more than its workload sees: what it does not know may be there.
+            return Self::default();
+        }
         let own = OwnGateways::new(gateways);
         let mut bindings = Self {
             unused_delegates: unused_delegates(resources),
@@ -105,7 +109,7 @@ impl Bindings {
         options: &CompileOptions,
         resources: &Resources,
     ) -> Vec<GatewayRef> {
-        if service.is_delegate() {
+        if service.is_delegate() || options.sidecar.is_some() {
             return Vec::new();
         }
         let mut told = Vec::new();

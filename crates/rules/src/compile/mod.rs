@@ -21,6 +21,7 @@ mod gateways;
 mod matches;
 mod merge;
 mod mesh;
+mod namespaces;
 mod operations;
 mod outbound;
 mod part;
@@ -49,6 +50,7 @@ pub use mesh::{
     CallerOptions, ClientOptions, CompileOptions, ForwardProxyOptions, LocalPortOptions, Mesh,
     NameOptions, Proxy, SidecarOptions,
 };
+pub use namespaces::{Namespaces, namespaces};
 pub(crate) use services::{Registry, ServiceView, Source};
 
 use crate::endpoints::{self, EndpointCompiler, WorkloadIndex};

@@ -1,7 +1,7 @@
 //! What an object has come to, as a publication says.
 
 use super::condition::{Outcome, Taken, Verdict};
-use crate::follow::PREFIX;
+use crate::scope::PREFIX;
 use config::Published;
 use model::{Diagnostic, ResourceRef, Severity};
 use std::collections::BTreeMap;

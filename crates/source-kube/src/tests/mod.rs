@@ -1,12 +1,17 @@
-//! What is followed, with an API server of the tests' own.
+//! What is followed, with an API server of the tests' own; what is ordinary also with a real one (`cluster`).
 
+mod cluster;
+mod memory;
 mod orders;
+mod ordinary;
+mod sidecars;
 mod status;
+mod wishes;
 
-use crate::runner::start_with;
+use crate::runner::{Objects, start_with};
 use crate::timing::Timing;
 use crate::{Access, Settings};
-use config::{Content, Message, Running};
+use config::{Content, Message, WantedObjects};
 use fake_kubernetes::ApiServer;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -17,14 +22,26 @@ use tokio::sync::mpsc::{self, Receiver, Sender};
 /// Nothing takes this long unless it never comes.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// Short pauses, so that nobody waits for them.
+const TIMING: Timing = Timing {
+    first_pause: Duration::from_millis(10),
+    longest_pause: Duration::from_millis(50),
+    patience: Duration::from_millis(300),
+    watch: Duration::from_secs(290),
+};
+
 /// Who listens, and what was heard.
 struct Listener {
     receiver: Receiver<Message>,
     files: BTreeMap<String, Content>,
+    /// Changes that were heard, whatever they were.
+    heard: usize,
     is_synced: bool,
+    /// The newest wish that was told.
+    told: u64,
+    objects: Objects,
     _sender: Sender<Message>,
-    _running: Running,
-    _kubeconfig: NamedTempFile,
+    _kubeconfig: Option<NamedTempFile>,
 }
 
 impl Listener {
@@ -35,25 +52,37 @@ impl Listener {
     fn with(kubeconfig: NamedTempFile, change: impl FnOnce(&mut Settings)) -> Self {
         let mut settings = Settings {
             access: kubeconfig_access(&kubeconfig),
+            own_namespace: "default".to_owned(),
             ..Settings::default()
         };
         change(&mut settings);
-        let timing = Timing {
-            first_pause: Duration::from_millis(10),
-            longest_pause: Duration::from_millis(50),
-            patience: Duration::from_millis(300),
-            ..Timing::default()
-        };
+        Self {
+            _kubeconfig: Some(kubeconfig),
+            ..Self::of(settings, TIMING)
+        }
+    }
+
+    fn of(settings: Settings, timing: Timing) -> Self {
         let (sender, receiver) = mpsc::channel(config::QUEUE);
-        let running = start_with(settings, timing, &sender).unwrap();
+        let objects = start_with(settings, timing, &sender).unwrap();
         Self {
             receiver,
             files: BTreeMap::new(),
+            heard: 0,
             is_synced: false,
+            told: 0,
+            objects,
             _sender: sender,
-            _running: running,
-            _kubeconfig: kubeconfig,
+            _kubeconfig: None,
         }
+    }
+
+    /// Wants this, and waits until it was told.
+    #[track_caller]
+    fn want(&mut self, wanted: &WantedObjects) -> impl Future<Output = ()> {
+        let number = self.told + 1;
+        self.objects.follow(number, wanted);
+        self.until("the wish was told", move |all| all.told == number)
     }
 
     /// Listens until something is so.
@@ -74,6 +103,7 @@ impl Listener {
     fn take(&mut self, message: Message) {
         match message {
             Message::Changes(changes) => {
+                self.heard += changes.len();
                 for change in changes {
                     let file = change.file.to_string();
                     match change.content {
@@ -83,6 +113,7 @@ impl Listener {
                 }
             }
             Message::Synced => self.is_synced = true,
+            Message::Objects(number) => self.told = number,
             other => panic!("{other:?}"),
         }
     }
@@ -99,6 +130,13 @@ impl Listener {
             Content::Unreadable(reason) => Some(reason),
             _ => None,
         }
+    }
+}
+
+fn secrets(names: &[&str]) -> WantedObjects {
+    WantedObjects {
+        secrets: names.iter().map(|name| (*name).to_owned()).collect(),
+        ..WantedObjects::default()
     }
 }
 
@@ -320,33 +358,6 @@ async fn an_api_server_that_is_away_is_not_waited_for() {
 }
 
 #[tokio::test]
-async fn namespaces_are_those_that_are_asked_for() {
-    let server = ApiServer::start().await;
-    for namespace in ["shop", "other"] {
-        let mut object = service(80);
-        object["metadata"] = json!({"namespace": namespace});
-        server.put("services", namespace, &object);
-        server.put(
-            "secrets",
-            namespace,
-            &json!({"metadata": {"namespace": namespace}}),
-        );
-    }
-    let mut listener = Listener::with(server.kubeconfig(), |settings| {
-        settings.namespaces = vec!["shop".to_owned()];
-        settings.secrets_of = Some("shop".to_owned());
-    });
-    listener.until("all was told", |all| all.is_synced).await;
-    let files: Vec<_> = listener.files.keys().collect();
-    let want = [
-        "kubernetes:Secret/shop/shop",
-        "kubernetes:Service/shop/shop",
-    ];
-    assert_eq!(files, want);
-    assert_eq!(server.asked("/api/v1/secrets"), 0);
-}
-
-#[tokio::test]
 async fn without_a_way_to_the_api_server_that_is_told() {
     let file = NamedTempFile::new().unwrap();
     std::fs::write(file.path(), "clusters: 1").unwrap();
@@ -357,4 +368,21 @@ async fn without_a_way_to_the_api_server_that_is_told() {
         problem.starts_with("the kubeconfig cannot be used"),
         "{problem}"
     );
+}
+
+/// Of an object that comes again with nothing in it that counts here, nobody is told.
+#[tokio::test]
+async fn what_counts_for_nobody_is_told_nobody() {
+    let server = ApiServer::start().await;
+    server.put("services", "cart", &service(80));
+    let mut listener = Listener::to(&server);
+    listener.until("all was told", |all| all.is_synced).await;
+    let heard = listener.heard;
+    let mut object = service(80);
+    object["status"] = json!({"loadBalancer": {"ingress": [{"ip": "192.0.2.1"}]}});
+    server.put("services", "cart", &object);
+    // Everything is listed again as well.
+    server.forget();
+    follows(&server, &mut listener).await;
+    assert_eq!(listener.heard, heard + 3, "{:?}", listener.files);
 }

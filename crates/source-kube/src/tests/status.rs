@@ -2,11 +2,11 @@
 
 use super::{PATIENCE, kubeconfig_access};
 use crate::election::Terms;
-use crate::runner::start_with;
+use crate::runner::{Objects, start_with};
 use crate::status::tell_with;
 use crate::timing::Timing;
 use crate::{Acting, ProxyName, ReplicaSettings, Seen, Settings};
-use config::{Configuration, CredentialSettings, Followers, Publications, Running};
+use config::{Configuration, CredentialSettings, Followers, Publications};
 use fake_kubernetes::{ApiServer, Fault};
 use hyper::Method;
 use model::Defaults;
@@ -32,7 +32,7 @@ const SOON: Terms = Terms {
 struct Proxy {
     telling: Option<Acting>,
     publications: Publications,
-    _running: Running,
+    _objects: Objects,
     _sender: mpsc::Sender<config::Message>,
     _kubeconfig: NamedTempFile,
 }
@@ -55,14 +55,14 @@ impl Proxy {
             credentials: CredentialSettings::default(),
         });
         let (sender, receiver) = mpsc::channel(config::QUEUE);
-        let running = start_with(settings, Timing::default(), &sender).unwrap();
+        let objects = start_with(settings, Timing::default(), &sender).unwrap();
         let publications = config::start(configuration, 1, Followers::default(), receiver).unwrap();
         let settings = ReplicaSettings { access, proxy };
         let telling = tell_with(settings, SOON, seen, publications.clone()).unwrap();
         Self {
             telling: Some(telling),
             publications,
-            _running: running,
+            _objects: objects,
             _sender: sender,
             _kubeconfig: kubeconfig,
         }

@@ -412,6 +412,7 @@ fn the_first_publication_waits_for_the_files_and_not_for_ever() {
     let followers = Followers {
         files: Some(follow),
         names: None,
+        objects: None,
     };
     let publications = start(configuration, 1, followers, receiver).unwrap();
     let servers = [server(443, &simple("web"))];
@@ -451,4 +452,48 @@ fn a_publication_does_not_wait_for_ever() {
         published.diagnostics.is_empty(),
         "what was not read is not missing"
     );
+}
+
+/// Promise 9, of Secrets: nothing is published before those that are named were read, or could not be.
+#[test]
+fn the_first_publication_waits_for_the_secrets_that_are_named() {
+    let (sender, receiver) = tokio::sync::mpsc::channel(crate::QUEUE);
+    let (ask, asked) = mpsc::channel();
+    let follow: crate::FollowObjects =
+        Box::new(move |number, wanted| ask.send((number, wanted.clone())).unwrap());
+    let configuration = configuration(CredentialSettings::default());
+    let followers = Followers {
+        objects: Some(follow),
+        ..Followers::default()
+    };
+    let publications = start(configuration, 1, followers, receiver).unwrap();
+    let servers = [
+        server(443, &simple("web")),
+        server(444, "mode: MUTUAL, credentialName: api"),
+    ];
+    for message in [Message::Changes(vec![gateway(&servers)]), Message::Synced] {
+        sender.blocking_send(message).unwrap();
+    }
+    let (number, wanted) = asked.recv_timeout(Duration::from_secs(10)).unwrap();
+    let names: Vec<_> = wanted.secrets.iter().map(String::as_str).collect();
+    assert_eq!(names, ["api", "api-cacert", "web"]);
+    assert!(publications.borrow().is_none());
+    let web = pair_valid("web.test", 2000, 2100);
+    let web = secret(
+        "web",
+        &[("tls.crt", &web.certificate), ("tls.key", &web.key)],
+    );
+    for message in [Message::Changes(vec![web]), Message::Objects(number)] {
+        sender.blocking_send(message).unwrap();
+    }
+    let end = Instant::now() + Duration::from_secs(10);
+    while publications.borrow().is_none() {
+        assert!(Instant::now() < end, "nothing was published");
+        std::thread::yield_now();
+    }
+    let published = publications.borrow().clone().unwrap();
+    assert_eq!(served(&published, "web").as_deref(), Some("web.test"));
+    assert_eq!(published.table.generation, 1);
+    let missing: BTreeSet<_> = published.diagnostics.iter().map(|one| one.code).collect();
+    assert_eq!(missing, BTreeSet::from(["missing_certificate"]));
 }

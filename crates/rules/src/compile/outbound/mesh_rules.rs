@@ -72,7 +72,8 @@ impl MeshRules {
     }
 }
 
-fn is_of_mesh(rules: &VirtualService) -> bool {
+/// Whether a VirtualService holds for workloads of the mesh.
+pub(crate) fn is_of_mesh(rules: &VirtualService) -> bool {
     let mut gateways = rules.gateways.iter();
     !rules.is_delegate() && gateways.any(|gateway| gateway.value == GatewayRef::Mesh)
 }

@@ -10,6 +10,7 @@ mod unknown;
 mod view;
 
 pub(super) use listener::ForwardProxyCompiler;
+pub(super) use mesh_rules::is_of_mesh;
 pub(super) use service::{connection_route, forwarding};
 pub(super) use sidecar::Limits;
 pub(super) use view::{Surroundings, View};

@@ -75,7 +75,7 @@ impl Limits {
     }
 
     /// Whether the rules of a VirtualService are seen: one of its hosts is.
-    pub(super) fn have(&self, rules: &VirtualService, domain_suffix: &str) -> bool {
+    pub(crate) fn have(&self, rules: &VirtualService, domain_suffix: &str) -> bool {
         let Some(listeners) = self.listeners() else {
             return true;
         };

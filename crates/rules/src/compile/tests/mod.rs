@@ -2,6 +2,7 @@
 
 mod changes;
 mod egress;
+mod namespaces;
 mod secure;
 
 use super::*;
