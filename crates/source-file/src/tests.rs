@@ -72,9 +72,7 @@ impl Watched {
                 Ok(Message::Synced) => synced = true,
                 Ok(Message::Changes(changes)) => self.take(changes),
                 Ok(Message::Certificates(files)) => self.take_certificates(files),
-                Ok(Message::Names(names)) => panic!("names of a source of files: {names:?}"),
-                Ok(Message::Identity(_)) => panic!("an identity of a source of files"),
-                Ok(Message::Mark(_)) => panic!("a mark of a source that wants no judgement"),
+                Ok(other) => panic!("of a source of files: {other:?}"),
                 Err(TryRecvError::Empty) => std::thread::yield_now(),
                 Err(TryRecvError::Disconnected) => panic!("the source ended"),
             }

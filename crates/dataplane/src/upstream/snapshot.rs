@@ -11,6 +11,9 @@ use rules::{ClusterKey, Endpoint, Endpoints, Headless, ServicePort, Table};
 use std::sync::Arc;
 use std::time::Instant;
 
+/// Clusters by their keys.
+type Clusters = HashMap<ClusterKey, Arc<Cluster>>;
+
 /// What a request is served by, from its first byte to its last.
 #[derive(Debug, Default)]
 pub struct Snapshot {
@@ -73,8 +76,8 @@ impl Snapshot {
         endpoints: &Endpoints,
         client_tls: &ClientTlsStore,
         around: &Surroundings<'_>,
-    ) -> (Arc<HashMap<ClusterKey, Arc<Cluster>>>, Arc<[Arc<Cluster>]>) {
-        let mut clusters = HashMap::with_capacity(table.clusters.len());
+    ) -> (Arc<Clusters>, Arc<[Arc<Cluster>]>) {
+        let mut clusters = Clusters::with_capacity(table.clusters.len());
         for (key, definition) in table.clusters.iter() {
             let parts = parts(definition, endpoints, client_tls);
             clusters.insert(key.clone(), self.cluster(&parts, around));
