@@ -6,7 +6,7 @@ use e2e::{Connection, Origin, Port, Request};
 use fake_kubernetes::ApiServer;
 use serde_json::{Value, json};
 use std::path::Path;
-use std::process::{Child, Command, exit};
+use std::process::{Child, Command, Stdio, exit};
 use std::time::{Duration, Instant};
 
 /// Nothing takes this long unless it never comes.
@@ -83,7 +83,8 @@ fn measure(program: &Path, server: &ApiServer, scale: &Scale) {
             .arg("run")
             .arg("--config")
             .arg(&config)
-            .env("RUST_LOG", "error")
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
             .spawn()
             .unwrap_or_else(|error| fail(&error)),
     );
