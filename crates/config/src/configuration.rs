@@ -16,6 +16,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+/// How many objects are written to disk before others have their turn: some milliseconds.
+const REMEMBERED_AT_ONCE: usize = 64;
+
 /// What is added to an error about a version that stands in for a refused one.
 const IS_OLDER: &str = "this is about its last good version, which is not good any more";
 
@@ -261,16 +264,25 @@ impl Configuration {
         self.keeper.look(&self.in_force, now);
     }
 
-    /// The folder of last good versions is brought up to date with what was compiled last.
+    /// The folder of last good versions is brought nearer to what was compiled last: by a piece of what is left, so that
+    /// nobody's change waits until thirty thousand files are written.
     pub(crate) fn remember(&mut self) {
-        let changed = std::mem::take(&mut self.unremembered);
+        self.unremembered.append(&mut self.recovered);
         let Some(mut last_good) = self.last_good.take() else {
-            return;
+            return self.unremembered.clear();
         };
-        for reference in changed.union(&self.recovered) {
-            self.remember_one(&mut last_good, reference);
+        for _ in 0..REMEMBERED_AT_ONCE {
+            let Some(reference) = self.unremembered.pop_first() else {
+                break;
+            };
+            self.remember_one(&mut last_good, &reference);
         }
         self.last_good = Some(last_good);
+    }
+
+    /// Whether the folder of last good versions is behind.
+    pub(crate) fn is_behind(&self) -> bool {
+        !self.unremembered.is_empty()
     }
 
     /// Forgets what no source names any more, once all have told everything.

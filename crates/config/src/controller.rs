@@ -137,7 +137,7 @@ impl Controller {
             let news = match wake {
                 Wake::Told(message) => self.gather(message, &mut receiver),
                 Wake::Due => News::default(),
-                Wake::Over => return,
+                Wake::Over => return self.remember_all(),
             };
             // A bug must cost the change that met it, and not the ability to change.
             let outcome = catch_unwind(AssertUnwindSafe(|| self.take(news, received_at)));
@@ -148,6 +148,14 @@ impl Controller {
                     "a change of the configuration could not be compiled, the former one stays"
                 );
             }
+        }
+    }
+
+    /// Before the end, as long as it takes.
+    fn remember_all(mut self) {
+        // What was never judged is not known to be good.
+        while !self.starting && self.configuration.is_behind() {
+            self.configuration.remember();
         }
     }
 
@@ -165,6 +173,9 @@ impl Controller {
         let now = SystemTime::now();
         let held_until = self.held_until(now).unwrap_or(now);
         let held_until = self.is_held_back.then_some(held_until);
+        if self.configuration.is_behind() && !self.is_held_back && self.awaited == 0 {
+            return SHORTEST_WAIT;
+        }
         let due = [held_until, self.configuration.due()].into_iter().flatten();
         let left = due.map(|due| due.duration_since(now).unwrap_or_default());
         let left = left.min().unwrap_or(LOOK_EVERY);
@@ -237,6 +248,7 @@ impl Controller {
         for mark in self.marks.drain(..) {
             mark.reached(self.configuration.publications());
         }
+        self.configuration.remember();
     }
 
     fn publish(&mut self, mut published: Published) {
@@ -247,7 +259,6 @@ impl Controller {
             }
             *newest = Some(Arc::new(published));
         });
-        self.configuration.remember();
         if std::mem::take(&mut self.starting) {
             self.configuration.forget_others();
         }

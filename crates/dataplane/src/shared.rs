@@ -116,7 +116,7 @@ impl Shared {
         if !Arc::ptr_eq(&before.workloads, &next.workloads) {
             self.peers.follow(&next.workloads);
         }
-        next.catch_up(&before, around.now);
+        next.catch_up(around.now);
         self.on_demand.follow(&next);
     }
 

@@ -197,15 +197,16 @@ impl Cluster {
         members.all(|member| member.value.way.dialer.is_current(now.as_ref()))
     }
 
-    /// Whether a cluster built from these would be the same.
-    pub(super) fn is_of(&self, parts: &Parts<'_>) -> bool {
+    /// Whether a cluster built from these would be the same. `same_tls`: whether the store is that which it was built from, or
+    /// compared with last.
+    pub(super) fn is_of(&self, parts: &Parts<'_>, same_tls: bool) -> bool {
         let same_source = match (&self.source, parts.source) {
             (Some(old), Some(new)) => Arc::ptr_eq(old, new) || old == new,
             (old, new) => old.is_none() && new.is_none(),
         };
         let definition = parts.definition;
         same_source
-            && self.speaks_tls_of(parts.tls)
+            && (same_tls || self.speaks_tls_of(parts.tls))
             && (Arc::ptr_eq(&self.definition, definition) || self.definition == *definition)
     }
 

@@ -35,6 +35,8 @@ pub struct Snapshot {
     pub(super) client_tls: Arc<ClientTlsStore>,
     /// The clusters that somebody has to look after as time goes by.
     swept: Arc<[Arc<Cluster>]>,
+    /// Those that the snapshot before had not.
+    fresh: Vec<Arc<Cluster>>,
 }
 
 impl Snapshot {
@@ -53,17 +55,22 @@ impl Snapshot {
         let is_same = Arc::ptr_eq(&self.table.clusters, &table.clusters)
             && Arc::ptr_eq(&self.services, &endpoints.services)
             && Arc::ptr_eq(&self.client_tls, &client_tls);
-        let (clusters, swept) = match is_same {
-            true => (self.clusters.clone(), self.swept.clone()),
+        let next = match is_same {
+            true => NextClusters {
+                all: self.clusters.clone(),
+                swept: self.swept.clone(),
+                fresh: Vec::new(),
+            },
             false => self.next_clusters(&table, endpoints, &client_tls, around),
         };
         Self {
-            swept,
+            swept: next.swept,
+            fresh: next.fresh,
             services: endpoints.services.clone(),
             headless: endpoints.headless.clone(),
             workloads: self.workloads.next(&endpoints.workloads),
             table,
-            clusters,
+            clusters: next.all,
             credentials,
             terminations,
             client_tls,
@@ -76,30 +83,48 @@ impl Snapshot {
         endpoints: &Endpoints,
         client_tls: &ClientTlsStore,
         around: &Surroundings<'_>,
-    ) -> (Arc<Clusters>, Arc<[Arc<Cluster>]>) {
-        let mut clusters = Clusters::with_capacity(table.clusters.len());
+    ) -> NextClusters {
+        let same_tls = std::ptr::eq(&*self.client_tls, client_tls);
+        let mut all = Clusters::with_capacity(table.clusters.len());
+        let (mut fresh, mut known) = (Vec::new(), 0);
         for (key, definition) in table.clusters.iter() {
             let parts = parts(definition, endpoints, client_tls);
-            clusters.insert(key.clone(), self.cluster(&parts, around));
+            let before = self.clusters.get(key);
+            known += usize::from(before.is_some());
+            let cluster = match before {
+                // What is there is of the store that was there.
+                Some(before) if before.is_of(&parts, same_tls) => before.clone(),
+                _ => {
+                    let cluster = Cluster::build(&parts, before.map(Arc::as_ref), around);
+                    fresh.push(Arc::new(cluster));
+                    fresh[fresh.len() - 1].clone()
+                }
+            };
+            all.insert(key.clone(), cluster);
         }
-        for gone in self
-            .clusters
-            .values()
-            .filter(|one| !clusters.contains_key(&one.definition.key))
-        {
-            gone.retire(around);
+        if known < self.clusters.len() {
+            let is_gone = |one: &&Arc<Cluster>| !all.contains_key(&one.definition.key);
+            for gone in self.clusters.values().filter(is_gone) {
+                gone.retire(around);
+            }
         }
-        let swept = clusters.values().filter(|cluster| cluster.needs_sweeps());
-        let swept = swept.cloned().collect();
-        (Arc::new(clusters), swept)
+        // One that is there already begins to need it never.
+        let stays = |one: &&Arc<Cluster>| {
+            let now = all.get(&one.definition.key);
+            now.is_some_and(|now| Arc::ptr_eq(now, one))
+        };
+        let swept = self.swept.iter().filter(stays).chain(&fresh);
+        let swept = swept.filter(|cluster| cluster.needs_sweeps());
+        NextClusters {
+            swept: swept.cloned().collect(),
+            all: Arc::new(all),
+            fresh,
+        }
     }
 
     /// Has rotations follow what happened to endpoints after they were computed, when those in force were others.
-    pub(crate) fn catch_up(&self, before: &Self, now: Instant) {
-        if Arc::ptr_eq(&self.clusters, &before.clusters) {
-            return;
-        }
-        for cluster in self.clusters.values() {
+    pub(crate) fn catch_up(&self, now: Instant) {
+        for cluster in &self.fresh {
             cluster.endpoints.refresh(now);
         }
     }
@@ -125,7 +150,11 @@ impl Snapshot {
         if same {
             return self.client_tls.clone();
         }
-        Arc::new(self.client_tls.next(table, credentials))
+        let next = self.client_tls.next(table, credentials);
+        match next.is(&self.client_tls) {
+            true => self.client_tls.clone(),
+            false => Arc::new(next),
+        }
     }
 
     fn terminations(
@@ -140,14 +169,13 @@ impl Snapshot {
         }
         Arc::new(self.terminations.next(table, credentials))
     }
+}
 
-    fn cluster(&self, parts: &Parts<'_>, around: &Surroundings<'_>) -> Arc<Cluster> {
-        let before = self.clusters.get(&parts.definition.key);
-        match before {
-            Some(before) if before.is_of(parts) => before.clone(),
-            _ => Arc::new(Cluster::build(parts, before.map(Arc::as_ref), around)),
-        }
-    }
+/// The clusters of the next snapshot.
+struct NextClusters {
+    all: Arc<Clusters>,
+    swept: Arc<[Arc<Cluster>]>,
+    fresh: Vec<Arc<Cluster>>,
 }
 
 fn parts<'p>(

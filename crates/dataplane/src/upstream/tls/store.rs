@@ -85,6 +85,19 @@ impl ClientTlsStore {
         Self(next)
     }
 
+    /// Whether TLS is begun by both in the same ways.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        let same = |(key, built): (&ButForName, &Built)| {
+            let other = other.0.get(key).map(|other| &other.ready);
+            match (&built.ready, other) {
+                (Ok(one), Some(Ok(other))) => Arc::ptr_eq(one, other),
+                (Err(one), Some(Err(other))) => one == other,
+                _ => false,
+            }
+        };
+        self.0.len() == other.0.len() && self.0.iter().all(same)
+    }
+
     /// How TLS is begun with those of a cluster's endpoints that it is begun with. `None`: with none of them.
     pub(crate) fn of(&self, security: &UpstreamSecurity) -> Option<ReadyTls> {
         let tls = security.settings()?;
