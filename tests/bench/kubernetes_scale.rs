@@ -106,23 +106,29 @@ fn measure(program: &Path, server: &ApiServer, scale: &Scale) {
     println!("| ready after | {:.2} s |", until_ready.as_secs_f64());
     println!("| memory once ready | {at_first} MiB |");
 
-    let mut routes = Vec::new();
-    for change in 0..scale.changes {
-        let number = change * 37 % scale.services;
-        let status = 210 + (change % 80) as u16;
-        let answers = move |request: &mut Connection| {
-            let answer = request.send(&get(number)).ok()?;
-            Some(answer.status == status)
-        };
-        routes.push(changed(port.number(), answers, || {
-            server.put(
-                "virtualservices",
-                &name("v", number),
-                &direct(number, status),
-            );
-        }));
+    // First each leads elsewhere than before, to nobody; then it has another answer for the same.
+    for (what, first) in [
+        ("a VirtualService that leads elsewhere is served after", 210),
+        (
+            "a VirtualService that answers something else is served after",
+            310,
+        ),
+    ] {
+        let mut routes = Vec::new();
+        for change in 0..scale.changes {
+            let number = change * 37 % scale.services;
+            let status = first + (change % 80) as u16;
+            let answers = move |request: &mut Connection| {
+                let answer = request.send(&get(number)).ok()?;
+                Some(answer.status == status)
+            };
+            routes.push(changed(port.number(), answers, || {
+                let changed = direct(number, status);
+                server.put("virtualservices", &name("v", number), &changed);
+            }));
+        }
+        percentiles(what, routes);
     }
-    percentiles("a changed VirtualService is served after", routes);
     let mut endpoints = Vec::new();
     let number = 1 % scale.services;
     server.put("virtualservices", &name("v", number), &routed(number));
