@@ -58,6 +58,10 @@ pub struct Configuration {
     /// Objects of `in_force` that the compiler refused, and those of which it holds an older version.
     refused: BTreeSet<ResourceRef>,
     outdated: BTreeSet<ResourceRef>,
+    /// What was in force before the compilation that is under way, and the objects that it is about.
+    under_way: Option<UnderWay>,
+    /// Objects that nobody could judge: a compilation of them has failed.
+    given_up: BTreeSet<ResourceRef>,
     /// Objects that the last compilation accepted and the one before did not.
     recovered: BTreeSet<ResourceRef>,
     table: Arc<Table>,
@@ -71,6 +75,14 @@ pub struct Configuration {
     table_diagnostics: Vec<Diagnostic>,
     endpoint_diagnostics: Vec<Diagnostic>,
     diagnostics: Arc<[Diagnostic]>,
+}
+
+/// What is put back when a compilation fails.
+struct UnderWay {
+    objects: Vec<ResourceRef>,
+    table: Arc<Table>,
+    endpoints: Arc<Endpoints>,
+    in_force: Arc<Resources>,
 }
 
 /// Which parts a change of a kind concerns.
@@ -126,6 +138,8 @@ impl Configuration {
             in_force: Arc::default(),
             refused: BTreeSet::new(),
             outdated: BTreeSet::new(),
+            under_way: None,
+            given_up: BTreeSet::new(),
             recovered: BTreeSet::new(),
             table: Arc::default(),
             endpoints: Arc::default(),
@@ -233,15 +247,22 @@ impl Configuration {
             endpoints: self.names.take_stale() || objects.endpoints,
             ..objects
         };
-        for (reference, kind) in std::mem::take(&mut self.pending) {
-            let kind = combined(self.unpublished.remove(&reference), kind);
-            self.unpublished.extend(kind.map(|kind| (reference, kind)));
-        }
-        self.is_compiled |= concern.is_any();
+        let pending = std::mem::take(&mut self.pending);
+        self.under_way = Some(UnderWay {
+            objects: pending.keys().cloned().collect(),
+            table: Arc::clone(&self.table),
+            endpoints: Arc::clone(&self.endpoints),
+            in_force: Arc::clone(&self.in_force),
+        });
         if concern.routes {
             self.compile_routes();
+            self.unremembered.append(&mut self.given_up);
         } else if objects.is_any() {
-            self.in_force = Arc::new(self.wanted_with(&self.outdated_versions()));
+            let mut wanted = self.wanted_with(&self.outdated_versions());
+            for without in self.refused.difference(&self.outdated) {
+                wanted.remove(without);
+            }
+            self.in_force = Arc::new(wanted);
         }
         if concern.endpoints {
             let answers = self.names.answers();
@@ -262,6 +283,27 @@ impl Configuration {
             self.keeper.note_secrets();
         }
         self.keeper.look(&self.in_force, now);
+        self.is_compiled |= concern.is_any();
+        for (reference, kind) in pending {
+            let kind = combined(self.unpublished.remove(&reference), kind);
+            self.unpublished.extend(kind.map(|kind| (reference, kind)));
+        }
+        self.under_way = None;
+    }
+
+    /// A compilation has failed half-way: what was in force stays, and what it was about is neither good nor published until
+    /// routes are compiled again.
+    pub(crate) fn give_up(&mut self) {
+        let Some(under_way) = self.under_way.take() else {
+            return;
+        };
+        self.table = under_way.table;
+        self.endpoints = under_way.endpoints;
+        self.in_force = under_way.in_force;
+        for reference in under_way.objects {
+            self.unremembered.remove(&reference);
+            self.given_up.insert(reference);
+        }
     }
 
     /// The folder of last good versions is brought nearer to what was compiled last: by a piece of what is left, so that

@@ -123,6 +123,8 @@ struct News {
 /// What ends a wait for sources.
 enum Wake {
     Told(Message),
+    /// Nobody told anything meanwhile, and something is still to be written to disk.
+    Behind,
     /// It is time to look at the certificates.
     Due,
     /// All sources are gone.
@@ -136,6 +138,10 @@ impl Controller {
             let received_at = SystemTime::now();
             let news = match wake {
                 Wake::Told(message) => self.gather(message, &mut receiver),
+                Wake::Behind => {
+                    self.configuration.remember();
+                    continue;
+                }
                 Wake::Due => News::default(),
                 Wake::Over => return self.remember_all(),
             };
@@ -144,6 +150,7 @@ impl Controller {
             if outcome.is_err() {
                 // What was told is not judged, and never will be.
                 self.marks.clear();
+                self.configuration.give_up();
                 tracing::error!(
                     "a change of the configuration could not be compiled, the former one stays"
                 );
@@ -153,10 +160,15 @@ impl Controller {
 
     /// Before the end, as long as it takes.
     fn remember_all(mut self) {
-        // What was never judged is not known to be good.
-        while !self.starting && self.configuration.is_behind() {
+        while self.is_behind() {
             self.configuration.remember();
         }
+    }
+
+    /// Whether something that is in force is still to be written to disk.
+    fn is_behind(&self) -> bool {
+        // What was never judged is not known to be good.
+        !self.starting && !self.is_held_back && self.configuration.is_behind()
     }
 
     async fn wait(&self, receiver: &mut Receiver<Message>) -> Wake {
@@ -164,6 +176,7 @@ impl Controller {
         match told {
             Ok(Some(message)) => Wake::Told(message),
             Ok(None) => Wake::Over,
+            Err(_) if self.is_behind() => Wake::Behind,
             Err(_) => Wake::Due,
         }
     }
@@ -173,7 +186,7 @@ impl Controller {
         let now = SystemTime::now();
         let held_until = self.held_until(now).unwrap_or(now);
         let held_until = self.is_held_back.then_some(held_until);
-        if self.configuration.is_behind() && !self.is_held_back && self.awaited == 0 {
+        if self.is_behind() {
             return SHORTEST_WAIT;
         }
         let due = [held_until, self.configuration.due()].into_iter().flatten();

@@ -279,6 +279,28 @@ mod tests {
         set
     }
 
+    /// More than a node of the map has room for.
+    #[test]
+    fn each_of_many_is_found_alone() {
+        const MANY: usize = 1_500;
+        let names: Vec<_> = (0..MANY).map(|number| format!("n{number:04}")).collect();
+        let mut all = Objects::default();
+        for name in &names {
+            all.insert(key(name), Arc::new(0_u8));
+        }
+        let other = Arc::new(1);
+        for name in &names {
+            let (mut without, mut changed) = (all.clone(), all.clone());
+            let was = without.remove(&key(name));
+            changed.insert(key(name), Arc::clone(&other));
+            assert_eq!(without.since(&all), [(was.as_ref(), None)], "{name}");
+            assert_eq!(all.since(&without), [(None, was.as_ref())], "{name}");
+            let want = [(was.as_ref(), Some(&other))];
+            assert_eq!(changed.since(&all), want, "{name}");
+            assert!(!without.are(&all) && !changed.are(&all) && without.len() == MANY - 1);
+        }
+    }
+
     #[test]
     fn what_differs_is_told_by_identity() {
         let [one, two, same] = [1, 2, 3].map(Arc::new);

@@ -43,6 +43,9 @@ impl Compiler {
         let last = last.filter(|_| is_alone);
         let changed = last.and_then(|last| {
             let mut changed = changed_services(resources, &last.resources)?;
+            if self.are_delegated_to(&changed) {
+                return None;
+            }
             if last.revision != self.resolver.revision() {
                 changed.extend(self.led_elsewhere(resources, &changed)?);
             }
@@ -61,6 +64,15 @@ impl Compiler {
             services: services.collect(),
             domains,
         })
+    }
+
+    /// Whether others name one of these as a delegate, whatever it is.
+    fn are_delegated_to(&self, changed: &[Difference<'_, VirtualService>]) -> bool {
+        let services = changed.iter().filter_map(|(before, now)| before.or(*now));
+        let keys: HashSet<_> = services
+            .map(|service| ObjectKey::from(&service.meta.reference))
+            .collect();
+        self.parts.values().any(|part| part.delegates_to(&keys))
     }
 
     /// The other VirtualServices whose destinations are others. `None`: rules of others depend on them.

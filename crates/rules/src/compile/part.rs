@@ -5,6 +5,7 @@ use super::resolve::{Resolved, Resolver};
 use super::shadow::Shadows;
 use super::{CompileOptions, Scope};
 use crate::{Cluster, Route, TcpRoute};
+use ahash::HashSet;
 use model::{
     At, Diagnostic, GatewayRef, HostPattern, HttpAction, Located, ObjectKey, Resources,
     VirtualService,
@@ -144,6 +145,11 @@ impl Part {
             let now = resolver.resolve(&host.host, &options.proxy, &options.mesh);
             Arc::ptr_eq(host, &now)
         })
+    }
+
+    /// Whether it names one of these as a delegate.
+    pub(super) fn delegates_to(&self, others: &HashSet<ObjectKey>) -> bool {
+        self.delegates.iter().any(|(key, _)| others.contains(key))
     }
 
     fn delegates_are_current(&self, resources: &Resources) -> bool {
