@@ -163,6 +163,15 @@ impl Job {
             .map(Arc::clone)
     }
 
+    /// Takes over what is known of an earlier turn and is kept nowhere. What was held then is not, since that may be gone.
+    fn go_on_from(&mut self, before: Self) {
+        let held = self.plan.held();
+        self.unstored = before
+            .unstored
+            .filter(|issued| held.is_none_or(|held| issued.credential.not_after > held.not_after));
+        self.plan.go_on_from(&before.plan);
+    }
+
     /// Whatever is wrong with asking must not keep orders from their turn.
     fn ask_later(&mut self, now: SystemTime) {
         let held = self.plan.held();
@@ -244,15 +253,13 @@ impl<P: Publish> Runner<P> {
         std::future::pending().await
     }
 
-    /// What is kept counts, which may have come from another replica. For what is not, it is known here alone what came and
-    /// could not be stored, and when to try again.
+    /// What is kept counts, which may have come from another replica. It is known here alone what came and could not be
+    /// stored, and when to try again.
     async fn reload(&mut self) -> Result<(), StorageError> {
         let mut jobs = self.load(SystemTime::now()).await?;
         let before = std::mem::take(&mut self.jobs);
         for (job, before) in jobs.iter_mut().zip(before) {
-            if job.plan.held().is_none() {
-                *job = before;
-            }
+            job.go_on_from(before);
         }
         self.jobs = jobs;
         Ok(())

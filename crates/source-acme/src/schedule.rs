@@ -135,6 +135,16 @@ impl Plan {
         self.held
     }
 
+    /// Backs off as an earlier plan did, unless there is another certificate since. When none is left, only failures
+    /// count: the pause after a success was for the certificate that is gone.
+    pub(crate) fn go_on_from(&mut self, before: &Self) {
+        let is_left_to_fail = self.held.is_none() && before.failures > 0;
+        if self.held == before.held || is_left_to_fail {
+            self.failures = before.failures;
+            self.not_before = before.not_before;
+        }
+    }
+
     /// When to order. Without a certificate at once.
     pub(crate) fn due(&self) -> SystemTime {
         let wished = match (self.held, self.window) {

@@ -7,12 +7,16 @@ use kube::Client;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
-use tokio::runtime::Builder;
+use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
 
 /// How long is waited at the end for what is given back.
 const ENDING: Duration = Duration::from_secs(3);
+
+/// How long to wait after a bug.
+const AFTER_PANIC: Duration = Duration::from_secs(60);
 
 /// Something that one of several replicas does goes on until this is dropped or stopped.
 #[derive(Debug)]
@@ -22,16 +26,30 @@ pub struct Acting {
 }
 
 impl Acting {
-    /// Runs this on a thread of its own. It has to end soon after what it is given does.
-    pub(crate) fn start<F: Future<Output = ()>>(
-        name: &str,
-        act: impl FnOnce(oneshot::Receiver<()>) -> F + Send + 'static,
+    /// Runs this on a thread of its own. It has to end soon after what it is given does, and is begun anew a minute after
+    /// a bug ended it.
+    pub(crate) fn start(
+        name: &'static str,
+        act: impl AsyncFn(&mut oneshot::Receiver<()>) + Send + 'static,
+    ) -> io::Result<Self> {
+        Self::start_with(name, AFTER_PANIC, act)
+    }
+
+    fn start_with(
+        name: &'static str,
+        after_panic: Duration,
+        act: impl AsyncFn(&mut oneshot::Receiver<()>) + Send + 'static,
     ) -> io::Result<Self> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
-        let (stop, stopped) = oneshot::channel();
+        let (stop, mut stopped) = oneshot::channel();
         let (end, ended) = oneshot::channel();
         let run = move || {
-            runtime.block_on(act(stopped));
+            while !ends_well(&runtime, &act, &mut stopped) {
+                tracing::error!(name, "a bug ended what one of several replicas does");
+                if is_stopped_in(&runtime, after_panic, &mut stopped) {
+                    break;
+                }
+            }
             // Fails only when nobody waits.
             let _ = end.send(());
         };
@@ -45,6 +63,26 @@ impl Acting {
         let _ = self.stop.send(());
         let _ = tokio::time::timeout(ENDING, self.ended).await;
     }
+}
+
+/// Whether it came to its end without a panic. What it left half done is looked at by nobody.
+fn ends_well(
+    runtime: &Runtime,
+    act: &impl AsyncFn(&mut oneshot::Receiver<()>),
+    stopped: &mut oneshot::Receiver<()>,
+) -> bool {
+    catch_unwind(AssertUnwindSafe(|| runtime.block_on(act(stopped)))).is_ok()
+}
+
+/// Whether it is to end, after a while at most.
+fn is_stopped_in(
+    runtime: &Runtime,
+    longest: Duration,
+    stopped: &mut oneshot::Receiver<()>,
+) -> bool {
+    // It must not be asked again after it told.
+    stopped.is_terminated()
+        || runtime.block_on(async { tokio::time::timeout(longest, stopped).await.is_ok() })
 }
 
 /// A name that nobody else has, nor had this before it was started again, and the random part of it.
@@ -69,5 +107,42 @@ pub(crate) async fn client(access: &Access) -> Client {
         }
         let longest = Timing::default().longest_pause;
         tokio::time::sleep(pauses.next().unwrap_or(longest)).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc;
+
+    #[test]
+    fn a_bug_does_not_end_what_is_done() {
+        let (begun, begins) = mpsc::channel();
+        let first = std::sync::atomic::AtomicBool::new(true);
+        let acting = Acting::start_with("test", Duration::ZERO, async move |stopped| {
+            begun.send(()).unwrap();
+            if first.swap(false, std::sync::atomic::Ordering::Relaxed) {
+                panic!("a bug");
+            }
+            let _ = stopped.await;
+        });
+        let acting = acting.unwrap();
+        begins.recv().unwrap();
+        begins.recv().unwrap();
+        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(acting.stop());
+        assert!(begins.recv().is_err(), "it has ended");
+    }
+
+    /// One that comes while it ends must not keep it.
+    #[test]
+    fn a_bug_at_the_end_is_the_end() {
+        let acting = Acting::start("test", async |stopped| {
+            let _ = stopped.await;
+            panic!("a bug");
+        });
+        let Acting { stop, ended } = acting.unwrap();
+        stop.send(()).unwrap();
+        assert!(ended.blocking_recv().is_ok());
     }
 }

@@ -92,8 +92,8 @@ pub(crate) fn share_with(
         turn,
         api: OnceCell::new(),
     };
-    let acting = Acting::start("orders", move |stopped| async move {
-        run(&settings, terms, holder, answer, stopped).await;
+    let acting = Acting::start("orders", async move |stopped| {
+        run(&settings, terms, holder.clone(), &answer, stopped).await;
     })?;
     Ok((orders, acting))
 }
@@ -102,12 +102,12 @@ async fn run(
     settings: &ReplicaSettings,
     terms: Terms,
     holder: watch::Sender<Option<Instant>>,
-    answer: impl Fn(Vec<Challenge>),
-    mut stopped: oneshot::Receiver<()>,
+    answer: &impl Fn(Vec<Challenge>),
+    stopped: &mut oneshot::Receiver<()>,
 ) {
     let client = tokio::select! {
         client = client(&settings.access) => client,
-        _ = &mut stopped => return,
+        _ = &mut *stopped => return,
     };
     let proxy = &settings.proxy;
     let (identity, random) = identity();
@@ -124,7 +124,7 @@ async fn run(
     let (text, told) = watch::channel(String::new());
     tokio::select! {
         _ = stopped => {}
-        () = follow(client, settings, &answer, &text) => {}
+        () = follow(client, settings, answer, &text) => {}
         () = elector.run() => {}
         () = own.run(told) => {}
     }

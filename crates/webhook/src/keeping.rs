@@ -6,6 +6,7 @@ use crate::server::Shown;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use source_kube::Access;
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use telemetry::{Metrics, Readiness};
@@ -51,7 +52,7 @@ pub fn server_names(names: impl IntoIterator<Item = String>) -> Vec<String> {
 
 impl Keeping {
     /// Runs without end.
-    pub async fn run(self) {
+    pub async fn run(self) -> Infallible {
         let mut told = Telling::default();
         let cluster = loop {
             match Cluster::new(&self.access, self.places.clone()).await {

@@ -14,7 +14,10 @@ pub(crate) struct Limits {
     pub(crate) of_one_client: usize,
     /// For TLS to begin.
     pub(crate) handshake: Duration,
-    /// For a request's head, and between requests: longer than API servers keep a connection that is idle, which is 90 s.
+    /// For a request's head, on a connection on which no question was answered yet. Whoever only connects keeps nobody from
+    /// connecting for long.
+    pub(crate) first_head: Duration,
+    /// For a request's head, and between requests, on any other: longer than API servers keep a connection that is idle, which is 90 s.
     /// One that was closed just when the next request came would be a failure there.
     pub(crate) head: Duration,
     /// Bytes of a request's head.
@@ -35,6 +38,7 @@ pub(crate) const LIMITS: Limits = Limits {
     connections: 512,
     of_one_client: 256,
     handshake: Duration::from_secs(10),
+    first_head: Duration::from_secs(10),
     head: Duration::from_secs(120),
     head_bytes: 16 << 10,
     body: Duration::from_secs(10),

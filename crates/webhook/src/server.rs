@@ -54,6 +54,17 @@ pub struct Server {
     limits: Limits,
 }
 
+/// What is known of who is connected.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Phase {
+    /// It has asked nothing that could be answered.
+    Unknown,
+    /// It is being answered, for the first time.
+    Asking,
+    /// It has asked a question that was answered.
+    Known,
+}
+
 struct Serving {
     limits: Limits,
     acceptor: TlsAcceptor,
@@ -151,6 +162,23 @@ impl Server {
     }
 }
 
+/// Until a client has been unknown for this long, and asked nothing.
+async fn unknown_for(longest: Duration, mut phases: watch::Receiver<Phase>) {
+    loop {
+        let phase = *phases.borrow_and_update();
+        match phase {
+            Phase::Known => return std::future::pending().await,
+            // That has limits of its own.
+            Phase::Asking => drop(phases.changed().await),
+            Phase::Unknown => {
+                if timeout(longest, phases.changed()).await.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+}
+
 fn acceptor(shown: Shown) -> Result<TlsAcceptor, rustls::Error> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut config = rustls::ServerConfig::builder_with_provider(provider)
@@ -171,8 +199,10 @@ impl Serving {
             Ok(Err(error)) => return tracing::debug!(%error, "a client has begun no TLS"),
             Err(_) => return tracing::debug!("a client has begun no TLS in time"),
         };
-        let service =
-            service_fn(|request| async { Ok::<_, Infallible>(self.answer(request).await) });
+        let (phase, phases) = watch::channel(Phase::Unknown);
+        let service = service_fn(|request| async {
+            Ok::<_, Infallible>(self.answer_known(request, &phase).await)
+        });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(limits.head)
@@ -181,11 +211,32 @@ impl Serving {
         tokio::pin!(connection);
         tokio::select! {
             _ = connection.as_mut() => return,
+            () = unknown_for(limits.first_head, phases) => {
+                return tracing::debug!("a client has asked nothing in time");
+            }
             _ = stopped.changed() => {} // the sender is gone
         }
         connection.as_mut().graceful_shutdown();
         // What is not answered then never will be.
         let _ = timeout(limits.end, connection).await;
+    }
+
+    /// Answers, and notes whether that makes the client one that is known.
+    async fn answer_known(
+        &self,
+        request: Request<Incoming>,
+        phase: &watch::Sender<Phase>,
+    ) -> Response<Full<Bytes>> {
+        if *phase.borrow() == Phase::Known {
+            return self.answer(request).await;
+        }
+        phase.send_replace(Phase::Asking);
+        let response = self.answer(request).await;
+        phase.send_replace(match response.status() {
+            StatusCode::OK => Phase::Known,
+            _ => Phase::Unknown,
+        });
+        response
     }
 
     async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {

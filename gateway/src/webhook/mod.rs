@@ -73,7 +73,7 @@ async fn serve(
         readiness: readiness.clone(),
         metrics,
     };
-    let keeping = tokio::spawn(keeping.run());
+    let mut keeping = tokio::spawn(keeping.run());
     let (stop, stopped) = oneshot::channel();
     let stopping = async {
         // The sender is dropped when the process ends, which is the same.
@@ -85,6 +85,8 @@ async fn serve(
     tokio::select! {
         () = until_stopped(&mut signals) => {}
         ended = &mut serving => return ended.context("the server failed")?.context("the server ended"),
+        // Else it would answer on, with certificates that run out.
+        ended = &mut keeping => match ended.context("the keeper of certificates failed")? {},
     }
     keeping.abort();
     // Only then nothing says any more that it is ready.

@@ -56,8 +56,8 @@ pub(crate) fn tell_with(
     seen: Seen,
     in_force: watch::Receiver<Option<Arc<Published>>>,
 ) -> io::Result<Acting> {
-    Acting::start("status", move |stopped| async move {
-        run(&settings, terms, seen, in_force, stopped).await;
+    Acting::start("status", async move |stopped| {
+        run(&settings, terms, seen.clone(), in_force.clone(), stopped).await;
     })
 }
 
@@ -66,16 +66,16 @@ async fn run(
     terms: Terms,
     seen: Seen,
     mut in_force: watch::Receiver<Option<Arc<Published>>>,
-    mut stopped: oneshot::Receiver<()>,
+    stopped: &mut oneshot::Receiver<()>,
 ) {
     let client = tokio::select! {
         client = client(&settings.access) => client,
-        _ = &mut stopped => return,
+        _ = &mut *stopped => return,
     };
     tokio::select! {
         // Fails only when nothing will be in force any more: then this is stopped, too.
         _ = in_force.wait_for(Option::is_some) => {}
-        _ = &mut stopped => return,
+        _ = &mut *stopped => return,
     }
     let proxy = &settings.proxy;
     let place = (proxy.namespace(), proxy.name());

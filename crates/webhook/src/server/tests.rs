@@ -318,6 +318,24 @@ async fn who_is_slow_is_given_up_and_keeps_nobody_else_waiting() {
 }
 
 #[tokio::test]
+async fn who_has_asked_nothing_may_not_stay_as_long_as_who_has() {
+    let running = Running::with(Limits {
+        first_head: Duration::from_secs(1),
+        ..LIMITS
+    });
+    let mut known = running.client().await;
+    known.review("/validate", &gateway(json!(80))).await;
+    let mut silent = running.connect().await;
+    let mut wrong = running.connect().await;
+    let head = format!("GET / HTTP/1.1\r\nhost: {NAME}\r\n\r\n");
+    wrong.write_all(head.as_bytes()).await.unwrap();
+    assert_eq!(answer_of(&mut silent).await, "");
+    assert!(answer_of(&mut wrong).await.starts_with("HTTP/1.1 404 "));
+    let answer = known.review("/validate", &gateway(json!(80))).await;
+    assert_eq!(answer["response"]["allowed"], true);
+}
+
+#[tokio::test]
 async fn one_client_cannot_have_all_connections() {
     let running = Running::with(Limits {
         of_one_client: 2,
