@@ -20,7 +20,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("crates/source-file", &["model", "config"]),
     ("crates/source-acme", &["certificates", "telemetry"]),
     ("crates/source-dns", &["model", "config"]),
-    ("crates/source-kube", &["config"]),
+    ("crates/source-kube", &["model", "config"]),
     ("crates/source-spiffe", &["model", "certificates", "config"]),
     (
         "crates/webhook",
