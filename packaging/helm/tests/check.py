@@ -30,6 +30,7 @@ GATEWAY = os.environ.get("GATEWAY")
 # The chart's kubeVersion, and the newest there are schemas of.
 VERSIONS = ["1.25", kubernetes_validate.latest_version()]
 NAMESPACE = "istio-system"
+WEBHOOK_NAMESPACE = "tidegate-webhook"
 CLUSTER_WIDE = {
     "ClusterRole",
     "ClusterRoleBinding",
@@ -117,6 +118,10 @@ class Rendering(Objects):
         self.everything = everything
         self.webhook = Objects([found for found in everything if is_webhooks(found)])
 
+    @property
+    def webhook_namespace(self):
+        return self.webhook.bootstrap["webhook"]["namespace"]
+
 
 def kubernetes_takes_it(rendering):
     for found in rendering.everything:
@@ -126,13 +131,18 @@ def kubernetes_takes_it(rendering):
 
 def names_are_unique_and_in_place(rendering):
     scope = set(rendering.bootstrap["kubernetes"]["namespaces"]) | {NAMESPACE}
+    for found in rendering.objects:
+        namespace = found["metadata"].get("namespace")
+        assert namespace is None or namespace in scope, f"{found['kind']} {found['metadata']['name']} in {namespace}"
+        assert found["kind"] in ("Role", "RoleBinding") or namespace in (None, NAMESPACE)
+    for found in rendering.webhook.objects:
+        namespace = found["metadata"].get("namespace")
+        assert namespace in (None, rendering.webhook_namespace), f"{found['kind']} {found['metadata']['name']} in {namespace}"
     seen = set()
     for found in rendering.everything:
         kind, metadata = found["kind"], found["metadata"]
         namespace = metadata.get("namespace")
         assert (namespace is None) == (kind in CLUSTER_WIDE), f"{kind} {metadata['name']} in {namespace}"
-        assert namespace is None or namespace in scope, f"{kind} {metadata['name']} in {namespace}"
-        assert kind in ("Role", "RoleBinding") or namespace in (None, NAMESPACE)
         key = (kind, namespace, metadata["name"])
         assert key not in seen, key
         seen.add(key)
@@ -341,7 +351,8 @@ def webhook_is_apart(rendering):
     bootstrap = webhook.bootstrap
     check_sections(bootstrap, ["webhook.toml"])
     webhook_takes_it(webhook.bootstrap_text)
-    assert bootstrap["webhook"]["namespace"] == NAMESPACE and bootstrap["webhook"]["service"] == service["metadata"]["name"] == name
+    assert bootstrap["webhook"]["namespace"] == service["metadata"]["namespace"] != NAMESPACE, "the gateway reads all Secrets there"
+    assert bootstrap["webhook"]["service"] == service["metadata"]["name"] == name
     assert bootstrap["webhook"]["secret"] == webhook.one("Secret")["metadata"]["name"]
     assert "data" not in webhook.one("Secret"), "what it holds is not the chart's"
     container = {port["containerPort"] for port in webhook.container["ports"]}
@@ -362,7 +373,8 @@ def webhook_writes_its_own_alone(rendering):
     webhook = rendering.webhook
     if not webhook.objects:
         return
-    account = {"kind": "ServiceAccount", "name": webhook.one("ServiceAccount")["metadata"]["name"], "namespace": NAMESPACE}
+    name = webhook.one("ServiceAccount")["metadata"]["name"]
+    account = {"kind": "ServiceAccount", "name": name, "namespace": rendering.webhook_namespace}
     assert webhook.pod["serviceAccountName"] == account["name"] != rendering.pod["serviceAccountName"]
     rules = []
     for binding, role in (("RoleBinding", "Role"), ("ClusterRoleBinding", "ClusterRole")):
@@ -395,7 +407,7 @@ def webhook_is_asked_where_it_answers(rendering):
             assert hook["clientConfig"] == {
                 "service": {
                     "name": service["metadata"]["name"],
-                    "namespace": NAMESPACE,
+                    "namespace": service["metadata"]["namespace"],
                     "path": "/validate" if validates else "/inject",
                     "port": service["spec"]["ports"][0]["port"],
                 }
@@ -458,7 +470,7 @@ def pods_are_injected_as_by_istio(rendering, revision, by_default):
     ]:
         hooks = asking(rendering, namespace, pod)
         assert len(hooks) == want, f"{namespace} {pod}: {hooks}"
-        for never in NEVER_INJECTED:
+        for never in NEVER_INJECTED | {rendering.webhook_namespace}:
             assert not asking(rendering, namespace, pod, never), "it could keep itself from starting"
 
 
@@ -518,7 +530,9 @@ def renderings():
         yield file.stem, Rendering(documents(run.stdout))
     objects = documents((PACKAGING / "manifests/gateway.yaml").read_text())
     assert objects[0] == {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}
-    yield "manifests", Rendering(objects + documents((PACKAGING / "manifests/webhook.yaml").read_text()))
+    webhook = documents((PACKAGING / "manifests/webhook.yaml").read_text())
+    assert webhook[0] == {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": WEBHOOK_NAMESPACE}}
+    yield "manifests", Rendering(objects + webhook)
 
 
 def default_is_istios_ingressgateway(rendering):
@@ -542,8 +556,16 @@ def every_type_of_value_arrives(rendering):
     assert bootstrap["listen"]["forward-proxy"] == "0.0.0.0:15080" and bootstrap["listen"]["ports"]["80"] == 8080
 
 
+def webhook_has_a_namespace_made(rendering):
+    assert rendering.webhook_namespace == WEBHOOK_NAMESPACE
+    made = rendering.webhook.one("Namespace")["metadata"]
+    assert made["name"] == WEBHOOK_NAMESPACE
+    assert made["annotations"] == {"helm.sh/resource-policy": "keep"}, "what others put there would go with it"
+
+
 def every_value_of_the_webhook_arrives(rendering):
     webhook = rendering.webhook
+    assert rendering.webhook_namespace == "admission" and not webhook.all("Namespace")
     (validating,) = webhook.one("ValidatingWebhookConfiguration")["webhooks"]
     assert (validating["failurePolicy"], validating["timeoutSeconds"]) == ("Fail", 3)
     assert validating["namespaceSelector"]["matchExpressions"][0]["values"] == ["istio-system", "shop"]
@@ -573,6 +595,13 @@ def wrong_values_are_refused():
         run = helm("template", "test", CHART, "--set", values)
         assert run.returncode != 0, f"{values} is taken"
         assert "specifications of the schema" in run.stderr, run.stderr
+
+
+def webhook_without_its_own_namespace_is_refused():
+    for namespace in (NAMESPACE, "null"):
+        values = f"webhook.enabled=true,webhook.namespace={namespace}"
+        run = helm("template", "test", CHART, "--namespace", NAMESPACE, "--set", values)
+        assert run.returncode != 0 and "webhook.namespace has to" in run.stderr, run.stderr
 
 
 def crds_keep_every_spec():
@@ -723,6 +752,8 @@ def checks():
             if name == values:
                 expected = rendering, revision, by_default
                 yield f"{name}: pods_are_injected_as_by_istio", lambda expected=expected: pods_are_injected_as_by_istio(*expected)
+        if name == "webhook-defaults":
+            yield f"{name}: webhook_has_a_namespace_made", lambda rendering=rendering: webhook_has_a_namespace_made(rendering)
         if name == "webhook":
             yield f"{name}: every_value_of_the_webhook_arrives", lambda rendering=rendering: every_value_of_the_webhook_arrives(rendering)
         if name == "everything":
@@ -730,6 +761,7 @@ def checks():
     for check in (
         another_bootstrap_takes_other_pods,
         wrong_values_are_refused,
+        webhook_without_its_own_namespace_is_refused,
         crds_keep_every_spec,
         crds_serve_the_examples,
         compose_agrees_with_its_files,

@@ -3,6 +3,15 @@
 {{ .Values.name }}-webhook
 {{- end }}
 
+{{/* Never the gateway's, which may read all Secrets of its own: one of them has the key of the webhook's authority. */}}
+{{- define "tidegate.webhookNamespace" -}}
+{{- $namespace := required "webhook.namespace has to name a namespace" .Values.webhook.namespace -}}
+{{- if eq $namespace .Release.Namespace -}}
+{{- fail (printf "webhook.namespace has to be another than the release's, %s: the gateway may read all Secrets there, and the key of the webhook's authority is one" $namespace) -}}
+{{- end -}}
+{{ $namespace }}
+{{- end }}
+
 {{- define "tidegate.webhookSelector" -}}
 app: {{ include "tidegate.webhookName" . }}
 {{- end }}
@@ -37,7 +46,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- $sections := dict
     "webhook" (dict
         "address" (include "tidegate.socket" (dict "Values" .Values "port" 15017))
-        "namespace" .Release.Namespace
+        "namespace" (include "tidegate.webhookNamespace" .)
         "service" $name
         "secret" $name
         "validating-configurations" (ternary $configuration list $webhook.validation.enabled)
@@ -63,7 +72,7 @@ matchPolicy: Equivalent
 clientConfig:
   service:
     name: {{ include "tidegate.webhookName" . }}
-    namespace: {{ .Release.Namespace }}
+    namespace: {{ include "tidegate.webhookNamespace" . }}
     path: {{ .path }}
     port: 443
 {{- end }}
