@@ -86,6 +86,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "model",
             "proxy",
             "rules",
+            "source-kube",
             "telemetry",
         ],
     ),
