@@ -49,7 +49,7 @@ impl Made {
             false => "match: [{ uri: { prefix: /x } }, { uri: { prefix: / } }], ",
         };
         let action = match self.delegates {
-            true if self.name % 2 == 0 => "delegate: { name: part }".to_owned(),
+            true if self.name.is_multiple_of(2) => "delegate: { name: part }".to_owned(),
             true => "delegate: { name: v0 }".to_owned(),
             // Also one with hosts, which nobody may delegate to.
             false => format!("route: [{{ destination: {{ host: {} }} }}]", self.to),
