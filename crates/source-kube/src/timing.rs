@@ -8,7 +8,8 @@ use std::time::Duration;
 pub(crate) struct Timing {
     /// The first pause after a failure. It doubles with each in a row.
     pub(crate) first_pause: Duration,
-    /// No pause is longer, but for a part that is chance.
+    /// No pause is longer, but for a part that is chance and at most as long again. What is changed while an API server comes
+    /// back is served that much later, so it is shorter than the half minute of other clients.
     pub(crate) longest_pause: Duration,
     /// How long a kind's objects are waited for at the start before it counts as unreadable.
     pub(crate) patience: Duration,
@@ -20,7 +21,7 @@ impl Default for Timing {
     fn default() -> Self {
         Self {
             first_pause: Duration::from_millis(500),
-            longest_pause: Duration::from_secs(30),
+            longest_pause: Duration::from_secs(8),
             patience: Duration::from_secs(10),
             watch: Duration::from_secs(290),
         }

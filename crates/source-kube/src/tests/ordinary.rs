@@ -12,7 +12,7 @@ const WITHOUT_HURRY: Timing = Timing {
 };
 
 fn service(port: u16) -> Value {
-    json!({"spec": {"ports": [{"name": "http", "port": port, "targetPort": port}]}})
+    json!({"spec": {"ports": [{"name": "http", "port": port, "protocol": "TCP", "targetPort": port}]}})
 }
 
 fn port(object: &Value) -> &Value {
