@@ -91,6 +91,8 @@ impl Outlier {
     /// Goes on under another policy. Who is ejected stays so until its time is over, or comes back with the next
     /// sweep when the policy is [off](OutlierPolicy::off).
     pub fn set_policy(&self, policy: OutlierPolicy) {
+        // Nobody is ejected by the former one any more once the new one is known.
+        let _one = self.lock();
         if **self.policy.load() != policy {
             self.policy.store(policy.into());
         }
@@ -102,8 +104,8 @@ impl Outlier {
         judge(&endpoint.record, observed, &self.policy.load())
     }
 
-    /// Takes an endpoint out of rotation. `None`: it is out already, is not in `set` any more, or as many are out as
-    /// may be. `set` has to be the one in force, since the share is one of its endpoints.
+    /// Takes an endpoint out of rotation. `None`: it is out already, is not in `set` any more, or as many are out as may
+    /// be, which is nobody once the policy is off. `set` has to be the one in force, since the share is one of its endpoints.
     pub fn eject<T>(
         &self,
         set: &EndpointSet<T>,
@@ -111,8 +113,8 @@ impl Outlier {
         cause: Cause,
         now: Instant,
     ) -> Option<Ejection> {
-        let policy = self.policy.load();
         let _one = self.lock();
+        let policy = self.policy.load();
         let members = set.members();
         let is_meant = |member: &Member<T>| Arc::ptr_eq(&member.state, endpoint);
         let index = members.iter().position(is_meant)?;
@@ -136,8 +138,8 @@ impl Outlier {
 
     /// Lets those back in whose time is over. Does nothing until an interval has passed since the last time.
     pub fn sweep<T>(&self, set: &EndpointSet<T>, now: Instant) -> Vec<Returned> {
-        let policy = self.policy.load();
         let mut last = self.lock();
+        let policy = self.policy.load();
         if now.saturating_duration_since(*last) < policy.interval && !policy.is_off() {
             return Vec::new();
         }
