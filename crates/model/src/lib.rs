@@ -4,6 +4,7 @@
 //! path, and the file, line and column where it stands. This crate opens no file and knows no clock; it
 //! does not relate resources to each other, which is what `rules` does.
 
+mod arc_map;
 mod decode;
 mod diagnostic;
 pub mod labels;
@@ -14,6 +15,7 @@ mod resources;
 mod value;
 mod yaml;
 
+pub use arc_map::{ArcMap, Difference};
 pub use diagnostic::*;
 pub use ipnet::IpNet;
 pub use limits::Limits;

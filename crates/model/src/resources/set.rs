@@ -4,9 +4,7 @@ use super::{
     AuthorizationPolicy, DestinationRule, EndpointSlice, Gateway, Meta, Namespace, Node,
     PeerAuthentication, Pod, Secret, Service, ServiceEntry, Sidecar, VirtualService, WorkloadEntry,
 };
-use crate::ResourceRef;
-use imbl::OrdMap;
-use imbl::ordmap::DiffItem;
+use crate::{ArcMap, ResourceRef};
 use std::sync::Arc;
 
 /// The identity of an object among those of its kind.
@@ -28,51 +26,9 @@ impl From<&ResourceRef> for ObjectKey {
 }
 
 /// Objects of one kind, by namespace and name.
-///
-/// A clone shares them. What changes afterwards costs itself, and is found by what is not shared any more, however many
-/// objects there are.
-#[derive(Debug)]
-pub struct Objects<T>(OrdMap<ObjectKey, Same<T>>);
+pub type Objects<T> = ArcMap<ObjectKey, T>;
 
-/// An object as it was, and as it is.
-pub type Difference<'o, T> = (Option<&'o Arc<T>>, Option<&'o Arc<T>>);
-
-impl<T> Objects<T> {
-    /// Puts an object in; the one it replaces comes out.
-    pub fn insert(&mut self, key: ObjectKey, object: Arc<T>) -> Option<Arc<T>> {
-        self.0.insert(key, Same(object)).map(|Same(object)| object)
-    }
-
-    /// Takes an object out.
-    pub fn remove(&mut self, key: &ObjectKey) -> Option<Arc<T>> {
-        self.0.remove(key).map(|Same(object)| object)
-    }
-
-    /// The object of this identity.
-    pub fn get(&self, key: &ObjectKey) -> Option<&Arc<T>> {
-        self.0.get(key).map(|Same(object)| object)
-    }
-
-    /// Whether there is one of this identity.
-    pub fn contains_key(&self, key: &ObjectKey) -> bool {
-        self.0.contains_key(key)
-    }
-
-    /// All of them.
-    pub fn values(&self) -> impl DoubleEndedIterator<Item = &Arc<T>> {
-        self.0.values().map(|Same(object)| object)
-    }
-
-    /// Their identities.
-    pub fn keys(&self) -> impl DoubleEndedIterator<Item = &ObjectKey> {
-        self.0.keys()
-    }
-
-    /// All of them with their identities.
-    pub fn iter(&self) -> impl DoubleEndedIterator<Item = (&ObjectKey, &Arc<T>)> {
-        self.0.iter().map(|(key, Same(object))| (key, object))
-    }
-
+impl<T> ArcMap<ObjectKey, T> {
     /// Those of a namespace.
     pub fn of_namespace(
         &self,
@@ -83,74 +39,10 @@ impl<T> Objects<T> {
             name: "".into(),
         };
         let namespace = namespace.clone();
-        let from = self.0.range(first..);
-        from.take_while(move |(key, _)| key.namespace == namespace)
-            .map(|(_, Same(object))| object)
-    }
-
-    /// How many there are.
-    pub fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// Whether both hold the same objects, compared by identity.
-    pub fn are(&self, other: &Self) -> bool {
-        self.0 == other.0
-    }
-
-    /// What differs from an earlier set, by identity: each object that was there or is there, in order.
-    pub fn since<'o>(&'o self, earlier: &'o Self) -> Vec<Difference<'o, T>> {
-        let differences = earlier.0.diff(&self.0);
-        differences
-            .map(|difference| match difference {
-                DiffItem::Add(_, Same(now)) => (None, Some(now)),
-                DiffItem::Remove(_, Same(before)) => (Some(before), None),
-                DiffItem::Update {
-                    old: (_, Same(before)),
-                    new: (_, Same(now)),
-                } => (Some(before), Some(now)),
-            })
-            .collect()
-    }
-}
-
-impl<T> Clone for Objects<T> {
-    fn clone(&self) -> Self {
-        Self(self.0.clone())
-    }
-}
-
-impl<T> Default for Objects<T> {
-    fn default() -> Self {
-        Self(OrdMap::default())
-    }
-}
-
-impl<T: PartialEq> PartialEq for Objects<T> {
-    /// By what they are.
-    fn eq(&self, other: &Self) -> bool {
-        self.len() == other.len() && self.iter().eq(other.iter())
-    }
-}
-
-/// An object that is equal to itself alone.
-#[derive(Debug)]
-struct Same<T>(Arc<T>);
-
-impl<T> Clone for Same<T> {
-    fn clone(&self) -> Self {
-        Self(Arc::clone(&self.0))
-    }
-}
-
-impl<T> PartialEq for Same<T> {
-    fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
+        let those = self.starting_at(first);
+        those
+            .take_while(move |(key, _)| key.namespace == namespace)
+            .map(|(_, object)| object)
     }
 }
 
@@ -257,73 +149,5 @@ impl FromIterator<Resource> for Resources {
             set.insert(resource);
         }
         set
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn key(name: &str) -> ObjectKey {
-        ObjectKey {
-            namespace: "default".into(),
-            name: name.into(),
-        }
-    }
-
-    fn set(objects: &[(&str, &Arc<u8>)]) -> Objects<u8> {
-        let mut set = Objects::default();
-        for (name, object) in objects {
-            set.insert(key(name), Arc::clone(object));
-        }
-        set
-    }
-
-    /// More than a node of the map has room for.
-    #[test]
-    fn each_of_many_is_found_alone() {
-        const MANY: usize = 1_500;
-        let names: Vec<_> = (0..MANY).map(|number| format!("n{number:04}")).collect();
-        let mut all = Objects::default();
-        for name in &names {
-            all.insert(key(name), Arc::new(0_u8));
-        }
-        let other = Arc::new(1);
-        for name in &names {
-            let (mut without, mut changed) = (all.clone(), all.clone());
-            let was = without.remove(&key(name));
-            changed.insert(key(name), Arc::clone(&other));
-            assert_eq!(without.since(&all), [(was.as_ref(), None)], "{name}");
-            assert_eq!(all.since(&without), [(None, was.as_ref())], "{name}");
-            let want = [(was.as_ref(), Some(&other))];
-            assert_eq!(changed.since(&all), want, "{name}");
-            assert!(!without.are(&all) && !changed.are(&all) && without.len() == MANY - 1);
-        }
-    }
-
-    #[test]
-    fn what_differs_is_told_by_identity() {
-        let [one, two, same] = [1, 2, 3].map(Arc::new);
-        let other = Arc::new(1);
-        let before = set(&[("a", &one), ("b", &same), ("c", &two)]);
-        let now = set(&[("a", &other), ("b", &same), ("d", &two), ("e", &one)]);
-        let differences = now.since(&before);
-        let want = [
-            (Some(&one), Some(&other)),
-            (Some(&two), None),
-            (None, Some(&two)),
-            (None, Some(&one)),
-        ];
-        assert_eq!(differences, want);
-        assert!(now.since(&now.clone()).is_empty());
-        assert!(
-            !now.are(&before)
-                && now.are(&set(&[
-                    ("a", &other),
-                    ("b", &same),
-                    ("d", &two),
-                    ("e", &one)
-                ]))
-        );
     }
 }
