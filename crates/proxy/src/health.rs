@@ -163,7 +163,7 @@ mod tests {
             service("a.test", 81),
             service("b.test", 80),
         ] {
-            Arc::make_mut(&mut endpoints.services).insert(service, Arc::new(listed.clone()));
+            endpoints.services.insert(service, Arc::new(listed.clone()));
         }
         let targets = targets(&checks, &endpoints);
         let mut asked: Vec<_> = targets

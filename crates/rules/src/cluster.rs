@@ -2,7 +2,9 @@
 
 use crate::{ConnectionPool, LoadBalancing, Localities, OnDemand, UpstreamSecurity, Workload};
 use ahash::HashMap;
-use model::{Hostname, Origin, OutlierDetection, ProxyProtocolVersion, TunnelSettings, Warmup};
+use model::{
+    ArcMap, Hostname, Origin, OutlierDetection, ProxyProtocolVersion, TunnelSettings, Warmup,
+};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -202,8 +204,8 @@ pub enum UpstreamProtocol {
 /// rules. Parts that did not change are shared with the snapshot before.
 #[derive(Clone, Debug, Default)]
 pub struct Endpoints {
-    /// By service port. A service without endpoints has an empty list. The same as before when nothing in it changed.
-    pub services: Arc<HashMap<ServicePort, Arc<[Endpoint]>>>,
+    /// By service port. A service without endpoints has an empty list.
+    pub services: ArcMap<ServicePort, [Endpoint]>,
     /// Names among the endpoints of a service port of which no address is known.
     pub unresolved: HashMap<ServicePort, Arc<[Hostname]>>,
     /// Those of headless Services that have names of their own.

@@ -1,11 +1,11 @@
 //! The compiled configuration: listeners, virtual hosts, routes, clusters.
 
 use crate::{
-    Action, Cluster, ClusterKey, ForwardProxy, HostMap, Inbound, OutboundListener, TcpRoutes,
-    TlsServer, VirtualHosts,
+    Action, Cluster, ClusterKey, ForwardProxy, HostMap, Inbound, OutboundListener, ServicePort,
+    TcpRoutes, TlsServer, VirtualHosts,
 };
 use ahash::HashMap;
-use model::Origin;
+use model::{ArcMap, Origin};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -16,11 +16,27 @@ pub struct Table {
     pub generation: u64,
     /// All listeners, by key.
     pub listeners: HashMap<ListenerKey, Arc<Listener>>,
-    /// All clusters that a route leads to, by key. The same as before when they are.
-    pub clusters: Arc<HashMap<ClusterKey, Arc<Cluster>>>,
+    /// All clusters that a route leads to, by key.
+    pub clusters: ArcMap<ClusterKey, Cluster>,
 }
 
 impl Table {
+    /// The clusters whose endpoints are those of a service port.
+    pub fn clusters_of<'t>(
+        &'t self,
+        service: &ServicePort,
+    ) -> impl Iterator<Item = &'t ClusterKey> {
+        let first = ClusterKey {
+            host: service.host.clone(),
+            subset: None,
+            port: 0,
+            view: None,
+        };
+        let from = self.clusters.starting_at(first).map(|(key, _)| key);
+        from.take_while(|key| key.host == service.host)
+            .filter(|key| key.port == service.port && key.view == service.view)
+    }
+
     /// The listener of a connection that came on `key`, to the address `local`. When that listener is gone, one
     /// that would accept such connections takes over: the server's `bind` has changed, and what was accepted
     /// meanwhile must not suffer from it.

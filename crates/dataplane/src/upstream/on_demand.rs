@@ -381,7 +381,7 @@ mod tests {
         let mut definition = rules::Cluster::plain(key.clone(), UpstreamProtocol::Http1);
         definition.on_demand = Some(Arc::new(on_demand));
         let mut table = rules::Table::default();
-        Arc::make_mut(&mut table.clusters).insert(key.clone(), Arc::new(definition));
+        table.clusters.insert(key.clone(), Arc::new(definition));
         shared.publish(
             Arc::new(table),
             &rules::Endpoints::default(),

@@ -5,14 +5,20 @@ use super::cluster::{Parts, Surroundings};
 use super::tls::ClientTlsStore;
 use crate::labels::Workloads;
 use crate::tls::Terminations;
-use ahash::{HashMap, HashMapExt};
 use certificates::Credentials;
+use model::{ArcMap, Difference};
 use rules::{ClusterKey, Endpoint, Endpoints, Headless, ServicePort, Table};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// Clusters by their keys.
-type Clusters = HashMap<ClusterKey, Arc<Cluster>>;
+/// Clusters by their keys. A clone shares them.
+type Clusters = imbl::GenericHashMap<
+    ClusterKey,
+    Arc<Cluster>,
+    ahash::RandomState,
+    imbl::shared_ptr::DefaultSharedPtr,
+>;
 
 /// What a request is served by, from its first byte to its last.
 #[derive(Debug, Default)]
@@ -20,9 +26,9 @@ pub struct Snapshot {
     /// The rules.
     pub table: Arc<Table>,
     /// The clusters of the table, with their endpoints.
-    pub clusters: Arc<HashMap<ClusterKey, Arc<Cluster>>>,
+    pub clusters: Clusters,
     /// What their endpoints are of.
-    services: Arc<HashMap<ServicePort, Arc<[Endpoint]>>>,
+    services: ArcMap<ServicePort, [Endpoint]>,
     /// Endpoints that clients connect to by their addresses.
     pub(crate) headless: Headless,
     /// Whose addresses are whose.
@@ -40,8 +46,8 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// The snapshot after this one. Clusters that did not change are shared; in those that did, endpoints
-    /// keep their counters.
+    /// The snapshot after this one. Clusters that did not change are shared, and not looked at; in those that did,
+    /// endpoints keep their counters.
     pub(crate) fn next(
         &self,
         table: Arc<Table>,
@@ -51,75 +57,68 @@ impl Snapshot {
     ) -> Self {
         let terminations = self.terminations(&table, &credentials);
         let client_tls = self.client_tls(&table, &credentials);
-        // Most changes of rules lead to the clusters that there are, of which there may be ten thousand.
-        let is_same = Arc::ptr_eq(&self.table.clusters, &table.clusters)
-            && Arc::ptr_eq(&self.services, &endpoints.services)
-            && Arc::ptr_eq(&self.client_tls, &client_tls);
-        let next = match is_same {
-            true => NextClusters {
-                all: self.clusters.clone(),
-                swept: self.swept.clone(),
-                fresh: Vec::new(),
-            },
-            false => self.next_clusters(&table, endpoints, &client_tls, around),
-        };
+        let mut clusters = self.clusters.clone();
+        let (mut fresh, mut gone) = (Vec::new(), Vec::new());
+        for key in self.touched(&table, endpoints, &client_tls) {
+            let before = self.clusters.get(key);
+            let Some(definition) = table.clusters.get(key) else {
+                gone.extend(clusters.remove(key));
+                continue;
+            };
+            let parts = parts(definition, endpoints, &client_tls);
+            // What is there is of the store that was there.
+            let same_tls = Arc::ptr_eq(&self.client_tls, &client_tls);
+            if before.is_some_and(|before| before.is_of(&parts, same_tls)) {
+                continue;
+            }
+            let cluster = Arc::new(Cluster::build(&parts, before.map(Arc::as_ref), around));
+            clusters.insert(key.clone(), cluster.clone());
+            fresh.push(cluster);
+        }
+        for cluster in gone {
+            cluster.retire(around);
+        }
         Self {
-            swept: next.swept,
-            fresh: next.fresh,
+            swept: self.next_swept(&clusters, &fresh),
+            fresh,
             services: endpoints.services.clone(),
             headless: endpoints.headless.clone(),
             workloads: self.workloads.next(&endpoints.workloads),
             table,
-            clusters: next.all,
+            clusters,
             credentials,
             terminations,
             client_tls,
         }
     }
 
-    fn next_clusters(
-        &self,
-        table: &Table,
+    /// The clusters that may have become others: of ten thousand most changes touch few.
+    fn touched<'t>(
+        &'t self,
+        table: &'t Table,
         endpoints: &Endpoints,
-        client_tls: &ClientTlsStore,
-        around: &Surroundings<'_>,
-    ) -> NextClusters {
-        let same_tls = std::ptr::eq(&*self.client_tls, client_tls);
-        let mut all = Clusters::with_capacity(table.clusters.len());
-        let (mut fresh, mut known) = (Vec::new(), 0);
-        for (key, definition) in table.clusters.iter() {
-            let parts = parts(definition, endpoints, client_tls);
-            let before = self.clusters.get(key);
-            known += usize::from(before.is_some());
-            let cluster = match before {
-                // What is there is of the store that was there.
-                Some(before) if before.is_of(&parts, same_tls) => before.clone(),
-                _ => {
-                    let cluster = Cluster::build(&parts, before.map(Arc::as_ref), around);
-                    fresh.push(Arc::new(cluster));
-                    fresh[fresh.len() - 1].clone()
-                }
-            };
-            all.insert(key.clone(), cluster);
+        client_tls: &Arc<ClientTlsStore>,
+    ) -> BTreeSet<&'t ClusterKey> {
+        let others = table.clusters.keys_since(&self.table.clusters);
+        let mut touched: BTreeSet<_> = others.collect();
+        for service in endpoints.services.keys_since(&self.services) {
+            touched.extend(table.clusters_of(service));
         }
-        if known < self.clusters.len() {
-            let is_gone = |one: &&Arc<Cluster>| !all.contains_key(&one.definition.key);
-            for gone in self.clusters.values().filter(is_gone) {
-                gone.retire(around);
-            }
+        if !Arc::ptr_eq(&self.client_tls, client_tls) {
+            touched.extend(table.clusters.keys());
         }
+        touched
+    }
+
+    fn next_swept(&self, clusters: &Clusters, fresh: &[Arc<Cluster>]) -> Arc<[Arc<Cluster>]> {
         // One that is there already begins to need it never.
         let stays = |one: &&Arc<Cluster>| {
-            let now = all.get(&one.definition.key);
+            let now = clusters.get(&one.definition.key);
             now.is_some_and(|now| Arc::ptr_eq(now, one))
         };
-        let swept = self.swept.iter().filter(stays).chain(&fresh);
+        let swept = self.swept.iter().filter(stays).chain(fresh);
         let swept = swept.filter(|cluster| cluster.needs_sweeps());
-        NextClusters {
-            swept: swept.cloned().collect(),
-            all: Arc::new(all),
-            fresh,
-        }
+        swept.cloned().collect()
     }
 
     /// Has rotations follow what happened to endpoints after they were computed, when those in force were others.
@@ -145,9 +144,12 @@ impl Snapshot {
         table: &Arc<Table>,
         credentials: &Arc<Credentials>,
     ) -> Arc<ClientTlsStore> {
-        let same = Arc::ptr_eq(&self.table.clusters, &table.clusters)
-            && Arc::ptr_eq(&self.credentials, credentials);
-        if same {
+        let others = table.clusters.since(&self.table.clusters);
+        let begins_tls = |cluster: &Arc<rules::Cluster>| cluster.tls.settings().is_some();
+        let has_tls = |(before, now): &Difference<'_, rules::Cluster>| {
+            before.is_some_and(begins_tls) || now.is_some_and(begins_tls)
+        };
+        if Arc::ptr_eq(&self.credentials, credentials) && !others.iter().any(has_tls) {
             return self.client_tls.clone();
         }
         let next = self.client_tls.next(table, credentials);
@@ -169,13 +171,6 @@ impl Snapshot {
         }
         Arc::new(self.terminations.next(table, credentials))
     }
-}
-
-/// The clusters of the next snapshot.
-struct NextClusters {
-    all: Arc<Clusters>,
-    swept: Arc<[Arc<Cluster>]>,
-    fresh: Vec<Arc<Cluster>>,
 }
 
 fn parts<'p>(

@@ -24,7 +24,7 @@ fn table(connect_timeout: u64, subset: Option<&str>) -> Arc<Table> {
         ..Cluster::plain(key.clone(), UpstreamProtocol::Http1)
     };
     let mut table = Table::default();
-    Arc::make_mut(&mut table.clusters).insert(key, Arc::new(cluster));
+    table.clusters.insert(key, Arc::new(cluster));
     Arc::new(table)
 }
 
@@ -39,7 +39,8 @@ fn endpoints(addresses: &[(&str, &str)]) -> Endpoints {
         host: "a.test".into(),
         port: 80,
     };
-    Arc::make_mut(&mut endpoints.services)
+    endpoints
+        .services
         .insert(service, addresses.iter().map(endpoint).collect());
     endpoints
 }

@@ -21,6 +21,7 @@ mod gateways;
 mod matches;
 mod merge;
 mod mesh;
+mod moved;
 mod namespaces;
 mod operations;
 mod outbound;
@@ -65,7 +66,7 @@ use clusters::Clusters;
 use diagnostics::distinct;
 use extent::Compiled;
 use findings::{of_hosts, of_parts};
-use model::{Diagnostic, GatewayRef, Hostname, Resources};
+use model::{ArcMap, Diagnostic, GatewayRef, Hostname, Resources};
 use outbound::{ForwardProxyCompiler, Surroundings};
 use part::{Layer, Part, PartKey};
 use resolve::Resolver;
@@ -100,7 +101,7 @@ pub struct Compiler {
     /// Those of all views.
     names: BTreeSet<Hostname>,
     /// The clusters of the last table.
-    led_to: Arc<HashMap<ClusterKey, Arc<Cluster>>>,
+    led_to: ArcMap<ClusterKey, Cluster>,
 }
 
 /// The identity of a virtual host between compilations.
@@ -135,7 +136,7 @@ impl Compiler {
             forward_proxy: ForwardProxyCompiler::new(&options),
             sidecar: SidecarCompiler::new(&options),
             names: BTreeSet::new(),
-            led_to: Arc::default(),
+            led_to: ArcMap::default(),
             options,
             generation: 0,
             last: None,
@@ -181,7 +182,7 @@ impl Compiler {
             .iter()
             .map(|planned| run.listener(planned, &bindings))
             .collect();
-        let same_clusters = run.leads_where_it_did();
+        let moved = run.moved();
         let Run {
             mut parts,
             hosts,
@@ -202,17 +203,20 @@ impl Compiler {
         diagnostics.extend(findings);
         diagnostics.extend(of_parts(&parts));
         diagnostics.extend(of_hosts(&hosts));
-        if !same_clusters {
-            let of_parts = parts.values().flat_map(|part| &part.clusters);
-            let of_names = spelled.values().flat_map(|names| &names.clusters);
-            let of_clients = self.forward_proxy.iter().flat_map(|proxy| proxy.clusters());
-            let of_workload = self.sidecar.iter().flat_map(|sidecar| sidecar.clusters());
-            let all = of_parts
-                .chain(of_names)
-                .chain(of_clients)
-                .chain(of_workload);
-            let all = all.map(|cluster| (cluster.key.clone(), cluster.clone()));
-            self.led_to = Arc::new(all.collect());
+        match moved {
+            Some(moved) => moved.apply(&parts, &mut self.led_to),
+            None => {
+                let of_parts = parts.values().flat_map(|part| &part.clusters);
+                let of_names = spelled.values().flat_map(|names| &names.clusters);
+                let of_clients = self.forward_proxy.iter().flat_map(|proxy| proxy.clusters());
+                let of_workload = self.sidecar.iter().flat_map(|sidecar| sidecar.clusters());
+                let all = of_parts
+                    .chain(of_names)
+                    .chain(of_clients)
+                    .chain(of_workload);
+                let all = all.map(|cluster| (cluster.key.clone(), cluster.clone()));
+                self.led_to.become_these(all.collect());
+            }
         }
         let table = Table {
             generation: self.generation,

@@ -3,17 +3,15 @@
 use super::bindings::Bindings;
 use super::extent::{Changed, Extent};
 use super::gateways::{PlannedListener, PlannedServer, ServerHosts, domain_of};
+use super::moved::Moved;
 use super::part::{Layer, Part, PartKey};
 use super::secure::{CompiledServer, NamedServers, ServerKey};
 use super::spelled::SpelledClusters;
 use super::virtual_hosts::{CompiledHost, HostPlan, HostPlans, Indexes};
 use super::{Compiler, HostKey, Scope};
-use crate::{
-    Cluster, HostMap, Listener, ListenerKey, Serves, TlsServer, VirtualHost, VirtualHosts,
-};
+use crate::{HostMap, Listener, ListenerKey, Serves, TlsServer, VirtualHost, VirtualHosts};
 use ahash::{HashMap, HashMapExt};
 use model::{Diagnostic, GatewayRef, Resources, ServerKind, VirtualService};
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// One compilation: what is used of the last one, and what is new.
@@ -58,15 +56,13 @@ impl<'c> Run<'c> {
         }
     }
 
-    /// Whether what changed leads to the clusters that it led to, so that all are the same. Not known: no.
-    pub(super) fn leads_where_it_did(&self) -> bool {
-        let Some(changed) = self.changed.filter(|_| self.spelled.is_empty()) else {
-            return false;
-        };
-        let is_of_changed = |key: &&PartKey| changed.services.contains(&key.virtual_service);
-        let now = self.parts.keys().filter(is_of_changed);
-        let now = clusters_of(now.filter_map(|key| self.parts.get(key)));
-        now == clusters_of(self.before.parts.values())
+    /// Where what changed leads, and where it led. `None`: that is not all that may lead elsewhere.
+    pub(super) fn moved(&self) -> Option<Moved> {
+        let changed = self.changed.filter(|_| self.spelled.is_empty())?;
+        let now = self.parts.iter();
+        let now = now.filter(|(key, _)| changed.services.contains(&key.virtual_service));
+        let now = now.map(|(_, part)| part);
+        Some(Moved::of(self.before.parts.values(), now))
     }
 
     pub(super) fn listener(
@@ -321,12 +317,6 @@ impl<'c> Run<'c> {
         }
         hosts
     }
-}
-
-/// By their identities.
-fn clusters_of<'p>(parts: impl Iterator<Item = &'p Arc<Part>>) -> BTreeSet<*const Cluster> {
-    let clusters = parts.flat_map(|part| &part.clusters);
-    clusters.map(Arc::as_ptr).collect()
 }
 
 /// The rules of one kind of a VirtualService: those of this compilation, else those of the last if they are current.

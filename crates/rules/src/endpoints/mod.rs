@@ -145,10 +145,14 @@ impl EndpointCompiler {
         let aliases: Vec<_> = aliases.collect();
         next.extend(aliases);
         self.services = next;
+        let before = std::mem::take(&mut self.all.services);
         self.all = Endpoints::default();
         for (host, service) in &self.services {
             place(&mut self.all, self.view.as_ref(), host, service);
         }
+        // What stays is shared with what was published.
+        let all = std::mem::replace(&mut self.all.services, before);
+        self.all.services.become_these(all);
     }
 
     /// Looks at the services of these hosts.
@@ -223,7 +227,7 @@ fn displace(
         let key = key(view, host, port.number);
         all.unresolved.remove(&key);
         all.members.remove(&key);
-        Arc::make_mut(&mut all.services).remove(&key);
+        all.services.remove(&key);
     }
 }
 
@@ -241,7 +245,7 @@ fn place(all: &mut Endpoints, view: Option<&Arc<str>>, host: &Arc<str>, service:
         }
         let before = all.services.get(&key);
         if before.is_none_or(|before| !Arc::ptr_eq(before, &port.endpoints)) {
-            Arc::make_mut(&mut all.services).insert(key, port.endpoints.clone());
+            all.services.insert(key, port.endpoints.clone());
         }
     }
 }

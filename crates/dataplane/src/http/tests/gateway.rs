@@ -108,17 +108,17 @@ impl Rules {
         change(&mut cluster);
         let cluster = Arc::new(cluster);
         let key = cluster.key.clone();
-        Arc::make_mut(&mut self.table.clusters).insert(key.clone(), cluster.clone());
+        self.table.clusters.insert(key.clone(), cluster.clone());
         let service = key.service();
         let endpoints = endpoints.iter().map(endpoint).collect();
-        Arc::make_mut(&mut self.endpoints.services).insert(service, endpoints);
+        self.endpoints.services.insert(service, endpoints);
         cluster
     }
 
     /// Gives a cluster other endpoints.
     pub(crate) fn endpoints(&mut self, cluster: &Cluster, endpoints: Vec<Endpoint>) {
         let service = cluster.key.service();
-        Arc::make_mut(&mut self.endpoints.services).insert(service, endpoints.into());
+        self.endpoints.services.insert(service, endpoints.into());
     }
 
     pub(crate) fn route(
@@ -226,8 +226,9 @@ impl Gateway {
     /// The same, as the case makes them.
     pub(crate) fn publish_endpoints(&mut self, endpoints: Vec<Endpoint>) {
         let endpoints: Arc<[Endpoint]> = endpoints.into();
-        for list in Arc::make_mut(&mut self.endpoints.services).values_mut() {
-            *list = endpoints.clone();
+        let services: Vec<_> = self.endpoints.services.keys().cloned().collect();
+        for service in services {
+            self.endpoints.services.insert(service, endpoints.clone());
         }
         let credentials = self.shared.snapshot().credentials.clone();
         self.shared

@@ -89,7 +89,7 @@ impl Rules {
         };
         change(&mut cluster);
         let cluster = Arc::new(cluster);
-        Arc::make_mut(&mut self.table.clusters).insert(key, cluster.clone());
+        self.table.clusters.insert(key, cluster.clone());
         let endpoint = |address: &EndpointAddr| {
             let mut endpoint = Endpoint::at(address.clone());
             change_endpoint(&mut endpoint);
@@ -101,7 +101,7 @@ impl Rules {
             view: None,
         };
         let endpoints = endpoints.iter().map(endpoint).collect();
-        Arc::make_mut(&mut self.endpoints.services).insert(service, endpoints);
+        self.endpoints.services.insert(service, endpoints);
         ClusterTarget::Cluster(cluster)
     }
 

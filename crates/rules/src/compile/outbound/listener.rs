@@ -129,7 +129,7 @@ impl ForwardProxyCompiler {
             };
             let services = endpoints.services.iter();
             let services = services.map(|(port, list)| (port.clone(), list.clone()));
-            Arc::make_mut(&mut to.services).extend(services);
+            to.services.extend(services);
             to.unresolved.extend(endpoints.unresolved);
             to.members.extend(endpoints.members);
             told.extend(diagnostics);

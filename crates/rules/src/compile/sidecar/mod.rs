@@ -101,7 +101,7 @@ impl SidecarCompiler {
 
     /// Adds the endpoints of its workload.
     pub(crate) fn add_endpoints(&self, to: &mut Endpoints) {
-        Arc::make_mut(&mut to.services).extend(self.inbound.endpoints());
+        to.services.extend(self.inbound.endpoints());
     }
 }
 

@@ -230,7 +230,9 @@ fn clusters_that_differ_by_the_name_that_is_sent_share_it_too() {
     let mut second = mesh.cluster.clone();
     second.key.port = 80;
     second.tls = UpstreamSecurity::Auto(Arc::new(other));
-    Arc::make_mut(&mut table.clusters).insert(second.key.clone(), Arc::new(second.clone()));
+    table
+        .clusters
+        .insert(second.key.clone(), Arc::new(second.clone()));
     mesh.store = mesh.store.next(&table, &in_mesh(&authority));
     let of_second = mesh.store.of(&second.tls).unwrap().unwrap();
     assert_eq!(mesh.ready().unwrap().unwrap().id, of_second.id);

@@ -88,7 +88,9 @@ fn clusters_share_what_they_say_alike_and_nothing_else() {
     for (port, tls) in (1..).zip(settings) {
         let mut cluster = cluster(Some(tls));
         cluster.key.port = port;
-        Arc::make_mut(&mut table.clusters).insert(cluster.key.clone(), Arc::new(cluster));
+        table
+            .clusters
+            .insert(cluster.key.clone(), Arc::new(cluster));
     }
     let store = ClientTlsStore::default().next(&table, &trusting(&authority));
     let (one, again) = (

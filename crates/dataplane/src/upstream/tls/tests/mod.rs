@@ -128,11 +128,9 @@ pub(crate) fn cluster(tls: Option<UpstreamTls>) -> Cluster {
 
 pub(crate) fn table(cluster: &Cluster) -> Table {
     Table {
-        clusters: Arc::new(
-            [(cluster.key.clone(), Arc::new(cluster.clone()))]
-                .into_iter()
-                .collect(),
-        ),
+        clusters: [(cluster.key.clone(), Arc::new(cluster.clone()))]
+            .into_iter()
+            .collect(),
         ..Table::default()
     }
 }
