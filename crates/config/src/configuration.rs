@@ -14,10 +14,10 @@ use rules::{CompileOptions, Compiler, ENDPOINT_KINDS, Endpoints, Table};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
-/// How many objects are written to disk before others have their turn: some milliseconds.
-const REMEMBERED_AT_ONCE: usize = 64;
+/// For how long objects are written to disk before others have their turn. A file takes from microseconds to milliseconds.
+const REMEMBERED_FOR: Duration = Duration::from_millis(2);
 
 /// What is added to an error about a version that stands in for a refused one.
 const IS_OLDER: &str = "this is about its last good version, which is not good any more";
@@ -313,13 +313,21 @@ impl Configuration {
         let Some(mut last_good) = self.last_good.take() else {
             return self.unremembered.clear();
         };
-        for _ in 0..REMEMBERED_AT_ONCE {
-            let Some(reference) = self.unremembered.pop_first() else {
-                break;
-            };
+        let began = Instant::now();
+        while began.elapsed() < REMEMBERED_FOR
+            && let Some(reference) = self.unremembered.pop_first()
+        {
             self.remember_one(&mut last_good, &reference);
         }
         self.last_good = Some(last_good);
+    }
+
+    /// The same for all that is left, as long as it takes.
+    pub(crate) fn remember_all(&mut self) {
+        self.remember();
+        while self.is_behind() {
+            self.remember();
+        }
     }
 
     /// Whether the folder of last good versions is behind.

@@ -143,7 +143,8 @@ impl Controller {
                     continue;
                 }
                 Wake::Due => News::default(),
-                Wake::Over => return self.remember_all(),
+                Wake::Over if self.is_behind() => return self.configuration.remember_all(),
+                Wake::Over => return,
             };
             // A bug must cost the change that met it, and not the ability to change.
             let outcome = catch_unwind(AssertUnwindSafe(|| self.take(news, received_at)));
@@ -155,13 +156,6 @@ impl Controller {
                     "a change of the configuration could not be compiled, the former one stays"
                 );
             }
-        }
-    }
-
-    /// Before the end, as long as it takes.
-    fn remember_all(mut self) {
-        while self.is_behind() {
-            self.configuration.remember();
         }
     }
 

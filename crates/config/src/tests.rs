@@ -496,7 +496,7 @@ fn what_was_below_an_unreadable_folder_is_remembered_until_it_is_read() {
     let mut configuration = Configuration::new(settings(Some(folder.path())));
     let both = ["cart", "shop"].map(|name| text(&named(name), &service(name, 80)));
     compiled(&mut configuration, both.to_vec()).unwrap();
-    configuration.remember();
+    configuration.remember_all();
     let mut configuration = Configuration::new(settings(Some(folder.path())));
     let away = vec![
         unreadable("kubernetes:Service"),
@@ -591,7 +591,7 @@ fn a_new_object_that_cannot_be_compiled_is_not_in_force_in_part() {
 fn start_over(folder: &Path, changes: Vec<Change>) -> Published {
     let mut configuration = Configuration::new(settings(Some(folder)));
     let published = compiled(&mut configuration, changes).unwrap();
-    configuration.remember();
+    configuration.remember_all();
     configuration.forget_others();
     published
 }
@@ -701,10 +701,10 @@ fn what_moved_to_another_file_is_remembered_of_that_one() {
     let folder = tempfile::tempdir().unwrap();
     let mut configuration = Configuration::new(settings(Some(folder.path())));
     compiled(&mut configuration, vec![text("a", &service("one", 1))]).unwrap();
-    configuration.remember();
+    configuration.remember_all();
     let moved = vec![gone("a"), text("b", &service("one", 1))];
     compiled(&mut configuration, moved).unwrap();
-    configuration.remember();
+    configuration.remember_all();
     assert_eq!(
         service_ports(&start_over(folder.path(), vec![unreadable("b")])),
         [1]
