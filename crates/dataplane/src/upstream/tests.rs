@@ -1,4 +1,5 @@
 use super::{Snapshot, Surroundings};
+use proptest::{collection, option, prelude::*};
 use rules::{
     Cluster, ClusterKey, ConnectionPool, Endpoint, EndpointAddr, Endpoints, ServicePort, Table,
     UpstreamProtocol, Workload,
@@ -119,4 +120,92 @@ fn a_subset_has_the_endpoints_with_its_labels() {
 fn a_service_without_endpoints_makes_an_empty_cluster() {
     let snapshot = next(&Snapshot::default(), table(1, None), &Endpoints::default());
     assert_eq!(only(&snapshot).select(Choice::default(), &mut |_| 0), None);
+}
+
+/// One of eight clusters, of four service ports.
+fn key(number: usize) -> ClusterKey {
+    let is = |bit: usize| number & bit != 0;
+    ClusterKey {
+        host: if is(1) { "b.test" } else { "a.test" }.into(),
+        port: if is(2) { 81 } else { 80 },
+        subset: is(4).then(|| "v1".into()),
+        view: None,
+    }
+}
+
+/// A change of what is published.
+#[derive(Clone, Debug)]
+enum Step {
+    /// The cluster is there, with this timeout, or is gone.
+    Cluster(usize, Option<u64>),
+    /// The service port has so many endpoints, or is gone.
+    Endpoints(usize, Option<u8>),
+}
+
+impl Step {
+    fn is_about(&self, key: &ClusterKey) -> bool {
+        match *self {
+            Self::Cluster(number, _) => *key == self::key(number),
+            Self::Endpoints(number, _) => key.service() == self::key(number).service(),
+        }
+    }
+}
+
+fn publications() -> impl Strategy<Value = Vec<Vec<Step>>> {
+    let cluster = (0..8_usize, option::of(1..3_u64));
+    let endpoints = (0..4_usize, option::of(0..3_u8));
+    let step = prop_oneof![
+        cluster.prop_map(|(number, timeout)| Step::Cluster(number, timeout)),
+        endpoints.prop_map(|(number, count)| Step::Endpoints(number, count)),
+    ];
+    collection::vec(collection::vec(step, 1..4), 1..12)
+}
+
+fn take(step: &Step, table: &mut Table, endpoints: &mut Endpoints) {
+    match *step {
+        Step::Cluster(number, None) => drop(table.clusters.remove(&key(number))),
+        Step::Cluster(number, Some(timeout)) => {
+            let mut cluster = Cluster::plain(key(number), UpstreamProtocol::Http1);
+            cluster.pool.connect_timeout = Duration::from_secs(timeout);
+            table.clusters.insert(key(number), Arc::new(cluster));
+        }
+        Step::Endpoints(number, None) => drop(endpoints.services.remove(&key(number).service())),
+        Step::Endpoints(number, Some(count)) => {
+            let address = |last| EndpointAddr::Tcp(([127, 0, 0, last], 80).into());
+            let list = (0..count).map(|last| Endpoint::at(address(last)));
+            let service = key(number).service();
+            endpoints.services.insert(service, list.collect());
+        }
+    }
+}
+
+proptest! {
+    /// What is found to have changed is all that has.
+    #[test]
+    fn clusters_are_as_if_they_were_made_anew(publications in publications()) {
+        let (mut table, mut endpoints) = (Table::default(), Endpoints::default());
+        let mut snapshot = Snapshot::default();
+        for steps in &publications {
+            for step in steps {
+                take(step, &mut table, &mut endpoints);
+            }
+            let published = Table { clusters: table.clusters.clone(), ..Table::default() };
+            let after = next(&snapshot, Arc::new(published), &endpoints);
+            prop_assert_eq!(after.clusters.len(), table.clusters.len());
+            for (key, definition) in table.clusters.iter() {
+                let cluster = &after.clusters[key];
+                prop_assert_eq!(&cluster.definition, definition);
+                let members = cluster.endpoints.members().iter();
+                let found: Vec<_> = members.map(|member| member.value.address.clone()).collect();
+                let list = endpoints.services.get(&key.service());
+                let list = list.into_iter().flat_map(|list| list.iter());
+                let want: Vec<_> = list.map(|one| one.address.clone()).collect();
+                prop_assert_eq!(found, want, "{} after {:?}", key, steps);
+                let is_meant = steps.iter().any(|step| step.is_about(key));
+                let before = snapshot.clusters.get(key);
+                prop_assert!(is_meant || before.is_some_and(|one| Arc::ptr_eq(one, cluster)));
+            }
+            snapshot = after;
+        }
+    }
 }
