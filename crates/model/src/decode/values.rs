@@ -414,7 +414,10 @@ impl<'a> Fields<'a> {
         name: &'static str,
         decode: impl Fn(&Cursor<'a>) -> Option<T>,
     ) -> Vec<T> {
-        self.items(name).iter().filter_map(decode).collect()
+        let mut list: Vec<T> = self.items(name).iter().filter_map(decode).collect();
+        // It grew to have room for four at once, and most lists hold one.
+        list.shrink_to_fit();
+        list
     }
 
     /// The field decoded, when it is there.
