@@ -10,9 +10,10 @@ use pingora_core::connectors::{ConnectorOptions, http};
 use pingora_core::protocols::ALPN;
 use pingora_core::protocols::tls::CustomALPN;
 use pingora_core::server::configuration::ServerConf;
-use pingora_core::upstreams::peer::{Peer, ProxyDigestUserDataHook};
+use pingora_core::upstreams::peer::{HttpPeer, Peer, ProxyDigestUserDataHook};
 use pingora_error::{Error, ErrorType, Result};
 use pingora_http::ResponseHeader;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -42,9 +43,26 @@ pub(super) enum Carried {
     Http2(Arc<Shared>),
 }
 
+/// What hands it to Pingora's connector.
+#[derive(Clone)]
+pub(super) struct Hook(ProxyDigestUserDataHook);
+
+impl Hook {
+    /// Has a connection to a peer made in this way.
+    pub(super) fn put_on(&self, peer: &mut HttpPeer) {
+        peer.options.proxy_digest_user_data_hook = Some(self.0.clone());
+    }
+}
+
+impl fmt::Debug for Hook {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        to.write_str("Hook")
+    }
+}
+
 impl Carried {
-    pub(super) fn hook(self) -> ProxyDigestUserDataHook {
-        Arc::new(move |_, _| Some(Box::new(self.clone())))
+    pub(super) fn hook(self) -> Hook {
+        Hook(Arc::new(move |_, _| Some(Box::new(self.clone()))))
     }
 
     fn of(peer: &impl Peer) -> Option<Self> {

@@ -3,16 +3,18 @@
 use super::KeepAlive;
 use super::connection::{Lifetime, Open};
 use super::connections::Connections;
-use super::connector::{Carried, alpn};
+use super::connector::{Carried, Hook, alpn};
 use super::dial::{Dial, DialError, Dialer, UpstreamIo};
 use super::streams::{Recipe, Stream, StreamKey, Terms};
 use super::tls::{Alpn, ReadyTls};
 use super::way::{Occasion, Way};
 use crate::health::Spoken;
+use pingora_core::protocols::l4::socket::SocketAddr as PingoraAddress;
 use pingora_core::upstreams::peer::HttpPeer;
 use rules::{EndpointAddr, Target, Workload};
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::unix::net::SocketAddr as UnixSocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
@@ -20,6 +22,8 @@ use std::time::Duration;
 /// Requests on one upstream HTTP/2 connection at a time, unless a rule says otherwise. Pingora's default of 1 makes
 /// a connection for each.
 const HTTP2_STREAMS: u32 = 100;
+/// Pingora makes a peer of an address alone.
+const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 /// Marks the pool's keys that each serve one attempt.
 const FRESH: u64 = 1 << 63;
 
@@ -38,8 +42,10 @@ pub struct Upstream {
     pub(crate) way: Arc<Way>,
     /// For bytes, which may go through a tunnel.
     of_bytes: Arc<Dialer>,
-    /// What Pingora needs to make an attempt, but for what an attempt says.
-    template: HttpPeer,
+    /// The address as Pingora has it.
+    dialled: PingoraAddress,
+    /// Leads Pingora's connector to `way`.
+    hook: Hook,
     terms: Terms,
     tells: Tells,
     idle_timeout: Duration,
@@ -104,26 +110,26 @@ impl Upstream {
     ) -> Option<Self> {
         let cluster = common.cluster;
         let of_bytes = Dialer::new(endpoint, cluster, common.tls);
-        let of_bytes = match common.asked {
+        let of_bytes = Arc::new(match common.asked {
             Some(target) => of_bytes.asked(target),
             None => of_bytes,
-        };
+        });
         let way = Arc::new(way(&endpoint.address, &of_bytes, common));
         let tells = Tells {
             host: way.dialer.asks_for_host(),
             client: way.dialer.tells_client(),
         };
         let group = group_key(&way.dialer, common);
-        let template = template(&endpoint.address, group)?;
         Some(Self {
             address: endpoint.address.clone(),
             locality: endpoint.locality.clone(),
             workload: endpoint.workload.clone(),
             keep_alive,
-            template: with_way(template, &way),
+            dialled: dialled(&endpoint.address)?,
+            hook: Carried::Http1(way.clone()).hook(),
             terms: terms(cluster, &way.dialer),
             way,
-            of_bytes: Arc::new(of_bytes),
+            of_bytes,
             tells,
             idle_timeout: cluster.pool.idle_timeout,
             connect_timeout: cluster.pool.connect_timeout,
@@ -159,14 +165,14 @@ impl Upstream {
     }
 
     fn http1_peer(&self, attempt: &Attempt<'_>) -> Box<HttpPeer> {
-        let mut peer = Box::new(self.template.clone());
+        let mut peer = self.plain_peer();
         let occasion = self.occasion(attempt);
         if occasion != Occasion::default() {
             let mut hasher = DefaultHasher::new();
             (self.group, &occasion).hash(&mut hasher);
             peer.group_key = hasher.finish() & !FRESH;
             let carried = Carried::Http1(self.way_on(occasion));
-            peer.options.proxy_digest_user_data_hook = Some(carried.hook());
+            carried.hook().put_on(&mut peer);
         }
         peer.options.idle_timeout = Some(self.keep_alive.idle_timeout(self.idle_timeout));
         if attempt.fresh || self.keeps_none {
@@ -176,12 +182,22 @@ impl Upstream {
         peer
     }
 
+    /// It is made for each attempt: kept, it would be most of what an endpoint takes.
+    fn plain_peer(&self) -> Box<HttpPeer> {
+        let mut peer = HttpPeer::new(NOWHERE, false, String::new());
+        peer._address = self.dialled.clone();
+        peer.group_key = self.group;
+        peer.options.alpn = alpn();
+        self.hook.put_on(&mut peer);
+        Box::new(peer)
+    }
+
     /// There is nothing for it in Pingora's pool.
     fn http2_peer(&self, stream: &Stream) -> Box<HttpPeer> {
-        let mut peer = Box::new(self.template.clone());
+        let mut peer = self.plain_peer();
         peer.group_key = unused_key();
         let carried = Carried::Http2(stream.shared().clone());
-        peer.options.proxy_digest_user_data_hook = Some(carried.hook());
+        carried.hook().put_on(&mut peer);
         peer
     }
 
@@ -260,11 +276,11 @@ impl Upstream {
     }
 }
 
-fn way(address: &EndpointAddr, of_bytes: &Dialer, common: &Common<'_>) -> Way {
+fn way(address: &EndpointAddr, of_bytes: &Arc<Dialer>, common: &Common<'_>) -> Way {
     let cluster = common.cluster;
     Way {
         address: address.clone(),
-        dialer: Arc::new(of_bytes.clone().without_tunnel()),
+        dialer: of_bytes.without_tunnel(),
         connections: common.connections.clone(),
         connect_timeout: cluster.pool.connect_timeout,
         lifetime: cluster.pool.max_connection_duration,
@@ -272,20 +288,14 @@ fn way(address: &EndpointAddr, of_bytes: &Dialer, common: &Common<'_>) -> Way {
     }
 }
 
-fn template(address: &EndpointAddr, group: u64) -> Option<HttpPeer> {
-    let mut template = match address {
-        EndpointAddr::Tcp(address) => HttpPeer::new(*address, false, String::new()),
-        EndpointAddr::Unix(path) => HttpPeer::new_uds(path, false, String::new()).ok()?,
-    };
-    template.group_key = group;
-    Some(template)
-}
-
-fn with_way(mut template: HttpPeer, way: &Arc<Way>) -> HttpPeer {
-    template.options.alpn = alpn();
-    let carried = Carried::Http1(way.clone());
-    template.options.proxy_digest_user_data_hook = Some(carried.hook());
-    template
+/// `None`: no system knows such a path.
+fn dialled(address: &EndpointAddr) -> Option<PingoraAddress> {
+    Some(match address {
+        EndpointAddr::Tcp(address) => PingoraAddress::Inet(*address),
+        EndpointAddr::Unix(path) => {
+            PingoraAddress::Unix(UnixSocketAddr::from_pathname(&**path).ok()?)
+        }
+    })
 }
 
 /// What the rules say of connections in HTTP/2.

@@ -93,10 +93,13 @@ impl Dialer {
     }
 
     /// The same without the cluster's tunnel, which Istio digs for connections and not for requests.
-    pub(crate) fn without_tunnel(self) -> Self {
-        Self {
-            tunnel: None,
-            ..self
+    pub(crate) fn without_tunnel(self: &Arc<Self>) -> Arc<Self> {
+        match self.tunnel {
+            None => self.clone(),
+            Some(_) => Arc::new(Self {
+                tunnel: None,
+                ..Self::clone(self)
+            }),
         }
     }
 

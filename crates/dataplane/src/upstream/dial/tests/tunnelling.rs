@@ -2,6 +2,7 @@
 
 use super::*;
 use model::{At, TunnelProtocol, TunnelSettings};
+use std::sync::Arc;
 
 pub(super) fn tunnel(protocol: TunnelProtocol) -> TunnelSettings {
     TunnelSettings {
@@ -159,7 +160,8 @@ async fn an_address_of_ipv6_is_asked_for_in_brackets() {
 #[tokio::test]
 async fn requests_can_do_without_the_tunnel() {
     let (listener, address) = listener().await;
-    let dialer = plain_dialer(address, &through(TunnelProtocol::Connect)).without_tunnel();
+    let dialer = plain_dialer(address, &through(TunnelProtocol::Connect));
+    let dialer = Arc::new(dialer).without_tunnel();
     let mut io = dialer.connect(dial(None)).await.unwrap();
     let (mut server, _) = listener.accept().await.unwrap();
     io.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
