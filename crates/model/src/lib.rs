@@ -19,6 +19,6 @@ pub use arc_map::{ArcMap, Difference};
 pub use diagnostic::*;
 pub use ipnet::IpNet;
 pub use limits::Limits;
-pub use parse::{Defaults, Outcome, Parsed, ParsedObject, parse, parse_bytes};
+pub use parse::{Defaults, Outcome, Parsed, ParsedObject, json_as_yaml, parse, parse_bytes};
 pub use resources::*;
 pub use value::*;

@@ -3,6 +3,8 @@
 mod identity;
 mod json;
 
+pub use json::json_as_yaml;
+
 use crate::decode::{Context, Envelope, Identity, decode};
 use crate::yaml::{Document, Node, Value, documents, read};
 use crate::{At, Diagnostic, Limits, Position, Resource, ResourceRef, Severity};

@@ -3,6 +3,32 @@
 use crate::yaml::{Node, Value};
 use std::fmt::Write;
 
+/// JSON that reads the same as YAML, which all text is [parsed](super::parse) as: characters that YAML has no place for as
+/// they are, or takes for a line's end, are escaped. In JSON they stand in strings alone, and both know the escapes.
+///
+/// Source: YAML 1.2, "Character Set" and "Line Break Characters".
+pub fn json_as_yaml(json: String) -> String {
+    if !json.contains(is_escaped) {
+        return json;
+    }
+    let mut yaml = String::with_capacity(json.len());
+    for c in json.chars() {
+        match is_escaped(c) {
+            true => drop(write!(yaml, "\\u{:04x}", u32::from(c))),
+            false => yaml.push(c),
+        }
+    }
+    yaml
+}
+
+/// All of them have four digits.
+fn is_escaped(c: char) -> bool {
+    matches!(
+        c,
+        '\u{7f}'..='\u{9f}' | '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}'
+    )
+}
+
 /// One line that reads to the same tree again.
 pub(super) fn write(node: &Node) -> String {
     let mut text = String::new();
@@ -83,6 +109,23 @@ mod tests {
             }
             _ => {}
         }
+    }
+
+    #[test]
+    fn json_is_yaml_that_means_the_same() {
+        let json = "{\"a\u{7f}\": [\"é\u{2028}😀\\\"\\\\\u{85}\u{80}\u{fffe}\"]}";
+        let yaml = json_as_yaml(json.to_owned());
+        assert_eq!(yaml, r#"{"a\u007f": ["é\u2028😀\"\\\u0085\u0080\ufffe"]}"#);
+        let tree = crate::yaml::read(&yaml, 0, &Limits::default()).unwrap();
+        let Value::Mapping(entries) = &tree.value else {
+            panic!("{tree:?}");
+        };
+        assert_eq!(entries[0].key, "a\u{7f}");
+        let Value::Sequence(items) = &entries[0].value.value else {
+            panic!("{tree:?}");
+        };
+        let want = "é\u{2028}😀\"\\\u{85}\u{80}\u{fffe}";
+        assert_eq!(items[0].value, Value::String(want.into()));
     }
 
     #[test]

@@ -237,21 +237,27 @@ pub fn short_name_expand(host: &str, namespace: &str, domain_suffix: &str) -> St
 
 /// Letters, digits and inner hyphens, 63 at most.
 pub fn is_dns_label(text: &str) -> bool {
+    text.len() <= 63 && is_name_part(text)
+}
+
+fn is_name_part(text: &str) -> bool {
     let bytes = text.as_bytes();
     let (Some(first), Some(last)) = (bytes.first(), bytes.last()) else {
         return false;
     };
-    bytes.len() <= 63
-        && first.is_ascii_alphanumeric()
+    first.is_ascii_alphanumeric()
         && last.is_ascii_alphanumeric()
         && bytes
             .iter()
             .all(|b| b.is_ascii_alphanumeric() || *b == b'-')
 }
 
-/// DNS labels joined by dots, 253 characters at most: the form of a Kubernetes object's name.
+/// Letters, digits and hyphens in parts that are joined by dots, 253 characters at most: the form of a Kubernetes object's
+/// name. Unlike in DNS a part may be as long as the whole.
+///
+/// Source: Kubernetes, "Object Names and IDs", DNS subdomain names.
 pub fn is_dns_subdomain(text: &str) -> bool {
-    text.len() <= 253 && text.split('.').all(is_dns_label)
+    text.len() <= 253 && text.split('.').all(is_name_part)
 }
 
 fn is_short(text: &str) -> bool {
@@ -296,6 +302,23 @@ mod tests {
 
     fn pattern(text: &str) -> HostPattern {
         HostPattern::try_from(text).unwrap()
+    }
+
+    /// Of those of a Kubernetes object a part may be longer than in DNS.
+    #[test]
+    fn names_of_objects_have_no_limit_but_the_whole() {
+        let long = "a".repeat(253);
+        assert!(is_dns_subdomain(&long) && !is_dns_label(&long));
+        assert!(is_dns_subdomain("a.b-c.0"));
+        for bad in [
+            format!("{long}a"),
+            "a..b".to_owned(),
+            "-a".to_owned(),
+            "a_b".to_owned(),
+            String::new(),
+        ] {
+            assert!(!is_dns_subdomain(&bad), "{bad}");
+        }
     }
 
     #[test]
