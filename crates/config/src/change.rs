@@ -24,6 +24,10 @@ pub enum Message {
     Objects(u64),
     /// Everything that exists has been told once: what the first configuration waits for.
     Synced,
+    /// Nothing of what exists can be told, and it was told why: [`Message::Synced`] follows once something can. The first
+    /// configuration does not wait for that where something is there, as it was remembered or from others. Else it
+    /// does: a proxy with nothing to serve must not take the place of one that serves.
+    Blind,
     /// What was told before by whom this comes from is to be told of once it is judged.
     Mark(Mark),
 }

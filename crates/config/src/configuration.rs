@@ -198,6 +198,16 @@ impl Configuration {
         (!is_same).then(|| self.publish(received_at))
     }
 
+    /// Whether there are no objects.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.store.resources().is_empty()
+    }
+
+    /// What is wrong in what sources told, before anything of it is compiled.
+    pub(crate) fn diagnostics_of_files(&self) -> Vec<Diagnostic> {
+        self.store.diagnostics()
+    }
+
     /// How often something was published: the [number](Published::number) of the newest.
     pub(crate) fn publications(&self) -> u64 {
         self.publications

@@ -68,6 +68,7 @@ pub fn start(
     let controller = Controller {
         configuration,
         awaited: sources,
+        blind: false,
         publish,
         told: HashSet::new(),
         followers,
@@ -89,8 +90,9 @@ pub fn start(
 
 struct Controller {
     configuration: Configuration,
-    /// Sources that have not told everything yet.
+    /// Sources that have not told everything yet, and whether one of them can tell nothing.
     awaited: usize,
+    blind: bool,
     publish: watch::Sender<Option<Arc<Published>>>,
     /// What has been logged, so that a reload does not repeat it.
     told: HashSet<String>,
@@ -225,9 +227,20 @@ impl Controller {
             Message::Identity(more) => news.identity.push(more),
             Message::Names(more) => news.names.extend(more),
             Message::Objects(number) => news.objects.push(number),
-            Message::Synced => self.awaited = self.awaited.saturating_sub(1),
+            Message::Synced => {
+                self.awaited = self.awaited.saturating_sub(1);
+                self.blind = false;
+            }
+            Message::Blind => self.blind = true,
             Message::Mark(mark) => self.marks.push(mark),
         }
+    }
+
+    /// Whether nothing can be published yet, since sources have more to tell.
+    fn is_awaiting(&self) -> bool {
+        // One that sees nothing is not waited for where there is something to serve.
+        let is_enough = self.blind && !self.configuration.is_empty();
+        self.awaited > usize::from(is_enough)
     }
 
     fn take(&mut self, news: News, received_at: SystemTime) {
@@ -240,7 +253,11 @@ impl Controller {
         for number in news.objects {
             self.configuration.apply_objects(number);
         }
-        if self.awaited > 0 {
+        if self.is_awaiting() {
+            if self.blind {
+                // Else nobody would know what it waits for.
+                self.log(&self.configuration.diagnostics_of_files());
+            }
             return;
         }
         self.configuration.prepare(received_at);

@@ -749,6 +749,45 @@ fn nothing_is_published_before_all_sources_have_told_everything() {
     );
 }
 
+/// A proxy that can read nothing and remembers nothing is not ready, however long it waits: it may take the place of one that
+/// serves.
+#[test]
+fn who_sees_nothing_and_remembers_nothing_publishes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let named = "kubernetes:Service/default/one";
+    let unseen = || Message::Changes(vec![unreadable("kubernetes:Service")]);
+    let (sender, receiver) = tokio::sync::mpsc::channel(crate::QUEUE);
+    let configuration = Configuration::new(settings(Some(folder.path())));
+    let mut publications = start(configuration, 1, Followers::default(), receiver).unwrap();
+    let told = |message| sender.blocking_send(message).unwrap();
+    told(unseen());
+    told(Message::Blind);
+    // What is behind them was taken: the queue has room for no more than these.
+    for _ in 0..=crate::QUEUE {
+        told(unseen());
+    }
+    assert!(publications.borrow().is_none());
+    told(Message::Changes(vec![
+        gone("kubernetes:Service"),
+        text(named, &service("one", 1)),
+    ]));
+    told(Message::Synced);
+    assert_eq!(service_ports(&next(&mut publications)), [1]);
+    drop(sender);
+    while publications.has_changed().is_ok() {
+        std::thread::yield_now();
+    }
+
+    let (sender, receiver) = tokio::sync::mpsc::channel(crate::QUEUE);
+    let configuration = Configuration::new(settings(Some(folder.path())));
+    let mut publications = start(configuration, 1, Followers::default(), receiver).unwrap();
+    sender.blocking_send(unseen()).unwrap();
+    sender.blocking_send(Message::Blind).unwrap();
+    let remembered = next(&mut publications);
+    assert_eq!(service_ports(&remembered), [1]);
+    assert_eq!(remembered.receipt.errors, 1);
+}
+
 #[test]
 fn a_burst_ends_in_the_last_version() {
     let (sender, receiver) = tokio::sync::mpsc::channel(crate::QUEUE);
