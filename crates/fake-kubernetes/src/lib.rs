@@ -10,4 +10,4 @@ mod store;
 mod watching;
 
 pub use asked::{Asked, Fault};
-pub use server::{ApiServer, Stopped};
+pub use server::{ApiServer, Backup, Stopped};

@@ -35,6 +35,9 @@ pub struct ApiServer {
     serving: JoinHandle<()>,
 }
 
+/// What an API server held at some time.
+pub struct Backup(Store);
+
 /// What an API server that was stopped knew.
 pub struct Stopped {
     address: SocketAddr,
@@ -92,6 +95,11 @@ impl ApiServer {
             shared,
             serving,
         }
+    }
+
+    /// What it holds now.
+    pub fn backup(&self) -> Backup {
+        Backup(self.shared.state().store.clone())
     }
 
     /// Ends, with all connections.
@@ -242,6 +250,13 @@ impl Drop for ApiServer {
 }
 
 impl Stopped {
+    /// What it holds is put back to what it held then: objects and revisions.
+    #[must_use]
+    pub fn put_back(mut self, backup: Backup) -> Self {
+        self.state.store = backup.0;
+        self
+    }
+
     /// It is there again, at the same address.
     ///
     /// # Panics

@@ -35,7 +35,7 @@ pub(crate) struct Event {
 }
 
 /// The objects, and what happened to them.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Store {
     pub(crate) revision: u64,
     pub(crate) objects: BTreeMap<String, BTreeMap<Key, Value>>,

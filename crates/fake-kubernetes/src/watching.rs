@@ -18,7 +18,7 @@ pub(crate) async fn watch(shared: Arc<Shared>, asked: Asked, lines: Sender<Bytes
     };
     loop {
         for event in events {
-            if lines.send(Bytes::from(format!("{event}\n"))).await.is_err() {
+            if lines.send(Bytes::from(line(&event))).await.is_err() {
                 return;
             }
         }
@@ -100,4 +100,10 @@ pub(crate) fn expired() -> Value {
         "kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 410,
         "reason": "Expired", "message": "too old resource version",
     })
+}
+
+/// As API servers write it, and clients may rely on: first what it is.
+fn line(event: &Value) -> String {
+    let (kind, object) = (&event["type"], &event["object"]);
+    format!("{{\"type\":{kind},\"object\":{object}}}\n")
 }

@@ -2,16 +2,18 @@
 
 use crate::connect::Connection;
 use crate::known::{Known, fingerprint};
+use crate::raw_object::RawObject;
 use crate::scope::{Names, Scope};
 use crate::status::seen::{Seen, Tap};
 use crate::timing::Timing;
 use crate::trim::trim;
 use backon::ExponentialBackoff;
 use config::{Change, Content, Message};
-use kube::api::{Api, DynamicObject};
+use kube::api::Api;
 use kube::core::Status;
 use kube::runtime::watcher::{self, Event};
 use kube::{Client, ResourceExt};
+use model::json_as_yaml;
 use std::collections::BTreeSet;
 use std::error::Error;
 use std::pin::{Pin, pin};
@@ -30,14 +32,25 @@ const PIECE: usize = 256;
 /// Nobody listens any more.
 pub(crate) struct Over;
 
+/// What who follows something has told.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) enum Told {
+    /// Nothing yet.
+    Nothing,
+    /// Why nothing of it can be told.
+    Problem,
+    /// What there is, once at least.
+    Everything,
+}
+
 /// Follows objects of one kind.
 pub(crate) struct Follower {
     scope: Scope,
     timing: Timing,
     /// Who listens decides how long this runs.
     sender: WeakSender<Message>,
-    /// Raised when it is known what there is at first, or that this cannot be known.
-    synced: watch::Sender<bool>,
+    /// What was told until now.
+    told: watch::Sender<Told>,
     pauses: ExponentialBackoff,
     known: Known,
     /// Who wants to know what was seen, once it is judged.
@@ -69,28 +82,28 @@ struct News {
 
 /// What has become of a watch.
 enum Next {
-    Event(Box<Event<DynamicObject>>),
+    Event(Box<Event<RawObject>>),
     Failed(watcher::Error),
     /// Nothing for longer than anybody would wait.
     Silent,
 }
 
 impl Follower {
-    /// Tells what it knows in `known`, and in what is returned whether it is synced.
+    /// Tells what it knows in `known`, and in what is returned how much it has told.
     pub(crate) fn new(
         scope: Scope,
         timing: Timing,
         sender: WeakSender<Message>,
         known: Known,
         seen: Option<&Seen>,
-    ) -> (Self, watch::Receiver<bool>) {
-        let (synced, receiver) = watch::channel(false);
+    ) -> (Self, watch::Receiver<Told>) {
+        let (told, receiver) = watch::channel(Told::Nothing);
         let tap = Tap::new(seen, scope.kind, scope.namespace.as_deref());
         let follower = Self {
             scope,
             timing,
             sender,
-            synced,
+            told,
             pauses: timing.pauses(),
             known,
             tap,
@@ -155,7 +168,7 @@ impl Follower {
         }
     }
 
-    fn api(&self, client: &Client) -> Api<DynamicObject> {
+    fn api(&self, client: &Client) -> Api<RawObject> {
         let resource = self.scope.kind.resource(self.version());
         match &self.scope.namespace {
             Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource),
@@ -192,7 +205,7 @@ impl Follower {
     /// What the watch says next. While something is awaited, that is not for ever.
     async fn next(
         &self,
-        mut events: Pin<&mut impl Stream<Item = watcher::Result<Event<DynamicObject>>>>,
+        mut events: Pin<&mut impl Stream<Item = watcher::Result<Event<RawObject>>>>,
     ) -> Next {
         let patience = self.patience();
         let silence = async {
@@ -220,11 +233,7 @@ impl Follower {
         }
     }
 
-    async fn take(
-        &mut self,
-        event: Event<DynamicObject>,
-        listing: &mut Listing,
-    ) -> Result<(), Over> {
+    async fn take(&mut self, event: Event<RawObject>, listing: &mut Listing) -> Result<(), Over> {
         match event {
             Event::Init => {
                 *listing = Listing::default();
@@ -264,7 +273,7 @@ impl Follower {
 
     /// What an object is told as, and what is to be told of it: nothing where what counts of it is as it was told. Absent:
     /// it is not followed.
-    fn seen(&mut self, object: DynamicObject) -> Option<(Arc<str>, Option<News>)> {
+    fn seen(&mut self, object: RawObject) -> Option<(Arc<str>, Option<News>)> {
         if !self.scope.has(&object.name_any()) {
             return None;
         }
@@ -273,7 +282,7 @@ impl Follower {
         if let Some(tap) = &mut self.tap {
             tap.sees(&file, &object, version);
         }
-        let text = self.text(object);
+        let text = self.text(&object);
         let fingerprint = match &text {
             Ok(text) => fingerprint(text),
             Err(reason) => fingerprint(reason),
@@ -319,7 +328,7 @@ impl Follower {
         let mut changes: Vec<_> = lost.into_iter().map(gone).collect();
         changes.extend(self.noted(listing.news));
         self.change(changes).await?;
-        self.synced.send_replace(true);
+        self.told.send_replace(Told::Everything);
         Ok(())
     }
 
@@ -379,7 +388,11 @@ impl Follower {
             };
             self.send(Message::Changes(vec![unreadable])).await?;
         }
-        self.synced.send_replace(true);
+        self.told.send_if_modified(|told| {
+            let is_first = *told == Told::Nothing;
+            *told = (*told).max(Told::Problem);
+            is_first
+        });
         Ok(())
     }
 
@@ -401,10 +414,12 @@ impl Follower {
         }
     }
 
-    /// Whether the next try is one from the beginning: the kind may come in any of its versions, and the text of a single
-    /// object is to be told again where it was told why it cannot be read.
+    /// Whether the next try is one from the beginning: the kind may come in any of its versions; the text of a single object
+    /// is to be told again where it was told why it cannot be read; and an API server that was away may have been put
+    /// back to a former state, from which a watch tells nothing until it has caught up with what was seen.
     fn restarts(&self, error: &watcher::Error) -> bool {
-        code(error) == Some(404) || self.scope.is_single() && self.is_told()
+        let was_away = status(error).is_none() && self.failures > UNTOLD_FAILURES;
+        code(error) == Some(404) || was_away || self.scope.is_single() && self.is_told()
     }
 
     fn what(&self) -> String {
@@ -421,25 +436,21 @@ impl Follower {
         }
     }
 
-    fn file(&self, object: &DynamicObject) -> Arc<str> {
-        let namespace = object.metadata.namespace.as_deref();
-        self.scope.file(namespace, &object.name_any())
+    fn file(&self, object: &RawObject) -> Arc<str> {
+        let namespace = object.namespace();
+        self.scope.file(namespace.as_deref(), &object.name_any())
     }
 
-    /// What counts of an object, or why it cannot be written.
-    fn text(&self, mut object: DynamicObject) -> Result<String, String> {
+    /// What counts of an object, or why it cannot be read.
+    fn text(&self, object: &RawObject) -> Result<String, String> {
         let kind = &self.scope.kind;
+        let value = object.value();
+        let mut value = value.map_err(|error| format!("the object cannot be read: {error}"))?;
         // In lists objects do not say what they are.
-        object.types = Some(kube::api::TypeMeta {
-            api_version: kind.resource(self.version()).api_version,
-            kind: kind.name.to_owned(),
-        });
-        let value = serde_json::to_value(object);
-        let text = value.and_then(|mut value| {
-            trim(kind, &mut value);
-            serde_json::to_string(&value)
-        });
-        text.map_err(|error| format!("the object cannot be written: {error}"))
+        value["apiVersion"] = kind.resource(self.version()).api_version.into();
+        value["kind"] = kind.name.into();
+        trim(kind, &mut value);
+        Ok(json_as_yaml(value.to_string()))
     }
 }
 

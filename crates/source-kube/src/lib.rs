@@ -23,6 +23,7 @@ mod known;
 mod orders;
 mod plan;
 mod presence;
+mod raw_object;
 mod refusal;
 mod replica;
 mod runner;

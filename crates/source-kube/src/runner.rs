@@ -1,7 +1,7 @@
 //! The thread that follows what there is to be followed.
 
 use crate::connect::{Connection, connect};
-use crate::follow::{Follower, Over, gone};
+use crate::follow::{Follower, Over, Told, gone};
 use crate::known::Known;
 use crate::plan;
 use crate::scope::Scope;
@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use tokio::sync::mpsc::{Sender, WeakSender};
 use tokio::sync::{oneshot, watch};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 
 /// Has objects followed as long as it is there.
 #[derive(Debug)]
@@ -42,7 +42,8 @@ impl Objects {
 
 /// Starts a thread that follows the objects of an API server and sends them as `sender` does, without counting as a
 /// sender. It says once that it has [told everything](Message::Synced) that is followed at first: when each kind was listed,
-/// or could not be. It ends with what is returned, or when nobody listens any more.
+/// or could not be. Where none could be it says that it is [blind](Message::Blind), and waits until one was. It ends with
+/// what is returned, or when nobody listens any more.
 ///
 /// # Errors
 ///
@@ -105,7 +106,7 @@ struct Crew {
 /// One who follows something.
 struct Member {
     known: Known,
-    synced: watch::Receiver<bool>,
+    told: watch::Receiver<Told>,
     stop: oneshot::Sender<()>,
     task: JoinHandle<()>,
 }
@@ -123,7 +124,14 @@ impl Crew {
     ) -> Result<(), Over> {
         let first = plan::at_first(settings);
         self.begin(&first);
-        self.synced(&first).await;
+        self.have_told(&first, Told::Problem).await;
+        if !self.sees(&first) {
+            self.send(Message::Blind).await?;
+            self.see(&first).await;
+            // The others will, too, unless they must not.
+            let others = self.have_told(&first, Told::Everything);
+            let _ = tokio::time::timeout(self.timing.patience, others).await;
+        }
         self.send(Message::Synced).await?;
         loop {
             wishes.changed().await.map_err(|_| Over)?;
@@ -131,7 +139,7 @@ impl Crew {
             let wanted = plan::of_wish(settings, &wanted);
             self.begin(&wanted);
             tokio::select! {
-                () = self.synced(&wanted) => {}
+                () = self.have_told(&wanted, Told::Problem) => {}
                 // What is wanted now may be something else.
                 Ok(()) = wishes.changed() => {
                     wishes.mark_changed();
@@ -157,7 +165,7 @@ impl Crew {
         let known = Known::default();
         let sender = self.sender.clone();
         let seen = self.seen.as_ref();
-        let (follower, synced) = Follower::new(scope, self.timing, sender, known.clone(), seen);
+        let (follower, told) = Follower::new(scope, self.timing, sender, known.clone(), seen);
         let (stop, stopped) = oneshot::channel();
         let connection = self.connection.clone();
         let task = tokio::spawn(async move {
@@ -168,18 +176,45 @@ impl Crew {
         });
         Member {
             known,
-            synced,
+            told,
             stop,
             task,
         }
     }
 
-    /// Waits until everything that is wanted was told, or why it cannot be.
-    async fn synced(&self, wanted: &BTreeSet<Scope>) {
-        for member in wanted.iter().filter_map(|scope| self.members.get(scope)) {
+    /// Waits until of everything that is wanted at least this was told.
+    async fn have_told(&self, wanted: &BTreeSet<Scope>, least: Told) {
+        for member in self.members_of(wanted) {
             // One that has ended will not tell anything any more.
-            let _ = member.synced.clone().wait_for(|is_synced| *is_synced).await;
+            let _ = member.told.clone().wait_for(|told| *told >= least).await;
         }
+    }
+
+    /// Whether anything of what is wanted could be read.
+    fn sees(&self, wanted: &BTreeSet<Scope>) -> bool {
+        let mut members = self.members_of(wanted);
+        members.any(|member| *member.told.borrow() == Told::Everything)
+    }
+
+    /// Waits until something of what is wanted could be read.
+    async fn see(&self, wanted: &BTreeSet<Scope>) {
+        let mut seeing = JoinSet::new();
+        for mut told in self.members_of(wanted).map(|member| member.told.clone()) {
+            seeing.spawn(async move {
+                told.wait_for(|told| *told == Told::Everything)
+                    .await
+                    .is_ok()
+            });
+        }
+        while seeing
+            .join_next()
+            .await
+            .is_some_and(|seen| !seen.unwrap_or_default())
+        {}
+    }
+
+    fn members_of(&self, wanted: &BTreeSet<Scope>) -> impl Iterator<Item = &Member> {
+        wanted.iter().filter_map(|scope| self.members.get(scope))
     }
 
     /// Ends what is not wanted any more. What nobody else follows is gone.

@@ -2,9 +2,9 @@
 
 use super::condition::Told;
 use crate::kinds::Kind;
+use crate::raw_object::RawObject;
 use config::{Mark, Message};
-use kube::ResourceExt;
-use kube::api::DynamicObject;
+use kube::{Resource, ResourceExt};
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -186,7 +186,7 @@ impl State {
             while let Some((judged, version)) = place.ahead.front().copied()
                 && judged <= number
             {
-                place.in_force = place.in_force.max(version);
+                place.in_force = version;
                 place.ahead.pop_front();
             }
         }
@@ -205,7 +205,11 @@ impl State {
         let object = Object {
             place,
             generation,
-            since: before.map_or(version, |before| before.since.or(version)),
+            // It comes with an earlier one where the API server was put back to a former state.
+            since: match before.and_then(|before| before.since) {
+                Some(since) => version.map(|version| version.min(since)).or(Some(since)),
+                None => version,
+            },
             changed: before.map_or(now, |before| before.changed),
             told,
         };
@@ -252,6 +256,7 @@ impl Tap {
     /// Everything is listed again.
     pub(crate) fn begin(&mut self) {
         self.batch.sights.clear();
+        self.batch.version = 0;
     }
 
     /// All of it was told, even if there is nothing.
@@ -260,13 +265,12 @@ impl Tap {
     }
 
     /// An object is there, and was read in this version of its API.
-    pub(crate) fn sees(&mut self, file: &Arc<str>, object: &DynamicObject, version: &'static str) {
-        let status = object.data.get("status");
+    pub(crate) fn sees(&mut self, file: &Arc<str>, object: &RawObject, version: &'static str) {
         let sight = Sight {
             place: self.batch.place.clone(),
-            generation: object.metadata.generation.unwrap_or_default(),
+            generation: object.meta().generation.unwrap_or_default(),
             version: number(object),
-            told: status.and_then(|status| Told::of(status, self.seen.condition())),
+            told: Told::of(&object.status(), self.seen.condition()),
         };
         self.batch.api_version = version;
         self.batch.version = self.batch.version.max(sight.version.unwrap_or_default());
@@ -275,7 +279,7 @@ impl Tap {
     }
 
     /// An object is gone, of which this was the last version, if it is known.
-    pub(crate) fn loses(&mut self, file: &Arc<str>, object: Option<&DynamicObject>) {
+    pub(crate) fn loses(&mut self, file: &Arc<str>, object: Option<&RawObject>) {
         let version = object.and_then(number).unwrap_or_default();
         self.batch.version = self.batch.version.max(version);
         self.batch.sights.push((file.clone(), None));
@@ -302,7 +306,7 @@ impl Tap {
 ///
 /// Source: Kubernetes API concepts, "Resource versions"; KEP-5504 promises it from 1.35 on, etcd and all API servers on it
 /// keep to it before.
-fn number(object: &DynamicObject) -> Option<u64> {
+fn number(object: &RawObject) -> Option<u64> {
     object.resource_version()?.parse().ok()
 }
 

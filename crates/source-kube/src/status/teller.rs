@@ -7,13 +7,15 @@ use super::judge::{Judge, reference};
 use super::replicas::Others;
 use super::seen::{Object, Seen};
 use crate::election::driver::Turn;
+use crate::raw_object::RawObject;
 use crate::refusal::{code, reason};
 use config::Published;
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::jiff::Timestamp;
-use kube::Client;
-use kube::api::{Api, DynamicObject, Patch, PatchParams};
-use serde_json::{Value, json};
+use kube::api::{Api, Patch, PatchParams};
+use kube::core::ApiResource;
+use kube::{Client, Resource, ResourceExt};
+use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -156,17 +158,20 @@ impl Teller {
                 return Duration::ZERO;
             }
         }
-        let every = match look.is_waiting {
-            true => COUNT_EVERY,
-            false => LOOK_ANYWAY,
+        let counts = match look.is_waiting {
+            true => self.state.counted.map(|counted| counted + COUNT_EVERY),
+            false => None,
         };
+        let next = counts.map_or(look.next, |counts| look.next.min(counts));
         match look.due.is_empty() {
-            true => look
-                .next
-                .saturating_duration_since(Instant::now())
-                .min(every),
+            true => next.saturating_duration_since(Instant::now()),
             false => Duration::ZERO,
         }
+    }
+
+    /// Whether other proxies were counted at this time or later.
+    fn counted_since(&self, time: Instant) -> bool {
+        self.state.counted.is_some_and(|counted| counted >= time)
     }
 
     /// Looks how far other proxies are, if that matters.
@@ -176,11 +181,7 @@ impl Teller {
             false => LOOK_ANYWAY,
         };
         let now = Instant::now();
-        if self
-            .state
-            .counted
-            .is_some_and(|counted| now < counted + every)
-        {
+        if self.counted_since(now.checked_sub(every).unwrap_or(now)) {
             return;
         }
         self.state.counted = Some(now);
@@ -220,6 +221,11 @@ impl Teller {
             let is_over = told.is_some_and(|told| told.is_complete());
             look.is_waiting |= !verdict.is_complete() && !is_over;
             if told.is_some() {
+                continue;
+            }
+            if verdict.is_complete() && !self.counted_since(object.changed) {
+                // One that has come meanwhile counts as well.
+                look.is_waiting = true;
                 continue;
             }
             match self.left_alone_until(&file, &object, &verdict) {
@@ -272,7 +278,8 @@ impl Teller {
             Some(of) => {
                 let resource = kind.resource(version);
                 let api = Api::namespaced_with(self.client.clone(), &of.namespace, &resource);
-                self.write(&api, file, &object, &verdict, wanted).await
+                let there = (&api, &resource);
+                self.write(there, file, &object, &verdict, wanted).await
             }
             None => Outcome::Changed,
         };
@@ -317,7 +324,7 @@ impl Teller {
 
     async fn write(
         &mut self,
-        api: &Api<DynamicObject>,
+        (api, resource): (&Api<RawObject>, &ApiResource),
         file: &str,
         object: &Object,
         verdict: &Verdict,
@@ -330,30 +337,30 @@ impl Teller {
             Ok(Err(error)) => return refusal(&error),
             Err(_) => return silence(),
         };
-        if there.metadata.generation.unwrap_or_default() != object.generation {
+        if there.meta().generation.unwrap_or_default() != object.generation {
             return Outcome::Changed;
         }
-        let status = there.data.get("status").unwrap_or(&Value::Null);
-        if Told::of(status, self.seen.condition()).is_some_and(|told| told.is_as(&wanted)) {
+        let status = there.status();
+        if Told::of(&status, self.seen.condition()).is_some_and(|told| told.is_as(&wanted)) {
             self.seen.note_told(file, wanted);
             return Outcome::Done;
         }
         let conditions = conditions(
-            status,
+            &status,
             self.seen.condition(),
             object.generation,
             verdict,
             &now(),
         );
         let patch = Patch::Merge(json!({
-            "metadata": {"resourceVersion": there.metadata.resource_version},
+            "metadata": {"resourceVersion": there.resource_version()},
             "status": {"conditions": conditions},
         }));
         let parameters = PatchParams::default();
         match timeout(PATIENCE, api.patch_status(name, &parameters, &patch)).await {
             Ok(Ok(_)) => {
                 self.seen.note_told(file, wanted);
-                self.tell_event(file, there, verdict).await;
+                self.tell_event(file, (&there, resource), verdict).await;
                 Outcome::Done
             }
             Ok(Err(error)) if code(&error) == Some(409) => Outcome::Changed,
@@ -362,22 +369,27 @@ impl Teller {
         }
     }
 
-    async fn tell_event(&mut self, file: &str, object: DynamicObject, verdict: &Verdict) {
+    async fn tell_event(
+        &mut self,
+        file: &str,
+        (object, resource): (&RawObject, &ApiResource),
+        verdict: &Verdict,
+    ) {
         if verdict.is_accepted() {
             return;
         }
         let code = self.state.judge.as_ref().and_then(|judge| judge.code(file));
-        let types = object.types.unwrap_or_default();
+        let meta = object.meta().clone();
         let problem = Problem {
             reason: code.map_or_else(|| verdict.reason().to_owned(), camel_case),
             note: verdict.detail.clone(),
             about: ObjectReference {
-                api_version: Some(types.api_version),
-                kind: Some(types.kind),
-                name: object.metadata.name,
-                namespace: object.metadata.namespace,
-                uid: object.metadata.uid,
-                resource_version: object.metadata.resource_version,
+                api_version: Some(resource.api_version.clone()),
+                kind: Some(resource.kind.clone()),
+                name: meta.name,
+                namespace: meta.namespace,
+                uid: meta.uid,
+                resource_version: meta.resource_version,
                 ..ObjectReference::default()
             },
         };

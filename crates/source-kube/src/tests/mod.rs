@@ -37,6 +37,7 @@ struct Listener {
     /// Changes that were heard, whatever they were.
     heard: usize,
     is_synced: bool,
+    is_blind: bool,
     /// The newest wish that was told.
     told: u64,
     objects: Objects,
@@ -70,6 +71,7 @@ impl Listener {
             files: BTreeMap::new(),
             heard: 0,
             is_synced: false,
+            is_blind: false,
             told: 0,
             objects,
             _sender: sender,
@@ -113,6 +115,7 @@ impl Listener {
                 }
             }
             Message::Synced => self.is_synced = true,
+            Message::Blind => self.is_blind = true,
             Message::Objects(number) => self.told = number,
             other => panic!("{other:?}"),
         }
@@ -341,19 +344,124 @@ async fn an_api_server_that_restarts_is_followed_again() {
         .await;
 }
 
+/// An object that nobody can read is in nobody else's way, in lists and in watches.
+#[tokio::test]
+async fn what_is_nested_too_deeply_is_told_as_unreadable() {
+    let deep = (0..200).fold(json!(1), |deep, _| json!({"a": deep}));
+    let deep = json!({"metadata": {"namespace": "default"}, "spec": {"deep": deep}});
+    let server = ApiServer::start().await;
+    server.put("services", "deep", &deep);
+    server.put("services", "cart", &service(80));
+    let mut listener = Listener::to(&server);
+    listener.until("all was told", |all| all.is_synced).await;
+    let problem = listener.problem("kubernetes:Service/default/deep").unwrap();
+    assert!(
+        problem.starts_with("the object cannot be read: recursion limit"),
+        "{problem}"
+    );
+    assert!(listener.files.contains_key(CART));
+    assert!(listener.problem("kubernetes:Service").is_none());
+    server.put("services", "deeper", &deep);
+    follows(&server, &mut listener).await;
+    assert!(
+        listener
+            .problem("kubernetes:Service/default/deeper")
+            .is_some()
+    );
+    server.put("services", "deep", &service(80));
+    listener
+        .until("it is mended", |all| {
+            all.object("kubernetes:Service/default/deep").is_some()
+        })
+        .await;
+}
+
+/// Characters that JSON lets stand and YAML does not.
+#[tokio::test]
+async fn what_is_told_can_be_read_whatever_characters_are_in_it() {
+    let note = "caf\u{7f}\u{80}\u{85}\u{feff}\u{fffe}";
+    let mut odd = service(80);
+    odd["metadata"]["annotations"] = json!({"note": note});
+    let server = ApiServer::start().await;
+    server.put("services", "cart", &odd);
+    let mut listener = Listener::to(&server);
+    listener.until("all was told", |all| all.is_synced).await;
+    let Some(Content::Text(text)) = listener.files.get(CART) else {
+        panic!("{:?}", listener.files);
+    };
+    let parsed = model::parse(&CART.into(), text, &model::Defaults::default());
+    assert_eq!(parsed.all_diagnostics().count(), 0);
+    let [object] = &*parsed.objects else {
+        panic!("{parsed:?}");
+    };
+    let model::Outcome::Accepted(service) = &object.outcome else {
+        panic!("{parsed:?}");
+    };
+    assert_eq!(service.meta().annotations["note"], note);
+}
+
+/// As etcd is after it was restored: the versions to come were there before, of other objects.
+#[tokio::test]
+async fn an_api_server_that_is_put_back_to_a_former_state_is_followed_from_there() {
+    let server = ApiServer::start().await;
+    server.put("services", "cart", &service(80));
+    let mut listener = Listener::to(&server);
+    listener.until("all was told", |all| all.is_synced).await;
+    let backup = server.backup();
+    for port in 81..90 {
+        server.put("services", "lost", &service(port));
+    }
+    const LOST: &str = "kubernetes:Service/default/lost";
+    listener
+        .until("it is followed", |all| all.files.contains_key(LOST))
+        .await;
+    let stopped = server.stop().await;
+    listener
+        .until("it is told", |all| {
+            all.problem("kubernetes:Service").is_some()
+        })
+        .await;
+    let server = stopped.put_back(backup).again().await;
+    follows(&server, &mut listener).await;
+    listener
+        .until("it is gone", |all| !all.files.contains_key(LOST))
+        .await;
+    assert!(listener.files.contains_key(CART));
+}
+
+/// Whom nothing is heard of, the kernel asks whether it is there: else a watch would wait minutes for a machine that lost power.
+#[tokio::test]
+async fn quiet_connections_are_asked_whether_they_are_there() {
+    let server = ApiServer::start().await;
+    let mut listener = Listener::to(&server);
+    listener.until("all was told", |all| all.is_synced).await;
+    let port = format!(":{:04X}", server.address.port());
+    let sockets = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    // Fields are separated by blanks: number, local and remote address, state, queues, timer and its time.
+    let fields = sockets
+        .lines()
+        .map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let ours = fields.filter(|fields| fields[2].ends_with(&port) && fields[3] == "01");
+    let timers: Vec<_> = ours.map(|fields| fields[5][..2].to_owned()).collect();
+    assert!(!timers.is_empty());
+    assert!(timers.iter().all(|timer| timer == "02"), "{timers:?}");
+}
+
 #[tokio::test]
 async fn an_api_server_that_is_away_is_not_waited_for() {
     let server = ApiServer::start().await;
     let stopped = server.stop().await;
     let mut listener = Listener::with(stopped.kubeconfig(), |_| {});
-    listener.until("all was told", |all| all.is_synced).await;
+    listener.until("it sees nothing", |all| all.is_blind).await;
     let problem = listener.problem("kubernetes:Service").unwrap();
     assert!(
         problem.contains("the API server cannot be asked: "),
         "{problem}"
     );
     assert!(problem.contains("refused"), "{problem}");
+    assert!(!listener.is_synced);
     let server = stopped.again().await;
+    listener.until("all was told", |all| all.is_synced).await;
     follows(&server, &mut listener).await;
 }
 
@@ -362,7 +470,7 @@ async fn without_a_way_to_the_api_server_that_is_told() {
     let file = NamedTempFile::new().unwrap();
     std::fs::write(file.path(), "clusters: 1").unwrap();
     let mut listener = Listener::with(file, |_| {});
-    listener.until("all was told", |all| all.is_synced).await;
+    listener.until("it sees nothing", |all| all.is_blind).await;
     let problem = listener.problem("kubernetes:Gateway").unwrap();
     assert!(
         problem.starts_with("the kubeconfig cannot be used"),
