@@ -11,7 +11,6 @@
 //! crate writes nothing else of. It knows no other objects: what refers to something is not wrong because that is missing.
 
 mod cluster;
-mod json;
 mod keeper;
 mod keeping;
 mod keys;

@@ -1,9 +1,9 @@
 //! Pods, given their sidecar before they are stored.
 
-use crate::json::as_yaml;
 use crate::review::{Answer, Request};
 use crate::telling;
 use inject::{Finding, InjectOptions, Injected, inject};
+use model::json_as_yaml;
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 
@@ -15,14 +15,15 @@ use std::sync::Arc;
 pub(crate) fn give_sidecar(request: &Request, options: &InjectOptions) -> Answer {
     let kind = &request.kind;
     let is_pod = kind.group.is_empty() && kind.kind == "Pod" && request.sub_resource.is_empty();
-    if !is_pod || request.operation != "CREATE" || !request.object.is_object() {
+    if !is_pod || request.operation != "CREATE" {
         return Answer::default();
     }
-    let pod = as_file(&request.object, &request.namespace);
-    let text = match as_yaml(&pod) {
-        Ok(text) => text,
-        Err(error) => return unreadable(&error),
+    let pod = match &request.object.0 {
+        Ok(pod) if pod.is_object() => as_file(pod, &request.namespace),
+        Ok(_) => return Answer::default(),
+        Err(why) => return unreadable(why),
     };
+    let text = json_as_yaml(pod.to_string());
     match inject(&Arc::from("pod"), &text, options) {
         Ok(injected) => given(&pod, &injected),
         Err(findings) => refused(&findings),
@@ -55,13 +56,13 @@ fn given(pod: &Value, injected: &Injected) -> Answer {
                 patch: (!patch.is_empty()).then_some(patch),
             }
         }
-        Err(error) => unreadable(&error),
+        Err(error) => unreadable(&error.to_string()),
     }
 }
 
-fn unreadable(error: &serde_json::Error) -> Answer {
+fn unreadable(why: &str) -> Answer {
     Answer {
-        refusal: Some(format!("the Pod with its sidecar is no JSON: {error}")),
+        refusal: Some(format!("the Pod with its sidecar cannot be read: {why}")),
         ..Answer::default()
     }
 }

@@ -4,8 +4,9 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 const API_VERSION: &str = "admission.k8s.io/v1";
 const KIND: &str = "AdmissionReview";
@@ -28,10 +29,28 @@ pub(crate) struct Request {
     pub(crate) operation: String,
     /// The object as it is to be. Null for DELETE.
     #[serde(default)]
-    pub(crate) object: Value,
+    pub(crate) object: Object,
     /// The object as it is. Null for CREATE.
     #[serde(default)]
-    pub(crate) old_object: Value,
+    pub(crate) old_object: Object,
+}
+
+/// An object, or why it cannot be read: API servers nest more deeply than anybody else reads.
+#[derive(Debug)]
+pub(crate) struct Object(pub(crate) Result<Value, String>);
+
+impl Default for Object {
+    fn default() -> Self {
+        Self(Ok(Value::Null))
+    }
+}
+
+impl<'de> Deserialize<'de> for Object {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let text = Box::<RawValue>::deserialize(from)?;
+        let read = serde_json::from_str(text.get());
+        Ok(Self(read.map_err(|error| error.to_string())))
+    }
 }
 
 /// The kind that is asked about.
@@ -128,7 +147,8 @@ struct Response<'a> {
     warnings: &'a [String],
 }
 
-/// What the client of the API server is told. `Invalid` is what it gets from Kubernetes' own checks.
+/// What the client of the API server is told. `Invalid`, which Kubernetes' own checks say, has older versions of kubectl leave
+/// out the message.
 #[derive(Serialize)]
 struct Status<'a> {
     code: u16,
@@ -140,8 +160,8 @@ impl Answer {
     /// The body of the answer to the request of this `uid`.
     pub(crate) fn write(&self, uid: &str) -> Result<Vec<u8>, serde_json::Error> {
         let status = self.refusal.as_deref().map(|message| Status {
-            code: 422,
-            reason: "Invalid",
+            code: 400,
+            reason: "BadRequest",
             message,
         });
         let patch = match &self.patch {
@@ -193,8 +213,9 @@ mod tests {
             (&*request.uid, &*request.kind.kind, &*request.namespace),
             ("7", "K", "shop")
         );
-        assert_eq!(request.object, json!({"a": 1}));
-        assert!(request.old_object.is_null() && request.sub_resource.is_empty());
+        assert_eq!(request.object.0, Ok(json!({"a": 1})));
+        assert_eq!(request.old_object.0, Ok(Value::Null));
+        assert!(request.sub_resource.is_empty());
     }
 
     #[test]
@@ -235,7 +256,7 @@ mod tests {
             json!({
                 "uid": "7",
                 "allowed": false,
-                "status": {"code": 422, "reason": "Invalid", "message": "why"},
+                "status": {"code": 400, "reason": "BadRequest", "message": "why"},
                 "warnings": ["w"],
             })
         );

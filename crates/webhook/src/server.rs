@@ -140,6 +140,8 @@ impl Server {
                 accepted = listener.accept() => match accepted {
                     Ok((stream, peer)) => match seats.take(peer.ip()) {
                         Some(seat) => {
+                            // Else the first answer waits for the kernel. Where that fails it does, which is no harm.
+                            let _ = stream.set_nodelay(true);
                             let connection = serving.clone().connection(stream, stopped.clone());
                             connections.spawn(async move {
                                 connection.await;

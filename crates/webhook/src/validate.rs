@@ -1,10 +1,10 @@
 //! Istio's resources, checked before they are stored.
 
-use crate::review::{Answer, Request};
+use crate::review::{Answer, Object, Request};
 use crate::telling;
-use model::{Defaults, Diagnostic, Outcome, Severity, parse};
+use model::{Defaults, Diagnostic, Outcome, Severity, json_as_yaml, parse};
 use serde_json::{Map, Value, json};
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 /// The groups of Istio's resources. Others' kinds of the same names are not ours to judge.
@@ -23,17 +23,22 @@ const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 pub(crate) fn validate(request: &Request) -> Answer {
     let is_ours = GROUPS.contains(&&*request.kind.group);
     let is_write = matches!(&*request.operation, "CREATE" | "UPDATE");
-    if !is_ours || !is_write || !request.sub_resource.is_empty() || is_going(&request.object) {
+    if !is_ours || !is_write || !request.sub_resource.is_empty() {
         return Answer::default();
     }
-    let found = problems(&request.object, &request.namespace);
-    let known = match request.old_object.is_object() {
-        true => problems(&request.old_object, &request.namespace),
-        false => Vec::new(),
+    let object = match &request.object.0 {
+        Ok(object) if is_going(object) => return Answer::default(),
+        Ok(object) => object,
+        Err(why) => return unreadable(why, &request.old_object),
     };
-    let known: HashSet<_> = known.iter().map(identity).collect();
+    let found = problems(object, &request.namespace);
+    let known = match &request.old_object.0 {
+        Ok(before) if before.is_object() => problems(before, &request.namespace),
+        _ => Vec::new(),
+    };
+    let mut known = counted(&known);
     let (errors, rest): (Vec<_>, Vec<_>) = found.iter().partition(|diagnostic| {
-        diagnostic.severity == Severity::Error && !known.contains(&identity(diagnostic))
+        diagnostic.severity == Severity::Error && !takes_one(&mut known, diagnostic)
     });
     Answer {
         refusal: (!errors.is_empty()).then(|| telling::refusal(errors.into_iter())),
@@ -42,9 +47,43 @@ pub(crate) fn validate(request: &Request) -> Answer {
     }
 }
 
-/// What makes two diagnostics one and the same, wherever they stand.
-fn identity(diagnostic: &Diagnostic) -> (&str, &str, &str) {
-    (diagnostic.code, &diagnostic.path, &diagnostic.message)
+fn unreadable(why: &str, before: &Object) -> Answer {
+    let problem = format!("the object cannot be read: {why}");
+    match before.0 {
+        Ok(_) => Answer {
+            refusal: Some(problem),
+            ..Answer::default()
+        },
+        Err(_) => Answer {
+            warnings: vec![format!("not in force, as before: {problem}")],
+            ..Answer::default()
+        },
+    }
+}
+
+/// What makes two diagnostics one and the same, wherever they stand: what is put in before an item of a list moves it.
+type Identity<'d> = (&'d str, String, &'d str);
+
+fn identity(diagnostic: &Diagnostic) -> Identity<'_> {
+    let path = diagnostic.path.chars();
+    let path = path.filter(|c| !c.is_ascii_digit()).collect();
+    (diagnostic.code, path, &diagnostic.message)
+}
+
+fn counted(diagnostics: &[Diagnostic]) -> HashMap<Identity<'_>, usize> {
+    let mut counts = HashMap::new();
+    for diagnostic in diagnostics {
+        *counts.entry(identity(diagnostic)).or_default() += 1;
+    }
+    counts
+}
+
+/// Whether there is still one of these, which is taken.
+fn takes_one<'d>(known: &mut HashMap<Identity<'d>, usize>, diagnostic: &'d Diagnostic) -> bool {
+    let left = known
+        .get_mut(&identity(diagnostic))
+        .filter(|left| **left > 0);
+    left.map(|left| *left -= 1).is_some()
 }
 
 fn warning(diagnostic: &Diagnostic) -> String {
@@ -67,7 +106,7 @@ fn problems(object: &Value, namespace: &str) -> Vec<Diagnostic> {
     if !namespace.is_empty() {
         defaults.namespace = namespace.into();
     }
-    let text = as_it_is_read(object).to_string();
+    let text = json_as_yaml(as_it_is_read(object).to_string());
     let parsed = parse(&Arc::from("object"), &text, &defaults);
     let mut problems: Vec<_> = parsed.diagnostics;
     problems.retain(|diagnostic| diagnostic.code != "skipped_kind");

@@ -1,4 +1,5 @@
 use super::*;
+use crate::review::Object;
 
 fn pod() -> Value {
     json!({
@@ -94,7 +95,7 @@ fn what_says_no_and_what_is_no_new_pod_is_left_alone() {
     left_alone(|request| request.operation = "UPDATE".to_owned());
     left_alone(|request| request.sub_resource = "ephemeralcontainers".to_owned());
     left_alone(|request| request.kind.kind = "Deployment".to_owned());
-    left_alone(|request| request.object = Value::Null);
+    left_alone(|request| request.object = Object::default());
 }
 
 #[test]

@@ -116,10 +116,38 @@ fn an_error_that_was_there_before_is_a_warning() {
     let answer = updated(worse, old.clone());
     assert!(answer.refusal.unwrap().starts_with("spec.hosts: "));
     assert_eq!(answer.warnings.len(), 1);
+    // What is put in before it moves it.
+    let mut moved = old.clone();
+    let first = virtual_service(|_| {})["spec"]["http"][0].clone();
+    moved["spec"]["http"]
+        .as_array_mut()
+        .unwrap()
+        .insert(0, first);
+    let answer = updated(moved.clone(), old.clone());
+    assert_eq!((answer.refusal, answer.warnings.len()), (None, 1));
+    moved["spec"]["http"][0] = moved["spec"]["http"][1].clone();
+    assert!(
+        updated(moved, old.clone()).refusal.is_some(),
+        "it is there twice"
+    );
     let refusal = updated(with_timeout("soon"), old).refusal;
     assert!(refusal.unwrap().contains("spec.http[0].timeout"));
     let refusal = updated(with_timeout("never"), virtual_service(|_| {})).refusal;
     assert!(refusal.is_some(), "it was good before");
+}
+
+#[test]
+fn what_is_nested_too_deeply_is_refused_unless_it_is_there() {
+    let deep = (0..200).fold(json!(1), |deep, _| json!({"a": deep}));
+    let deep = virtual_service(|object| object["spec"]["deep"] = deep);
+    let refusal = created(deep.clone()).refusal.unwrap();
+    assert!(
+        refusal.starts_with("the object cannot be read: recursion limit"),
+        "{refusal}"
+    );
+    let answer = updated(deep.clone(), deep.clone());
+    assert_eq!((answer.refusal, answer.warnings.len()), (None, 1));
+    assert_eq!(updated(virtual_service(|_| {}), deep), Answer::default());
 }
 
 #[test]
