@@ -415,11 +415,13 @@ impl Follower {
     }
 
     /// Whether the next try is one from the beginning: the kind may come in any of its versions; the text of a single object
-    /// is to be told again where it was told why it cannot be read; and an API server that was away may have been put
-    /// back to a former state, from which a watch tells nothing until it has caught up with what was seen.
+    /// is to be told again where it was told why it cannot be read; and an API server that is away, and does not just cut
+    /// a watch off, may be put back to a former state, from which a watch tells nothing until it has caught up with
+    /// what was seen.
     fn restarts(&self, error: &watcher::Error) -> bool {
-        let was_away = status(error).is_none() && self.failures > UNTOLD_FAILURES;
-        code(error) == Some(404) || was_away || self.scope.is_single() && self.is_told()
+        let is_away =
+            matches!(error, watcher::Error::WatchStartFailed(_)) && status(error).is_none();
+        code(error) == Some(404) || is_away || self.scope.is_single() && self.is_told()
     }
 
     fn what(&self) -> String {
