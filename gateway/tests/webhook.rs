@@ -240,7 +240,7 @@ async fn replicas_are_asked_by_whom_the_api_server_trusts() {
         let answer = ask("/validate", &service_entry("MAGIC")).await;
         assert_eq!(
             (&answer["allowed"], &answer["status"]["code"]),
-            (&json!(false), &json!(422))
+            (&json!(false), &json!(400))
         );
         let message = answer["status"]["message"].as_str().unwrap();
         assert!(message.starts_with("spec.resolution: "), "{message}");

@@ -125,16 +125,21 @@ impl Crew {
         let first = plan::at_first(settings);
         self.begin(&first);
         self.have_told(&first, Told::Problem).await;
-        if !self.sees(&first) {
-            self.send(Message::Blind).await?;
-            self.see(&first).await;
-            // The others will, too, unless they must not.
-            let others = self.have_told(&first, Told::Everything);
-            let _ = tokio::time::timeout(self.timing.patience, others).await;
-        }
-        self.send(Message::Synced).await?;
+        let mut is_blind = !self.sees(&first);
+        self.send(match is_blind {
+            true => Message::Blind,
+            false => Message::Synced,
+        })
+        .await?;
         loop {
-            wishes.changed().await.map_err(|_| Over)?;
+            tokio::select! {
+                changed = wishes.changed() => changed.map_err(|_| Over)?,
+                () = self.see(&first), if is_blind => {
+                    is_blind = false;
+                    self.send(Message::Synced).await?;
+                    continue;
+                }
+            }
             let Wish { number, wanted } = wishes.borrow_and_update().clone();
             let wanted = plan::of_wish(settings, &wanted);
             self.begin(&wanted);
@@ -196,21 +201,24 @@ impl Crew {
         members.any(|member| *member.told.borrow() == Told::Everything)
     }
 
-    /// Waits until something of what is wanted could be read.
+    /// Waits until something of what is wanted could be read, and then for the rest as long as it may take.
     async fn see(&self, wanted: &BTreeSet<Scope>) {
         let mut seeing = JoinSet::new();
         for mut told in self.members_of(wanted).map(|member| member.told.clone()) {
-            seeing.spawn(async move {
+            let is_seen = async move {
                 told.wait_for(|told| *told == Told::Everything)
                     .await
                     .is_ok()
-            });
+            };
+            seeing.spawn(is_seen);
         }
-        while seeing
-            .join_next()
-            .await
-            .is_some_and(|seen| !seen.unwrap_or_default())
-        {}
+        let mut is_seen = false;
+        while !is_seen && let Some(seen) = seeing.join_next().await {
+            is_seen = seen.unwrap_or_default();
+        }
+        let rest = self.have_told(wanted, Told::Everything);
+        // Some kinds may be such that must not be read.
+        let _ = tokio::time::timeout(self.timing.patience, rest).await;
     }
 
     fn members_of(&self, wanted: &BTreeSet<Scope>) -> impl Iterator<Item = &Member> {
