@@ -24,10 +24,12 @@ pub enum Message {
     Objects(u64),
     /// Everything that exists has been told once: what the first configuration waits for.
     Synced,
-    /// Nothing of what exists can be told, and it was told why: [`Message::Synced`] follows once something can. The first
-    /// configuration does not wait for that where something is there, as it was remembered or from others. Else it
-    /// does: a proxy with nothing to serve must not take the place of one that serves.
+    /// Nothing of what exists can be told, and it was told why. The first configuration waits for [`Message::Sighted`] unless
+    /// something is there, as it was remembered or from others: a proxy with nothing to serve must not take the place of
+    /// one that serves.
     Blind,
+    /// Who was blind has told what there is.
+    Sighted,
     /// What was told before by whom this comes from is to be told of once it is judged.
     Mark(Mark),
 }

@@ -53,7 +53,8 @@ pub type Publications = watch::Receiver<Option<Arc<Published>>>;
 /// Starts a thread that compiles what sources tell and publishes it.
 ///
 /// Nothing is published until each of `sources` has said [`Message::Synced`], and `followers` have told of the
-/// files of certificates, of names and of objects; these only so long. The thread ends when all senders are dropped.
+/// files of certificates, of names and of objects; these only so long; nor while there is nothing and a source is
+/// [blind](Message::Blind). The thread ends when all senders are dropped.
 ///
 /// # Errors
 ///
@@ -68,7 +69,7 @@ pub fn start(
     let controller = Controller {
         configuration,
         awaited: sources,
-        blind: false,
+        is_blind: false,
         publish,
         told: HashSet::new(),
         followers,
@@ -90,9 +91,10 @@ pub fn start(
 
 struct Controller {
     configuration: Configuration,
-    /// Sources that have not told everything yet, and whether one of them can tell nothing.
+    /// Sources that have not told everything yet.
     awaited: usize,
-    blind: bool,
+    /// Whether one of them can tell nothing for now.
+    is_blind: bool,
     publish: watch::Sender<Option<Arc<Published>>>,
     /// What has been logged, so that a reload does not repeat it.
     told: HashSet<String>,
@@ -227,20 +229,16 @@ impl Controller {
             Message::Identity(more) => news.identity.push(more),
             Message::Names(more) => news.names.extend(more),
             Message::Objects(number) => news.objects.push(number),
-            Message::Synced => {
-                self.awaited = self.awaited.saturating_sub(1);
-                self.blind = false;
-            }
-            Message::Blind => self.blind = true,
+            Message::Synced => self.awaited = self.awaited.saturating_sub(1),
+            Message::Blind => self.is_blind = true,
+            Message::Sighted => self.is_blind = false,
             Message::Mark(mark) => self.marks.push(mark),
         }
     }
 
-    /// Whether nothing can be published yet, since sources have more to tell.
-    fn is_awaiting(&self) -> bool {
-        // One that sees nothing is not waited for where there is something to serve.
-        let is_enough = self.blind && !self.configuration.is_empty();
-        self.awaited > usize::from(is_enough)
+    /// Whether there is nothing to serve, and a source that cannot see what there is.
+    fn waits_for_sight(&self) -> bool {
+        self.starting && self.is_blind && self.configuration.is_empty()
     }
 
     fn take(&mut self, news: News, received_at: SystemTime) {
@@ -253,15 +251,16 @@ impl Controller {
         for number in news.objects {
             self.configuration.apply_objects(number);
         }
-        if self.is_awaiting() {
-            if self.blind {
-                // Else nobody would know what it waits for.
-                self.log(&self.configuration.diagnostics_of_files());
-            }
+        if self.awaited > 0 {
             return;
         }
         self.configuration.prepare(received_at);
         self.follow_wanted();
+        if self.waits_for_sight() {
+            // Else nobody would know what it waits for.
+            self.log(&self.configuration.diagnostics_of_files());
+            return;
+        }
         self.is_held_back = self.held_until(received_at).is_some();
         if self.is_held_back {
             return;

@@ -758,10 +758,13 @@ fn who_sees_nothing_and_remembers_nothing_publishes_nothing() {
     let unseen = || Message::Changes(vec![unreadable("kubernetes:Service")]);
     let (sender, receiver) = tokio::sync::mpsc::channel(crate::QUEUE);
     let configuration = Configuration::new(settings(Some(folder.path())));
-    let mut publications = start(configuration, 1, Followers::default(), receiver).unwrap();
+    let mut publications = start(configuration, 2, Followers::default(), receiver).unwrap();
     let told = |message| sender.blocking_send(message).unwrap();
     told(unseen());
-    told(Message::Blind);
+    // The second is another's, which has nothing either.
+    for message in [Message::Blind, Message::Synced, Message::Synced] {
+        told(message);
+    }
     // What is behind them was taken: the queue has room for no more than these.
     for _ in 0..=crate::QUEUE {
         told(unseen());
@@ -771,7 +774,7 @@ fn who_sees_nothing_and_remembers_nothing_publishes_nothing() {
         gone("kubernetes:Service"),
         text(named, &service("one", 1)),
     ]));
-    told(Message::Synced);
+    told(Message::Sighted);
     assert_eq!(service_ports(&next(&mut publications)), [1]);
     drop(sender);
     while publications.has_changed().is_ok() {
@@ -781,8 +784,9 @@ fn who_sees_nothing_and_remembers_nothing_publishes_nothing() {
     let (sender, receiver) = tokio::sync::mpsc::channel(crate::QUEUE);
     let configuration = Configuration::new(settings(Some(folder.path())));
     let mut publications = start(configuration, 1, Followers::default(), receiver).unwrap();
-    sender.blocking_send(unseen()).unwrap();
-    sender.blocking_send(Message::Blind).unwrap();
+    for message in [unseen(), Message::Blind, Message::Synced] {
+        sender.blocking_send(message).unwrap();
+    }
     let remembered = next(&mut publications);
     assert_eq!(service_ports(&remembered), [1]);
     assert_eq!(remembered.receipt.errors, 1);

@@ -4,7 +4,7 @@ use crate::settings::Access;
 use hyper_timeout::TimeoutConnector;
 use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
 use kube::client::{ClientBuilder, ConfigExt};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
@@ -23,6 +23,9 @@ const UNACKNOWLEDGED: Duration = Duration::from_secs(30);
 /// Whoever is there and tells nothing for this long, as a load balancer does whose API server is gone, is left: API servers
 /// tell every watch each minute how far it is (`allowWatchBookmarks`).
 const SILENT: Duration = Duration::from_secs(90);
+
+/// How long a connection is kept that nothing is asked on.
+const KEPT: Duration = Duration::from_secs(30);
 
 /// Why the API server cannot be asked at all.
 #[derive(Debug, thiserror::Error)]
@@ -60,10 +63,16 @@ fn client(config: Config) -> Result<Client, kube::Error> {
         let proxy_url = Box::new(proxy.clone());
         return Err(kube::Error::ProxyProtocolUnsupported { proxy_url });
     }
-    let tls = config.rustls_https_connector_with_connector(connector(&config))?;
+    let tls = config.rustls_https_connector_with_connector(connector())?;
     let mut noticing = TimeoutConnector::new(tls);
+    // Of the look-up of the name, the connection and its TLS together.
+    noticing.set_connect_timeout(config.connect_timeout);
     noticing.set_read_timeout(Some(SILENT));
-    let client = legacy::Client::builder(TokioExecutor::new()).build(noticing);
+    noticing.set_reset_reader_on_write(true);
+    let client = legacy::Client::builder(TokioExecutor::new())
+        .pool_timer(TokioTimer::new())
+        .pool_idle_timeout(KEPT)
+        .build(noticing);
     let service = ServiceBuilder::new()
         .layer(config.base_uri_layer())
         .option_layer(config.auth_layer()?)
@@ -73,10 +82,9 @@ fn client(config: Config) -> Result<Client, kube::Error> {
     Ok(ClientBuilder::new(service, config.default_namespace).build())
 }
 
-fn connector(config: &Config) -> HttpConnector {
+fn connector() -> HttpConnector {
     let mut connector = HttpConnector::new();
     connector.enforce_http(false);
-    connector.set_connect_timeout(config.connect_timeout);
     connector.set_keepalive(Some(QUIET));
     connector.set_keepalive_interval(Some(ASK_EVERY));
     connector.set_keepalive_retries(Some(QUESTIONS));

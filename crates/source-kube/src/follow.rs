@@ -14,11 +14,12 @@ use kube::core::Status;
 use kube::runtime::watcher::{self, Event};
 use kube::{Client, ResourceExt};
 use model::json_as_yaml;
+use serde_json::Value;
 use std::collections::BTreeSet;
 use std::error::Error;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::mpsc::WeakSender;
 use tokio::sync::watch;
 use tokio_stream::{Stream, StreamExt};
@@ -32,15 +33,17 @@ const PIECE: usize = 256;
 /// Nobody listens any more.
 pub(crate) struct Over;
 
-/// What who follows something has told.
+/// What who follows something has told until now.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub(crate) enum Told {
+pub(crate) enum Progress {
     /// Nothing yet.
-    Nothing,
-    /// Why nothing of it can be told.
-    Problem,
-    /// What there is, once at least.
-    Everything,
+    Begun,
+    /// Why it could not be read so far.
+    Troubled,
+    /// Why it must not be read, or that there is no such kind.
+    Refused,
+    /// What there is.
+    Listed,
 }
 
 /// Follows objects of one kind.
@@ -50,15 +53,16 @@ pub(crate) struct Follower {
     /// Who listens decides how long this runs.
     sender: WeakSender<Message>,
     /// What was told until now.
-    told: watch::Sender<Told>,
+    progress: watch::Sender<Progress>,
     pauses: ExponentialBackoff,
     known: Known,
     /// Who wants to know what was seen, once it is judged.
     tap: Option<Tap>,
     /// Whether all that there is was told once.
     was_listed: bool,
-    /// In a row.
+    /// In a row, and when the last of all was.
     failures: u32,
+    failed: Option<Instant>,
     /// Which of the kind's versions is asked for.
     version: usize,
     /// Whether the API server does not send what there is as the beginning of a watch.
@@ -96,19 +100,20 @@ impl Follower {
         sender: WeakSender<Message>,
         known: Known,
         seen: Option<&Seen>,
-    ) -> (Self, watch::Receiver<Told>) {
-        let (told, receiver) = watch::channel(Told::Nothing);
+    ) -> (Self, watch::Receiver<Progress>) {
+        let (progress, receiver) = watch::channel(Progress::Begun);
         let tap = Tap::new(seen, scope.kind, scope.namespace.as_deref());
         let follower = Self {
             scope,
             timing,
             sender,
-            told,
+            progress,
             pauses: timing.pauses(),
             known,
             tap,
             was_listed: false,
             failures: 0,
+            failed: None,
             version: 0,
             lists: false,
         };
@@ -132,7 +137,7 @@ impl Follower {
             let now = connection.borrow_and_update().clone();
             match now {
                 Connection::Made(client) => return Ok(client),
-                Connection::Failed(reason) => self.tell(reason).await?,
+                Connection::Failed(reason) => self.tell(reason, Progress::Troubled).await?,
                 Connection::Begun => {}
             }
             connection.changed().await.map_err(|_| Over)?;
@@ -150,8 +155,8 @@ impl Follower {
                 Next::Silent if self.is_listed() => self.recover().await?,
                 Next::Silent if self.is_told() => return Ok(()),
                 Next::Silent => {
-                    self.tell("the API server does not answer".to_owned())
-                        .await?
+                    let reason = "the API server does not answer".to_owned();
+                    self.tell(reason, Progress::Troubled).await?;
                 }
                 Next::Failed(error) => {
                     if self.turns_elsewhere(&error) {
@@ -237,6 +242,7 @@ impl Follower {
         match event {
             Event::Init => {
                 *listing = Listing::default();
+                self.known.state().is_listed = false;
                 self.tap.iter_mut().for_each(Tap::begin);
             }
             Event::InitApply(object) => {
@@ -328,7 +334,7 @@ impl Follower {
         let mut changes: Vec<_> = lost.into_iter().map(gone).collect();
         changes.extend(self.noted(listing.news));
         self.change(changes).await?;
-        self.told.send_replace(Told::Everything);
+        self.advance(Progress::Listed);
         Ok(())
     }
 
@@ -362,17 +368,38 @@ impl Follower {
         if is_expired(error) {
             return Ok(());
         }
+        // A watch that went on for a while is no failure in a row with the one before it.
+        let lasted = self
+            .failed
+            .is_none_or(|before| before.elapsed() > self.timing.longest_pause);
+        if lasted && matches!(error, watcher::Error::WatchFailed(_)) {
+            self.failures = 0;
+            self.pauses = self.timing.pauses();
+        }
+        self.failed = Some(Instant::now());
         self.failures = self.failures.saturating_add(1);
         let reason = format!("{}: {}", self.what(), reason(error));
-        if self.failures <= UNTOLD_FAILURES && !is_refusal(error) {
+        let progress = match is_refusal(error) {
+            true => Progress::Refused,
+            false => Progress::Troubled,
+        };
+        if self.failures <= UNTOLD_FAILURES && progress == Progress::Troubled {
             tracing::debug!(kind = self.scope.kind.name, "{reason}");
             return Ok(());
         }
-        self.tell(reason).await
+        self.tell(reason, progress).await
+    }
+
+    fn advance(&self, to: Progress) {
+        self.progress.send_if_modified(|progress| {
+            let is_further = *progress < to;
+            *progress = to.max(*progress);
+            is_further
+        });
     }
 
     /// Tells that the kind cannot be followed, once for as long as that is so for the same reason.
-    async fn tell(&mut self, reason: String) -> Result<(), Over> {
+    async fn tell(&mut self, reason: String, progress: Progress) -> Result<(), Over> {
         let is_news = {
             let mut known = self.known.state();
             if self.scope.is_single() {
@@ -388,11 +415,7 @@ impl Follower {
             };
             self.send(Message::Changes(vec![unreadable])).await?;
         }
-        self.told.send_if_modified(|told| {
-            let is_first = *told == Told::Nothing;
-            *told = (*told).max(Told::Problem);
-            is_first
-        });
+        self.advance(progress);
         Ok(())
     }
 
@@ -415,13 +438,14 @@ impl Follower {
     }
 
     /// Whether the next try is one from the beginning: the kind may come in any of its versions; the text of a single object
-    /// is to be told again where it was told why it cannot be read; and an API server that is away, and does not just cut
-    /// a watch off, may be put back to a former state, from which a watch tells nothing until it has caught up with
-    /// what was seen.
+    /// is to be told again where it was told why it cannot be read; and an API server that was away for long may have been
+    /// put back to a former state, from which a watch tells nothing until it has caught up with what was seen. After
+    /// a short time it goes on where it was: all of thousands would list everything at once.
     fn restarts(&self, error: &watcher::Error) -> bool {
         let is_away =
             matches!(error, watcher::Error::WatchStartFailed(_)) && status(error).is_none();
-        code(error) == Some(404) || is_away || self.scope.is_single() && self.is_told()
+        let is_told = self.is_told();
+        code(error) == Some(404) || is_told && (is_away || self.scope.is_single())
     }
 
     fn what(&self) -> String {
@@ -446,11 +470,13 @@ impl Follower {
     /// What counts of an object, or why it cannot be read.
     fn text(&self, object: &RawObject) -> Result<String, String> {
         let kind = &self.scope.kind;
-        let value = object.value();
-        let mut value = value.map_err(|error| format!("the object cannot be read: {error}"))?;
+        let fields = object.fields();
+        let mut fields = fields.map_err(|error| format!("the object cannot be read: {error}"))?;
         // In lists objects do not say what they are.
-        value["apiVersion"] = kind.resource(self.version()).api_version.into();
-        value["kind"] = kind.name.into();
+        let version = kind.resource(self.version()).api_version;
+        fields.insert("apiVersion".to_owned(), version.into());
+        fields.insert("kind".to_owned(), kind.name.into());
+        let mut value = Value::Object(fields);
         trim(kind, &mut value);
         Ok(json_as_yaml(value.to_string()))
     }

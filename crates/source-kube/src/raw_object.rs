@@ -5,12 +5,13 @@ use kube::api::ObjectMeta;
 use kube::core::{ApiResource, DynamicResourceScope};
 use serde::de::Error;
 use serde::{Deserialize, Deserializer};
-use serde_json::Value;
 use serde_json::value::RawValue;
+use serde_json::{Map, Value};
 use std::borrow::Cow;
 
 /// An object as it came, of which only the head was read: one that cannot be read, since it is nested too deeply say, must
-/// not be in the way of the list it comes in.
+/// not be in the way of the list it comes in. In what a watch tells, `type` has to stand before `object`, as all API
+/// servers write it: what comes the other way round would have to be read to be kept.
 #[derive(Clone, Debug)]
 pub(crate) struct RawObject {
     /// What was read of its metadata.
@@ -43,14 +44,14 @@ struct WithStatus {
 
 impl RawObject {
     /// All of it, or why it cannot be read.
-    pub(crate) fn value(&self) -> Result<Value, serde_json::Error> {
+    pub(crate) fn fields(&self) -> Result<Map<String, Value>, serde_json::Error> {
         serde_json::from_str(self.text.get())
     }
 
-    /// Its status; null where it has none that can be read.
-    pub(crate) fn status(&self) -> Value {
+    /// Its status, null where it has none, or why that cannot be read.
+    pub(crate) fn status(&self) -> Result<Value, serde_json::Error> {
         let read = serde_json::from_str::<WithStatus>(self.text.get());
-        read.map_or(Value::Null, |read| read.status)
+        read.map(|read| read.status)
     }
 }
 
@@ -125,11 +126,12 @@ mod tests {
         );
         assert!(
             object
-                .value()
+                .fields()
                 .unwrap_err()
                 .to_string()
                 .contains("recursion limit")
         );
-        assert_eq!(object.status(), serde_json::json!({"conditions": []}));
+        let status = object.status().unwrap();
+        assert_eq!(status, serde_json::json!({"conditions": []}));
     }
 }

@@ -1,7 +1,7 @@
 //! The thread that follows what there is to be followed.
 
 use crate::connect::{Connection, connect};
-use crate::follow::{Follower, Over, Told, gone};
+use crate::follow::{Follower, Over, Progress, gone};
 use crate::known::Known;
 use crate::plan;
 use crate::scope::Scope;
@@ -42,8 +42,8 @@ impl Objects {
 
 /// Starts a thread that follows the objects of an API server and sends them as `sender` does, without counting as a
 /// sender. It says once that it has [told everything](Message::Synced) that is followed at first: when each kind was listed,
-/// or could not be. Where none could be it says that it is [blind](Message::Blind), and waits until one was. It ends with
-/// what is returned, or when nobody listens any more.
+/// or could not be. Where none could be it says that it is [blind](Message::Blind), and later that it is so
+/// [no longer](Message::Sighted). It ends with what is returned, or when nobody listens any more.
 ///
 /// # Errors
 ///
@@ -106,7 +106,7 @@ struct Crew {
 /// One who follows something.
 struct Member {
     known: Known,
-    told: watch::Receiver<Told>,
+    progress: watch::Receiver<Progress>,
     stop: oneshot::Sender<()>,
     task: JoinHandle<()>,
 }
@@ -124,19 +124,19 @@ impl Crew {
     ) -> Result<(), Over> {
         let first = plan::at_first(settings);
         self.begin(&first);
-        self.have_told(&first, Told::Problem).await;
+        self.reach(&first, Progress::Troubled).await;
         let mut is_blind = !self.sees(&first);
-        self.send(match is_blind {
-            true => Message::Blind,
-            false => Message::Synced,
-        })
-        .await?;
+        match is_blind {
+            true => self.send(Message::Blind).await?,
+            false => self.reach_in_time(&first).await,
+        }
+        self.send(Message::Synced).await?;
         loop {
             tokio::select! {
                 changed = wishes.changed() => changed.map_err(|_| Over)?,
-                () = self.see(&first), if is_blind => {
+                () = self.gain_sight(&first), if is_blind => {
                     is_blind = false;
-                    self.send(Message::Synced).await?;
+                    self.send(Message::Sighted).await?;
                     continue;
                 }
             }
@@ -144,7 +144,7 @@ impl Crew {
             let wanted = plan::of_wish(settings, &wanted);
             self.begin(&wanted);
             tokio::select! {
-                () = self.have_told(&wanted, Told::Problem) => {}
+                () = self.reach(&wanted, Progress::Troubled) => {}
                 // What is wanted now may be something else.
                 Ok(()) = wishes.changed() => {
                     wishes.mark_changed();
@@ -170,7 +170,7 @@ impl Crew {
         let known = Known::default();
         let sender = self.sender.clone();
         let seen = self.seen.as_ref();
-        let (follower, told) = Follower::new(scope, self.timing, sender, known.clone(), seen);
+        let (follower, progress) = Follower::new(scope, self.timing, sender, known.clone(), seen);
         let (stop, stopped) = oneshot::channel();
         let connection = self.connection.clone();
         let task = tokio::spawn(async move {
@@ -181,44 +181,50 @@ impl Crew {
         });
         Member {
             known,
-            told,
+            progress,
             stop,
             task,
         }
     }
 
-    /// Waits until of everything that is wanted at least this was told.
-    async fn have_told(&self, wanted: &BTreeSet<Scope>, least: Told) {
+    /// Waits until all who follow what is wanted are this far.
+    async fn reach(&self, wanted: &BTreeSet<Scope>, least: Progress) {
         for member in self.members_of(wanted) {
-            // One that has ended will not tell anything any more.
-            let _ = member.told.clone().wait_for(|told| *told >= least).await;
+            let mut progress = member.progress.clone();
+            // One that has ended will not get any further.
+            let _ = progress.wait_for(|progress| *progress >= least).await;
         }
+    }
+
+    /// Waits until everything that is wanted was read, but for what must not be; as long as it may take where the API server was
+    /// away, and no longer, since one kind may be broken.
+    async fn reach_in_time(&self, wanted: &BTreeSet<Scope>) {
+        let longest = self.timing.patience + 2 * self.timing.longest_pause;
+        let reached = self.reach(wanted, Progress::Refused);
+        let _ = tokio::time::timeout(longest, reached).await;
     }
 
     /// Whether anything of what is wanted could be read.
     fn sees(&self, wanted: &BTreeSet<Scope>) -> bool {
         let mut members = self.members_of(wanted);
-        members.any(|member| *member.told.borrow() == Told::Everything)
+        members.any(|member| *member.progress.borrow() == Progress::Listed)
     }
 
-    /// Waits until something of what is wanted could be read, and then for the rest as long as it may take.
-    async fn see(&self, wanted: &BTreeSet<Scope>) {
-        let mut seeing = JoinSet::new();
-        for mut told in self.members_of(wanted).map(|member| member.told.clone()) {
-            let is_seen = async move {
-                told.wait_for(|told| *told == Told::Everything)
-                    .await
-                    .is_ok()
-            };
-            seeing.spawn(is_seen);
+    /// Waits until something of what is wanted could be read, and then for the rest.
+    async fn gain_sight(&self, wanted: &BTreeSet<Scope>) {
+        let mut gaining = JoinSet::new();
+        for member in self.members_of(wanted) {
+            let mut progress = member.progress.clone();
+            gaining.spawn(async move {
+                let listed = progress.wait_for(|progress| *progress == Progress::Listed);
+                listed.await.is_ok()
+            });
         }
-        let mut is_seen = false;
-        while !is_seen && let Some(seen) = seeing.join_next().await {
-            is_seen = seen.unwrap_or_default();
+        let mut is_gained = false;
+        while !is_gained && let Some(gained) = gaining.join_next().await {
+            is_gained = gained.unwrap_or_default();
         }
-        let rest = self.have_told(wanted, Told::Everything);
-        // Some kinds may be such that must not be read.
-        let _ = tokio::time::timeout(self.timing.patience, rest).await;
+        self.reach_in_time(wanted).await;
     }
 
     fn members_of(&self, wanted: &BTreeSet<Scope>) -> impl Iterator<Item = &Member> {

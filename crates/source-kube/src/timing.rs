@@ -13,7 +13,7 @@ pub(crate) struct Timing {
     pub(crate) longest_pause: Duration,
     /// How long a kind's objects are waited for at the start before it counts as unreadable.
     pub(crate) patience: Duration,
-    /// How long a watch lasts before it is begun anew. A connection that broke in silence is noticed then.
+    /// How long a watch lasts before it is begun anew. Connections that broke are noticed sooner (`connect`).
     pub(crate) watch: Duration,
 }
 

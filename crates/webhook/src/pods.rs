@@ -62,7 +62,9 @@ fn given(pod: &Value, injected: &Injected) -> Answer {
 
 fn unreadable(why: &str) -> Answer {
     Answer {
-        refusal: Some(format!("the Pod with its sidecar cannot be read: {why}")),
+        refusal: Some(format!(
+            "no sidecar can be added: the Pod cannot be read: {why}"
+        )),
         ..Answer::default()
     }
 }

@@ -65,8 +65,15 @@ fn unreadable(why: &str, before: &Object) -> Answer {
 type Identity<'d> = (&'d str, String, &'d str);
 
 fn identity(diagnostic: &Diagnostic) -> Identity<'_> {
-    let path = diagnostic.path.chars();
-    let path = path.filter(|c| !c.is_ascii_digit()).collect();
+    let mut path = String::new();
+    for part in diagnostic.path.split_inclusive('[') {
+        // `0].route`, behind the bracket of an index.
+        let is_indexed = part.contains(']');
+        path += match is_indexed {
+            true => part.trim_start_matches(|c: char| c.is_ascii_digit()),
+            false => part,
+        };
+    }
     (diagnostic.code, path, &diagnostic.message)
 }
 

@@ -310,4 +310,14 @@ fn a_sidecar_asks_for_what_its_workload_sees() {
         get(&agent, OTHER) != seen("ledger")
     });
     assert_eq!(get(&agent, OWN), seen("cart"));
+
+    // Without a Sidecar it is not known at first what is to be asked for, nor to be remembered.
+    cluster.server().delete("sidecars", Some("shop"), "default");
+    eventually("the other is seen again", || {
+        get(&agent, OTHER) == seen("ledger")
+    });
+    cluster.leave();
+    agent.restart();
+    assert_eq!(get(&agent, OWN), seen("cart"));
+    assert_eq!(get(&agent, OTHER), seen("ledger"));
 }

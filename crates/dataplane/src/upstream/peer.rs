@@ -182,7 +182,8 @@ impl Upstream {
         peer
     }
 
-    /// It is made for each attempt: kept, it would be most of what an endpoint takes.
+    /// It is made for each attempt: kept, it would be most of what an endpoint takes. Pingora has no other way to make one of a
+    /// path without asking what it says than to put it in.
     fn plain_peer(&self) -> Box<HttpPeer> {
         let mut peer = HttpPeer::new(NOWHERE, false, String::new());
         peer._address = self.dialled.clone();

@@ -270,7 +270,8 @@ impl Tap {
             place: self.batch.place.clone(),
             generation: object.meta().generation.unwrap_or_default(),
             version: number(object),
-            told: Told::of(&object.status(), self.seen.condition()),
+            told: (object.status().ok())
+                .and_then(|status| Told::of(&status, self.seen.condition())),
         };
         self.batch.api_version = version;
         self.batch.version = self.batch.version.max(sight.version.unwrap_or_default());

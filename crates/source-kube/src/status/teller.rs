@@ -340,7 +340,11 @@ impl Teller {
         if there.meta().generation.unwrap_or_default() != object.generation {
             return Outcome::Changed;
         }
-        let status = there.status();
+        let status = match there.status() {
+            Ok(status) => status,
+            // With one's own alone the conditions of others would be lost.
+            Err(error) => return Outcome::Invalid(format!("its status cannot be read: {error}")),
+        };
         if Told::of(&status, self.seen.condition()).is_some_and(|told| told.is_as(&wanted)) {
             self.seen.note_told(file, wanted);
             return Outcome::Done;

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::connect::{Connection, connect};
-use crate::follow::{Follower, Told};
+use crate::follow::{Follower, Progress};
 use crate::known::Known;
 use crate::scope::Scope;
 use allocation_counter::measure;
@@ -47,16 +47,16 @@ fn told_by(server: &ApiServer) -> (u64, Vec<usize>) {
         runtime.block_on(async {
             let (sender, mut receiver) = mpsc::channel(config::QUEUE);
             let scope = Scope::all(pods, None);
-            let (follower, mut told) =
+            let (follower, mut progress) =
                 Follower::new(scope, PATIENT, sender.downgrade(), Known::default(), None);
             let following = tokio::spawn(follower.run(connected));
-            while *told.borrow_and_update() == Told::Nothing {
+            while *progress.borrow_and_update() == Progress::Begun {
                 tokio::select! {
                     message = receiver.recv() => match message.unwrap() {
                         Message::Changes(changes) => sizes.push(changes.len()),
                         other => panic!("{other:?}"),
                     },
-                    changed = told.changed() => changed.unwrap(),
+                    changed = progress.changed() => changed.unwrap(),
                 }
             }
             while let Ok(Message::Changes(changes)) = receiver.try_recv() {

@@ -116,6 +116,7 @@ impl Listener {
             }
             Message::Synced => self.is_synced = true,
             Message::Blind => self.is_blind = true,
+            Message::Sighted => self.is_blind = false,
             Message::Objects(number) => self.told = number,
             other => panic!("{other:?}"),
         }
@@ -459,9 +460,9 @@ async fn an_api_server_that_is_away_is_not_waited_for() {
         "{problem}"
     );
     assert!(problem.contains("refused"), "{problem}");
-    assert!(!listener.is_synced);
-    let server = stopped.again().await;
     listener.until("all was told", |all| all.is_synced).await;
+    let server = stopped.again().await;
+    listener.until("it sees", |all| !all.is_blind).await;
     follows(&server, &mut listener).await;
 }
 
