@@ -437,15 +437,26 @@ async fn quiet_connections_are_asked_whether_they_are_there() {
     let mut listener = Listener::to(&server);
     listener.until("all was told", |all| all.is_synced).await;
     let port = format!(":{:04X}", server.address.port());
+    // What is on its way has another timer, until it has arrived.
+    let asked = async {
+        while !timers(&port).iter().all(|timer| timer == "02") {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, asked).await.unwrap();
+    assert!(!timers(&port).is_empty());
+}
+
+/// Which timer runs for each connection to a port: 02 is that of keep-alive.
+///
+/// Source: proc_net_tcp of Linux: number, local and remote address, state, queues, timer and its time.
+fn timers(port: &str) -> Vec<String> {
     let sockets = std::fs::read_to_string("/proc/net/tcp").unwrap();
-    // Fields are separated by blanks: number, local and remote address, state, queues, timer and its time.
     let fields = sockets
         .lines()
         .map(|line| line.split_whitespace().collect::<Vec<_>>());
-    let ours = fields.filter(|fields| fields[2].ends_with(&port) && fields[3] == "01");
-    let timers: Vec<_> = ours.map(|fields| fields[5][..2].to_owned()).collect();
-    assert!(!timers.is_empty());
-    assert!(timers.iter().all(|timer| timer == "02"), "{timers:?}");
+    let ours = fields.filter(|fields| fields[2].ends_with(port) && fields[3] == "01");
+    ours.map(|fields| fields[5][..2].to_owned()).collect()
 }
 
 #[tokio::test]
