@@ -477,6 +477,32 @@ async fn an_api_server_that_is_away_is_not_waited_for() {
     follows(&server, &mut listener).await;
 }
 
+/// A proxy that begins to see must not be ready with half of what there is.
+#[tokio::test]
+async fn who_begins_to_see_waits_for_what_may_be_read() {
+    let server = ApiServer::start().await;
+    server.put("services", "cart", &service(80));
+    server.refuse("services", 500);
+    let stopped = server.stop().await;
+    let kubeconfig = stopped.kubeconfig();
+    let settings = Settings {
+        access: kubeconfig_access(&kubeconfig),
+        own_namespace: "default".to_owned(),
+        ..Settings::default()
+    };
+    let patient = Timing {
+        patience: PATIENCE,
+        ..TIMING
+    };
+    let mut listener = Listener::of(settings, patient);
+    listener.until("it sees nothing", |all| all.is_blind).await;
+    let server = stopped.again().await;
+    server.until(|server| server.asked("/services?") > 5).await;
+    server.refuse("services", 200);
+    listener.until("it sees", |all| !all.is_blind).await;
+    assert!(listener.files.contains_key(CART), "{:?}", listener.files);
+}
+
 #[tokio::test]
 async fn without_a_way_to_the_api_server_that_is_told() {
     let file = NamedTempFile::new().unwrap();
