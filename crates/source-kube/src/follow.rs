@@ -148,7 +148,6 @@ impl Follower {
     async fn follow(&mut self, client: &Client) -> Result<(), Over> {
         let mut events = pin!(watcher::watcher(self.api(client), self.config()));
         let mut listing = Listing::default();
-        self.known.state().is_listed = false;
         loop {
             match self.next(events.as_mut()).await {
                 Next::Event(event) => self.take(*event, &mut listing).await?,
@@ -390,11 +389,12 @@ impl Follower {
         self.tell(reason, progress).await
     }
 
+    /// Says how the last attempt went, also where it went as the one before. What was listed once stays listed.
     fn advance(&self, to: Progress) {
-        self.progress.send_if_modified(|progress| {
-            let is_further = *progress < to;
-            *progress = to.max(*progress);
-            is_further
+        self.progress.send_modify(|progress| {
+            if *progress != Progress::Listed {
+                *progress = to;
+            }
         });
     }
 

@@ -11,6 +11,7 @@ use crate::timing::Timing;
 use config::{Change, Message, Running, WantedObjects};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::time::Duration;
 use tokio::sync::mpsc::{Sender, WeakSender};
 use tokio::sync::{oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
@@ -196,12 +197,10 @@ impl Crew {
         }
     }
 
-    /// Waits until everything that is wanted was read, but for what must not be; as long as it may take where the API server was
-    /// away, and no longer, since one kind may be broken.
+    /// Waits until everything that is wanted was read, but for what must not be.
     async fn reach_in_time(&self, wanted: &BTreeSet<Scope>) {
-        let longest = self.timing.patience + 2 * self.timing.longest_pause;
         let reached = self.reach(wanted, Progress::Refused);
-        let _ = tokio::time::timeout(longest, reached).await;
+        let _ = tokio::time::timeout(self.longest(), reached).await;
     }
 
     /// Whether anything of what is wanted could be read.
@@ -210,7 +209,8 @@ impl Crew {
         members.any(|member| *member.progress.borrow() == Progress::Listed)
     }
 
-    /// Waits until something of what is wanted could be read, and then for the rest.
+    /// Waits until something of what is wanted could be read, and then until all others have tried again: what they were
+    /// refused before says nothing any more.
     async fn gain_sight(&self, wanted: &BTreeSet<Scope>) {
         let mut gaining = JoinSet::new();
         for member in self.members_of(wanted) {
@@ -224,7 +224,32 @@ impl Crew {
         while !is_gained && let Some(gained) = gaining.join_next().await {
             is_gained = gained.unwrap_or_default();
         }
-        self.reach_in_time(wanted).await;
+        // One kind may be broken for ever.
+        let _ = tokio::time::timeout(self.longest(), self.retried(wanted)).await;
+    }
+
+    /// Waits until everything that is wanted is listed, or is refused from now on.
+    async fn retried(&self, wanted: &BTreeSet<Scope>) {
+        let all = self.members_of(wanted).map(|member| {
+            let mut progress = member.progress.clone();
+            progress.mark_unchanged();
+            progress
+        });
+        let all: Vec<_> = all.collect();
+        for mut progress in all {
+            let mut now = *progress.borrow();
+            while now != Progress::Listed && progress.changed().await.is_ok() {
+                now = *progress.borrow();
+                if now == Progress::Refused {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// As long as it may take where the API server was away, and no longer, since one kind may be broken.
+    fn longest(&self) -> Duration {
+        self.timing.patience + 2 * self.timing.longest_pause
     }
 
     fn members_of(&self, wanted: &BTreeSet<Scope>) -> impl Iterator<Item = &Member> {

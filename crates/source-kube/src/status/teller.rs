@@ -274,15 +274,9 @@ impl Teller {
         let Some((kind, version)) = self.seen.kind(&object.place) else {
             return true;
         };
-        let outcome = match reference(file) {
-            Some(of) => {
-                let resource = kind.resource(version);
-                let api = Api::namespaced_with(self.client.clone(), &of.namespace, &resource);
-                let there = (&api, &resource);
-                self.write(there, file, &object, &verdict, wanted).await
-            }
-            None => Outcome::Changed,
-        };
+        let resource = kind.resource(version);
+        let written = self.write(&resource, file, &object, &verdict, wanted);
+        let outcome = written.await;
         self.conclude(file, kind.name, outcome)
     }
 
@@ -324,14 +318,18 @@ impl Teller {
 
     async fn write(
         &mut self,
-        (api, resource): (&Api<RawObject>, &ApiResource),
+        resource: &ApiResource,
         file: &str,
         object: &Object,
         verdict: &Verdict,
         wanted: Told,
     ) -> Outcome {
-        let name = file.rsplit('/').next().unwrap_or_default();
-        let there = match timeout(PATIENCE, api.get(name)).await {
+        let Some(of) = reference(file) else {
+            return Outcome::Changed;
+        };
+        let client = self.client.clone();
+        let api: Api<RawObject> = Api::namespaced_with(client, &of.namespace, resource);
+        let there = match timeout(PATIENCE, api.get(&of.name)).await {
             Ok(Ok(there)) => there,
             Ok(Err(error)) if code(&error) == Some(404) => return Outcome::Changed,
             Ok(Err(error)) => return refusal(&error),
@@ -361,10 +359,10 @@ impl Teller {
             "status": {"conditions": conditions},
         }));
         let parameters = PatchParams::default();
-        match timeout(PATIENCE, api.patch_status(name, &parameters, &patch)).await {
+        match timeout(PATIENCE, api.patch_status(&of.name, &parameters, &patch)).await {
             Ok(Ok(_)) => {
                 self.seen.note_told(file, wanted);
-                self.tell_event(file, (&there, resource), verdict).await;
+                self.tell_event(file, &there, resource, verdict).await;
                 Outcome::Done
             }
             Ok(Err(error)) if code(&error) == Some(409) => Outcome::Changed,
@@ -376,7 +374,8 @@ impl Teller {
     async fn tell_event(
         &mut self,
         file: &str,
-        (object, resource): (&RawObject, &ApiResource),
+        object: &RawObject,
+        resource: &ApiResource,
         verdict: &Verdict,
     ) {
         if verdict.is_accepted() {

@@ -12,7 +12,7 @@ use crate::runner::{Objects, start_with};
 use crate::timing::Timing;
 use crate::{Access, Settings};
 use config::{Content, Message, WantedObjects};
-use fake_kubernetes::ApiServer;
+use fake_kubernetes::{ApiServer, Fault};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -477,30 +477,35 @@ async fn an_api_server_that_is_away_is_not_waited_for() {
     follows(&server, &mut listener).await;
 }
 
-/// A proxy that begins to see must not be ready with half of what there is.
+/// A proxy that begins to see must not be ready with half of what there is, also where all of it was refused before.
 #[tokio::test]
 async fn who_begins_to_see_waits_for_what_may_be_read() {
-    let server = ApiServer::start().await;
-    server.put("services", "cart", &service(80));
-    server.refuse("services", 500);
-    let stopped = server.stop().await;
-    let kubeconfig = stopped.kubeconfig();
-    let settings = Settings {
-        access: kubeconfig_access(&kubeconfig),
-        own_namespace: "default".to_owned(),
-        ..Settings::default()
-    };
-    let patient = Timing {
-        patience: PATIENCE,
-        ..TIMING
-    };
-    let mut listener = Listener::of(settings, patient);
-    listener.until("it sees nothing", |all| all.is_blind).await;
-    let server = stopped.again().await;
-    server.until(|server| server.asked("/services?") > 5).await;
-    server.refuse("services", 200);
-    listener.until("it sees", |all| !all.is_blind).await;
-    assert!(listener.files.contains_key(CART), "{:?}", listener.files);
+    for refused in [401, 403, 500] {
+        let server = ApiServer::start().await;
+        server.put("services", "cart", &service(80));
+        server.fail_when(move |_| Some(Fault::Status(refused)));
+        let kubeconfig = server.kubeconfig();
+        let settings = Settings {
+            access: kubeconfig_access(&kubeconfig),
+            own_namespace: "default".to_owned(),
+            ..Settings::default()
+        };
+        let patient = Timing {
+            patience: PATIENCE,
+            ..TIMING
+        };
+        let mut listener = Listener::of(settings, patient);
+        listener.until("it sees nothing", |all| all.is_blind).await;
+        server.fail_when(|asked| (asked.plural == "services").then_some(Fault::Status(500)));
+        let before = server.asked("/services?");
+        server
+            .until(|server| server.asked("/services?") > before + 5)
+            .await;
+        server.fail_no_more();
+        listener.until("it sees", |all| !all.is_blind).await;
+        let files = &listener.files;
+        assert!(files.contains_key(CART), "{refused}: {files:?}");
+    }
 }
 
 #[tokio::test]
