@@ -66,13 +66,11 @@ type Identity<'d> = (&'d str, String, &'d str);
 
 fn identity(diagnostic: &Diagnostic) -> Identity<'_> {
     let mut path = String::new();
-    for part in diagnostic.path.split_inclusive('[') {
-        // `0].route`, behind the bracket of an index.
-        let is_indexed = part.contains(']');
-        path += match is_indexed {
-            true => part.trim_start_matches(|c: char| c.is_ascii_digit()),
-            false => part,
-        };
+    for c in diagnostic.path.chars() {
+        let is_of_index = path.ends_with('[') && c.is_ascii_digit();
+        if !is_of_index {
+            path.push(c);
+        }
     }
     (diagnostic.code, path, &diagnostic.message)
 }

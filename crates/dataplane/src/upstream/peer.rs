@@ -22,7 +22,7 @@ use std::time::Duration;
 /// Requests on one upstream HTTP/2 connection at a time, unless a rule says otherwise. Pingora's default of 1 makes
 /// a connection for each.
 const HTTP2_STREAMS: u32 = 100;
-/// Pingora makes a peer of an address alone.
+/// What a peer is made of until its own address is put in.
 const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 /// Marks the pool's keys that each serve one attempt.
 const FRESH: u64 = 1 << 63;
@@ -182,8 +182,8 @@ impl Upstream {
         peer
     }
 
-    /// It is made for each attempt: kept, it would be most of what an endpoint takes. Pingora has no other way to make one of a
-    /// path without asking what it says than to put it in.
+    /// It is made for each attempt: kept, it would be most of what an endpoint takes. The address is put in, since Pingora
+    /// makes one of a path only by checking the path each time.
     fn plain_peer(&self) -> Box<HttpPeer> {
         let mut peer = HttpPeer::new(NOWHERE, false, String::new());
         peer._address = self.dialled.clone();

@@ -57,27 +57,7 @@ impl Snapshot {
     ) -> Self {
         let terminations = self.terminations(&table, &credentials);
         let client_tls = self.client_tls(&table, &credentials);
-        let mut clusters = self.clusters.clone();
-        let (mut fresh, mut gone) = (Vec::new(), Vec::new());
-        for key in self.touched(&table, endpoints, &client_tls) {
-            let before = self.clusters.get(key);
-            let Some(definition) = table.clusters.get(key) else {
-                gone.extend(clusters.remove(key));
-                continue;
-            };
-            let parts = parts(definition, endpoints, &client_tls);
-            // What is there is of the store that was there.
-            let same_tls = Arc::ptr_eq(&self.client_tls, &client_tls);
-            if before.is_some_and(|before| before.is_of(&parts, same_tls)) {
-                continue;
-            }
-            let cluster = Arc::new(Cluster::build(&parts, before.map(Arc::as_ref), around));
-            clusters.insert(key.clone(), cluster.clone());
-            fresh.push(cluster);
-        }
-        for cluster in gone {
-            cluster.retire(around);
-        }
+        let (clusters, fresh) = self.next_clusters(&table, endpoints, &client_tls, around);
         Self {
             swept: self.next_swept(&clusters, &fresh),
             fresh,
@@ -90,6 +70,36 @@ impl Snapshot {
             terminations,
             client_tls,
         }
+    }
+
+    /// All clusters, and those of them that are not as they were.
+    fn next_clusters(
+        &self,
+        table: &Table,
+        endpoints: &Endpoints,
+        client_tls: &Arc<ClientTlsStore>,
+        around: &Surroundings<'_>,
+    ) -> (Clusters, Vec<Arc<Cluster>>) {
+        // What is there is of the store that was there.
+        let same_tls = Arc::ptr_eq(&self.client_tls, client_tls);
+        let (mut all, mut fresh) = (self.clusters.clone(), Vec::new());
+        for key in self.touched(table, endpoints, client_tls) {
+            let before = self.clusters.get(key);
+            let Some(definition) = table.clusters.get(key) else {
+                if let Some(gone) = all.remove(key) {
+                    gone.retire(around);
+                }
+                continue;
+            };
+            let parts = parts(definition, endpoints, client_tls);
+            if before.is_some_and(|before| before.is_of(&parts, same_tls)) {
+                continue;
+            }
+            let cluster = Arc::new(Cluster::build(&parts, before.map(Arc::as_ref), around));
+            all.insert(key.clone(), cluster.clone());
+            fresh.push(cluster);
+        }
+        (all, fresh)
     }
 
     /// The clusters that may have become others: of ten thousand most changes touch few.
