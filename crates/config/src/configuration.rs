@@ -51,8 +51,10 @@ pub struct Configuration {
     unpublished: BTreeMap<ResourceRef, ChangeKind>,
     /// Whether anything was.
     is_compiled: bool,
-    /// What changed or moved since it was last remembered on disk.
-    unremembered: BTreeSet<ResourceRef>,
+    /// What changed or moved, and whether it is good is not known yet.
+    unjudged: BTreeSet<ResourceRef>,
+    /// What is still to be written to disk. A version that is refused later does not take the place of the good one here.
+    unwritten: BTreeMap<ResourceRef, LastVersion>,
     /// What the table was compiled of.
     in_force: Arc<Resources>,
     /// Objects of `in_force` that the compiler refused, and those of which it holds an older version.
@@ -75,6 +77,14 @@ pub struct Configuration {
     table_diagnostics: Vec<Diagnostic>,
     endpoint_diagnostics: Vec<Diagnostic>,
     diagnostics: Arc<[Diagnostic]>,
+}
+
+/// What the next start is to find of an object.
+enum LastVersion {
+    /// That it is gone.
+    Gone,
+    /// Its document, and the file that this is from.
+    Good { file: Arc<str>, document: Arc<str> },
 }
 
 /// What is put back when a compilation fails.
@@ -134,7 +144,8 @@ impl Configuration {
             pending: BTreeMap::new(),
             unpublished: BTreeMap::new(),
             is_compiled: false,
-            unremembered: BTreeSet::new(),
+            unjudged: BTreeSet::new(),
+            unwritten: BTreeMap::new(),
             in_force: Arc::default(),
             refused: BTreeSet::new(),
             outdated: BTreeSet::new(),
@@ -160,7 +171,7 @@ impl Configuration {
             .store
             .apply_remembering(changes, self.last_good.as_ref());
         for (reference, kind) in changed {
-            self.unremembered.insert(reference.clone());
+            self.unjudged.insert(reference.clone());
             let kind = combined(self.pending.remove(&reference), kind);
             self.pending.extend(kind.map(|kind| (reference, kind)));
         }
@@ -266,7 +277,7 @@ impl Configuration {
         });
         if concern.routes {
             self.compile_routes();
-            self.unremembered.append(&mut self.given_up);
+            self.unjudged.append(&mut self.given_up);
         } else if objects.is_any() {
             let mut wanted = self.wanted_with(&self.outdated_versions());
             for without in self.refused.difference(&self.outdated) {
@@ -299,6 +310,7 @@ impl Configuration {
             self.unpublished.extend(kind.map(|kind| (reference, kind)));
         }
         self.under_way = None;
+        self.judge();
     }
 
     /// A compilation has failed half-way: what was in force stays, and what it was about is neither good nor published until
@@ -311,7 +323,7 @@ impl Configuration {
         self.endpoints = under_way.endpoints;
         self.in_force = under_way.in_force;
         for reference in under_way.objects {
-            self.unremembered.remove(&reference);
+            self.unjudged.remove(&reference);
             self.given_up.insert(reference);
         }
     }
@@ -319,17 +331,20 @@ impl Configuration {
     /// The folder of last good versions is brought nearer to what was compiled last: by a piece of what is left, so that
     /// nobody's change waits until thirty thousand files are written.
     pub(crate) fn remember(&mut self) {
-        self.unremembered.append(&mut self.recovered);
-        let Some(mut last_good) = self.last_good.take() else {
-            return self.unremembered.clear();
+        let Some(last_good) = &mut self.last_good else {
+            return;
         };
         let began = Instant::now();
         while began.elapsed() < REMEMBERED_FOR
-            && let Some(reference) = self.unremembered.pop_first()
+            && let Some((reference, version)) = self.unwritten.pop_first()
         {
-            self.remember_one(&mut last_good, &reference);
+            match version {
+                LastVersion::Gone => last_good.forget(&reference),
+                LastVersion::Good { file, document } => {
+                    last_good.keep(&reference, &file, &document)
+                }
+            }
         }
-        self.last_good = Some(last_good);
     }
 
     /// The same for all that is left, as long as it takes.
@@ -342,7 +357,7 @@ impl Configuration {
 
     /// Whether the folder of last good versions is behind.
     pub(crate) fn is_behind(&self) -> bool {
-        !self.unremembered.is_empty()
+        !self.unwritten.is_empty()
     }
 
     /// Forgets what no source names any more, once all have told everything.
@@ -355,16 +370,28 @@ impl Configuration {
         }
     }
 
-    fn remember_one(&self, last_good: &mut LastGood, reference: &ResourceRef) {
+    /// What is good of what changed is to be written to disk.
+    fn judge(&mut self) {
+        self.unjudged.append(&mut self.recovered);
+        for reference in std::mem::take(&mut self.unjudged) {
+            if self.last_good.is_some()
+                && let Some(version) = self.last_version(&reference)
+            {
+                self.unwritten.insert(reference, version);
+            }
+        }
+    }
+
+    /// Absent: what there is now is not good.
+    fn last_version(&self, reference: &ResourceRef) -> Option<LastVersion> {
         if !self.store.holds(reference) {
-            return last_good.forget(reference);
+            return Some(LastVersion::Gone);
         }
         if self.refused.contains(reference) || self.outdated.contains(reference) {
-            return;
+            return None;
         }
-        if let Some((file, document)) = self.store.document(reference) {
-            last_good.keep(reference, file, document);
-        }
+        let (file, document) = self.store.document(reference)?;
+        Some(LastVersion::Good { file, document })
     }
 
     fn concern(&self) -> Concern {

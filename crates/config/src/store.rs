@@ -117,10 +117,10 @@ impl Store {
     }
 
     /// The file and the text of an object that is to be remembered; none for one that is stale.
-    pub(crate) fn document(&self, reference: &ResourceRef) -> Option<(&str, &str)> {
+    pub(crate) fn document(&self, reference: &ResourceRef) -> Option<(Arc<str>, Arc<str>)> {
         let file = self.winning_file(reference)?;
         let held = self.held(file, reference)?;
-        (!held.stale).then(|| (&**file, &*held.document))
+        (!held.stale).then(|| (Arc::clone(file), Arc::clone(&held.document)))
     }
 
     /// All objects known, in force or not.

@@ -695,6 +695,33 @@ fn a_folder_that_cannot_be_made_is_done_without() {
     assert_eq!(service_ports(&published), [1]);
 }
 
+/// Promise 5: what was good for a moment only, too short to be written, is the last good version all the same.
+#[test]
+fn what_is_refused_before_the_version_before_is_written_does_not_take_its_place() {
+    for bad in [bad_service("one"), uncompilable("shop")] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut configuration = Configuration::new(settings(Some(folder.path())));
+        let good = shop().into_iter().chain([text("more", &service("one", 1))]);
+        compiled(&mut configuration, good.collect()).unwrap();
+        let place = if bad.contains("shop") {
+            "rules"
+        } else {
+            "more"
+        };
+        compiled(&mut configuration, vec![text(place, &bad)]).unwrap();
+        configuration.remember_all();
+        let all_bad = [
+            ("rules", uncompilable("shop")),
+            ("more", bad_service("one")),
+        ];
+        let all_bad = all_bad.map(|(file, bad)| text(file, &bad));
+        let changes = shop().into_iter().chain(all_bad);
+        let published = start_over(folder.path(), changes.collect());
+        assert!(service_ports(&published).contains(&1), "{bad}");
+        assert_eq!(routes(&published), 1, "{bad}");
+    }
+}
+
 /// Promise 5: an object that merely moved is found by the file where it is now.
 #[test]
 fn what_moved_to_another_file_is_remembered_of_that_one() {
