@@ -47,7 +47,8 @@ pub struct Followers {
     pub objects: Option<FollowObjects>,
 }
 
-/// The newest configuration. `None` until all sources have told everything once.
+/// The newest configuration. `None` until all sources have told everything once. Closed when no source is left, and what is
+/// in force is on disk.
 pub type Publications = watch::Receiver<Option<Arc<Published>>>;
 
 /// Starts a thread that compiles what sources tell and publishes it.

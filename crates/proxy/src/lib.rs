@@ -14,6 +14,7 @@ mod run;
 mod serve;
 mod servers;
 mod signals;
+mod sources;
 mod supervisor;
 
 pub use check::run as check;

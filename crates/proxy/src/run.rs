@@ -6,22 +6,18 @@ use crate::bootstrap::Bootstrap;
 use crate::egress;
 use crate::health;
 use crate::pages::{self, Control, Wishes};
-use crate::resources::settings;
 use crate::serve::Serving;
 use crate::servers::{PageServers, bind};
 use crate::signals::{Signals, Wish};
+use crate::sources::Sources;
 use crate::supervisor;
 use anyhow::Context;
-use config::Configuration;
-use source_file::{FileSource, Options};
-use source_kube::Seen;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use telemetry::logging::{self, LogFormat, LogHandle};
 use telemetry::server::status_pages;
 use tokio::runtime::Runtime;
-use tokio::sync::mpsc;
 
 /// Serves until a signal or an operator ends it.
 pub fn run(program: &Program, args: &RunArgs) -> anyhow::Result<ExitCode> {
@@ -71,9 +67,9 @@ async fn serve(
     health::start(bootstrap, &serving);
     egress::start(&serving);
     (program.start)(bootstrap, &serving)?;
-    let source = follow(program, bootstrap, &serving)?;
+    let sources = Sources::follow(program, bootstrap, &serving)?;
     tracing::info!(version = program.version, config = %file.display(), "started");
-    let wish = until_wished(&mut signals, &mut wishes, &source, &serving).await;
+    let wish = until_wished(&mut signals, &mut wishes, &sources, &serving).await;
     // Another is to act at once, while what is in use here goes on.
     let handed_over = tokio::spawn(Arc::clone(&serving).hand_over());
     if wish == pages::Wish::Drain {
@@ -85,6 +81,7 @@ async fn serve(
     }
     // Fails only when it was a bug that ended it.
     let _ = handed_over.await;
+    sources.end().await;
     serving.write_what_is_left();
     servers.stop().await;
     Ok(())
@@ -119,13 +116,13 @@ fn serve_pages(
 async fn until_wished(
     signals: &mut Signals,
     wishes: &mut Wishes,
-    source: &FileSource,
+    sources: &Sources,
     serving: &Serving,
 ) -> pages::Wish {
     loop {
         tokio::select! {
             wish = signals.next() => match wish {
-                Wish::Reload => reload(source, serving),
+                Wish::Reload => reload(sources, serving),
                 Wish::Stop => return pages::Wish::Drain,
             },
             wished = wishes.changed() => match *wishes.borrow_and_update() {
@@ -140,85 +137,10 @@ async fn until_wished(
     }
 }
 
-/// Starts watching all sources, compiling what they have, and serving that.
-fn follow(
-    program: &Program,
-    bootstrap: &Bootstrap,
-    serving: &Arc<Serving>,
-) -> anyhow::Result<FileSource> {
-    let resources = &bootstrap.resources;
-    let last_good =
-        Some(resources.last_good.clone()).filter(|folder| !folder.as_os_str().is_empty());
-    let configuration = Configuration::new(settings(bootstrap, last_good));
-    let (sender, receiver) = mpsc::channel(config::QUEUE);
-    let names = source_dns::start(bootstrap.dns.settings.clone(), &sender)
-        .context("no thread can be started")?;
-    let identity = follow_identity(bootstrap, &sender)?;
-    let objects = follow_objects(program, bootstrap, &sender, serving)?;
-    let sources = 1 + usize::from(objects.is_some());
-    let source = FileSource::start(Options::new(resources.files.clone()), sender)
-        .context("the files of resources cannot be watched")?;
-    let files = source.follower();
-    let followers = config::Followers {
-        files: Some(Box::new(move |wanted| files.follow(wanted.clone()))),
-        names: Some(Box::new(move |wanted| names.follow(wanted))),
-        objects: objects.map(|objects| -> config::FollowObjects {
-            Box::new(move |number, wanted| objects.follow(number, wanted))
-        }),
-    };
-    let publications = config::start(configuration, sources, followers, receiver)
-        .context("no thread can be started")?;
-    let serving = Arc::clone(serving);
-    tokio::spawn(async move {
-        let _running = identity;
-        serving.follow(publications).await;
-    });
-    Ok(source)
-}
-
-/// Starts following the proxy's identity where it is not in files.
-fn follow_identity(
-    bootstrap: &Bootstrap,
-    sender: &mpsc::Sender<config::Message>,
-) -> anyhow::Result<Option<config::Running>> {
-    let Some(endpoint) = bootstrap.tls.workload_api.clone() else {
-        return Ok(None);
-    };
-    let settings = source_spiffe::Settings {
-        endpoint,
-        spiffe_id: bootstrap.tls.spiffe_id.clone(),
-    };
-    let running = source_spiffe::start(settings, sender).context("no thread can be started")?;
-    Ok(Some(running))
-}
-
-/// Starts following the objects of an API server, where there is one, and telling what became of them, where that is
-/// wanted.
-fn follow_objects(
-    program: &Program,
-    bootstrap: &Bootstrap,
-    sender: &mpsc::Sender<config::Message>,
-    serving: &Serving,
-) -> anyhow::Result<Option<source_kube::Objects>> {
-    let (Some(kubernetes), Some(start)) = (&bootstrap.kubernetes, program.follow_objects) else {
-        return Ok(None);
-    };
-    let status = kubernetes.status(&bootstrap.proxy)?;
-    let status = status.zip(program.tell_status);
-    let seen = status.as_ref().map(|(status, _)| Seen::by(&status.proxy));
-    let settings = kubernetes.settings(bootstrap, seen.clone());
-    let objects = start(settings, sender).context("no thread can be started")?;
-    if let Some(((status, tell), seen)) = status.zip(seen) {
-        let acting = tell(status, seen, serving.subscribe()).context("no thread can be started")?;
-        serving.keep_until_the_end(acting);
-    }
-    Ok(Some(objects))
-}
-
-fn reload(source: &FileSource, serving: &Serving) {
+fn reload(sources: &Sources, serving: &Serving) {
     tracing::info!("reading resources again, opening the access log anew");
     supervisor::reloading(&serving.readiness, || {
-        source.rescan();
+        sources.reread();
         serving.shared.access_log.reopen();
     });
 }

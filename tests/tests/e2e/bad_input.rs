@@ -167,6 +167,30 @@ fn the_last_good_version_stays_in_force_across_a_restart() {
     gateway.wait_for(SHOP, "/", 200, "b");
 }
 
+/// Promise 5, where the end comes before a change is on disk: a thousand files take a while.
+#[test]
+fn what_came_at_the_last_moment_is_there_after_a_restart() {
+    let (a, b) = (Origin::named("a"), Origin::named("b"));
+    let mut gateway = two_services(&a, &b).start();
+    let one = |number: u32| {
+        let name = format!("more-{number}");
+        let to_b = "- route: [{destination: {host: b}}]\n";
+        virtual_service(&name, &format!("{name}.test"), to_b)
+    };
+    let all: Vec<String> = (1000..2000).map(one).collect();
+    gateway.write("more.yaml", all.join("---\n"));
+    gateway.wait_for("more-1000.test", "/", 200, "b");
+    let all_bad = all
+        .join("---\n")
+        .replace("route:", "timeout: soon\n    route:");
+    gateway.write("more.yaml", all_bad);
+    gateway.restart();
+    for number in [1000, 1500, 1999] {
+        let host = format!("more-{number}.test");
+        assert_eq!(gateway.get(&host, "/").text(), "b", "{host}");
+    }
+}
+
 /// Promise 5 does not keep what was taken away on purpose.
 #[test]
 fn what_was_deleted_does_not_come_back_with_a_restart() {
