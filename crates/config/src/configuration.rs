@@ -3,7 +3,7 @@
 use crate::credentials::{
     CertificateFile, CredentialKeeper, CredentialSettings, CredentialStatus, Identity,
 };
-use crate::last_good::LastGood;
+use crate::last_good::{LastGood, Version};
 use crate::names::{NameKeeper, ResolvedName};
 use crate::objects::{ObjectKeeper, WantedObjects};
 use crate::store::say_that_the_older_stays;
@@ -14,10 +14,7 @@ use rules::{CompileOptions, Compiler, ENDPOINT_KINDS, Endpoints, Table};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
-
-/// For how long objects are written to disk before others have their turn. A file takes from microseconds to milliseconds.
-const REMEMBERED_FOR: Duration = Duration::from_millis(2);
+use std::time::{Duration, SystemTime};
 
 /// What is added to an error about a version that stands in for a refused one.
 const IS_OLDER: &str = "this is about its last good version, which is not good any more";
@@ -53,8 +50,6 @@ pub struct Configuration {
     is_compiled: bool,
     /// What changed or moved, and whether it is good is not known yet.
     unjudged: BTreeSet<ResourceRef>,
-    /// What is still to be written to disk. A version that is refused later does not take the place of the good one here.
-    unwritten: BTreeMap<ResourceRef, LastVersion>,
     /// What the table was compiled of.
     in_force: Arc<Resources>,
     /// Objects of `in_force` that the compiler refused, and those of which it holds an older version.
@@ -79,17 +74,11 @@ pub struct Configuration {
     diagnostics: Arc<[Diagnostic]>,
 }
 
-/// What the next start is to find of an object.
-enum LastVersion {
-    /// That it is gone.
-    Gone,
-    /// Its document, and the file that this is from.
-    Good { file: Arc<str>, document: Arc<str> },
-}
-
 /// What is put back when a compilation fails.
 struct UnderWay {
     objects: Vec<ResourceRef>,
+    refused: BTreeSet<ResourceRef>,
+    outdated: BTreeSet<ResourceRef>,
     table: Arc<Table>,
     endpoints: Arc<Endpoints>,
     in_force: Arc<Resources>,
@@ -145,7 +134,6 @@ impl Configuration {
             unpublished: BTreeMap::new(),
             is_compiled: false,
             unjudged: BTreeSet::new(),
-            unwritten: BTreeMap::new(),
             in_force: Arc::default(),
             refused: BTreeSet::new(),
             outdated: BTreeSet::new(),
@@ -271,13 +259,14 @@ impl Configuration {
         let pending = std::mem::take(&mut self.pending);
         self.under_way = Some(UnderWay {
             objects: pending.keys().cloned().collect(),
+            refused: self.refused.clone(),
+            outdated: self.outdated.clone(),
             table: Arc::clone(&self.table),
             endpoints: Arc::clone(&self.endpoints),
             in_force: Arc::clone(&self.in_force),
         });
         if concern.routes {
             self.compile_routes();
-            self.unjudged.append(&mut self.given_up);
         } else if objects.is_any() {
             let mut wanted = self.wanted_with(&self.outdated_versions());
             for without in self.refused.difference(&self.outdated) {
@@ -310,6 +299,9 @@ impl Configuration {
             self.unpublished.extend(kind.map(|kind| (reference, kind)));
         }
         self.under_way = None;
+        if concern.routes {
+            self.unjudged.append(&mut self.given_up);
+        }
         self.judge();
     }
 
@@ -322,42 +314,31 @@ impl Configuration {
         self.table = under_way.table;
         self.endpoints = under_way.endpoints;
         self.in_force = under_way.in_force;
+        self.refused = under_way.refused;
+        self.outdated = under_way.outdated;
         for reference in under_way.objects {
             self.unjudged.remove(&reference);
             self.given_up.insert(reference);
         }
     }
 
-    /// The folder of last good versions is brought nearer to what was compiled last: by a piece of what is left, so that
-    /// nobody's change waits until thirty thousand files are written.
+    /// Brings the folder of last good versions nearer to what was compiled last.
     pub(crate) fn remember(&mut self) {
-        let Some(last_good) = &mut self.last_good else {
-            return;
-        };
-        let began = Instant::now();
-        while began.elapsed() < REMEMBERED_FOR
-            && let Some((reference, version)) = self.unwritten.pop_first()
-        {
-            match version {
-                LastVersion::Gone => last_good.forget(&reference),
-                LastVersion::Good { file, document } => {
-                    last_good.keep(&reference, &file, &document)
-                }
-            }
+        if let Some(last_good) = &mut self.last_good {
+            last_good.write_some();
         }
     }
 
-    /// The same for all that is left, as long as it takes.
+    /// Brings it there.
     pub(crate) fn remember_all(&mut self) {
-        self.remember();
-        while self.is_behind() {
-            self.remember();
+        if let Some(last_good) = &mut self.last_good {
+            last_good.write_all();
         }
     }
 
     /// Whether the folder of last good versions is behind.
     pub(crate) fn is_behind(&self) -> bool {
-        !self.unwritten.is_empty()
+        self.last_good.as_ref().is_some_and(LastGood::is_behind)
     }
 
     /// Forgets what no source names any more, once all have told everything.
@@ -370,28 +351,31 @@ impl Configuration {
         }
     }
 
-    /// What is good of what changed is to be written to disk.
+    /// Notes for the next start what is good of what changed.
     fn judge(&mut self) {
         self.unjudged.append(&mut self.recovered);
-        for reference in std::mem::take(&mut self.unjudged) {
-            if self.last_good.is_some()
-                && let Some(version) = self.last_version(&reference)
-            {
-                self.unwritten.insert(reference, version);
+        let unjudged = std::mem::take(&mut self.unjudged);
+        let Some(mut last_good) = self.last_good.take() else {
+            return;
+        };
+        for reference in unjudged {
+            if let Some(version) = self.good_now(&reference) {
+                last_good.note(reference, version);
             }
         }
+        self.last_good = Some(last_good);
     }
 
     /// Absent: what there is now is not good.
-    fn last_version(&self, reference: &ResourceRef) -> Option<LastVersion> {
+    fn good_now(&self, reference: &ResourceRef) -> Option<Version> {
         if !self.store.holds(reference) {
-            return Some(LastVersion::Gone);
+            return Some(Version::Gone);
         }
         if self.refused.contains(reference) || self.outdated.contains(reference) {
             return None;
         }
-        let (file, document) = self.store.document(reference)?;
-        Some(LastVersion::Good { file, document })
+        let (source, document) = self.store.document(reference)?;
+        Some(Version::Good { document, source })
     }
 
     fn concern(&self) -> Concern {

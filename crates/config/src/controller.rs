@@ -148,8 +148,7 @@ impl Controller {
                     continue;
                 }
                 Wake::Due => News::default(),
-                Wake::Over if self.is_behind() => return self.configuration.remember_all(),
-                Wake::Over => return,
+                Wake::Over => return self.configuration.remember_all(),
             };
             // A bug must cost the change that met it, and not the ability to change.
             let outcome = catch_unwind(AssertUnwindSafe(|| self.take(news, received_at)));
@@ -164,9 +163,9 @@ impl Controller {
         }
     }
 
-    /// Whether something that is in force is still to be written to disk.
+    /// Whether something is to be written to disk before anything else is due.
     fn is_behind(&self) -> bool {
-        // What was never judged is not known to be good.
+        // What is held back is not to wait for the disk, too.
         !self.starting && !self.is_held_back && self.configuration.is_behind()
     }
 

@@ -4,9 +4,11 @@ use model::{Defaults, Resource, ResourceRef, Severity};
 use std::collections::{BTreeMap, HashSet};
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, BufRead, BufReader, Read, Write};
+use std::ops::Bound;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 /// The first line of every remembered object.
 const TITLE: &str = "# Tidegate keeps the last good version of each object here. Do not edit.\n";
@@ -26,19 +28,41 @@ const MAX_HEAD_BYTES: u64 = 8 * 1024;
 /// Of so many files it is told why they cannot be used; the folder is one of ours, and has none usually.
 const MAX_TOLD: usize = 1000;
 
+/// For how long objects are written before others have their turn. A file takes from microseconds to milliseconds.
+const WRITTEN_FOR: Duration = Duration::from_millis(2);
+
 /// A folder with one file an object, readable by its owner only: Secrets are among them.
 ///
-/// No failure here stops anything: the worst is a start without the version before.
+/// Files are written by and by. What is found of an object is what was noted last, written or not. No failure here stops
+/// anything: the worst is a start without the version before.
 #[derive(Debug)]
 pub(crate) struct LastGood {
     folder: PathBuf,
     defaults: Defaults,
-    /// What is remembered of each file. Made when it is asked for, and anew after a change.
+    /// What is still to be written.
+    unwritten: BTreeMap<ResourceRef, Version>,
+    /// The last of these that was tried. Absent: none was since something was noted.
+    tried: Option<ResourceRef>,
+    /// What is written of each file. Made when it is asked for, and anew after a change.
     by_source: OnceLock<BTreeMap<String, Vec<PathBuf>>>,
     /// So that a full disk is told once and not at every change.
     failing: bool,
     /// The files of which it was told that they cannot be used.
     told: Mutex<HashSet<PathBuf>>,
+}
+
+/// What is to be found of an object at the next start.
+#[derive(Clone, Debug)]
+pub(crate) enum Version {
+    /// That it is really gone.
+    Gone,
+    /// This.
+    Good {
+        /// Its text.
+        document: Arc<str>,
+        /// The file that it is from.
+        source: Arc<str>,
+    },
 }
 
 /// Why a remembered file is left aside.
@@ -78,6 +102,8 @@ impl LastGood {
         Ok(Self {
             folder: folder.to_path_buf(),
             defaults,
+            unwritten: BTreeMap::new(),
+            tried: None,
             by_source: OnceLock::new(),
             failing: false,
             told: Mutex::default(),
@@ -87,6 +113,9 @@ impl LastGood {
     /// The remembered version of one object.
     pub(crate) fn find(&self, reference: &ResourceRef) -> Option<Remembered> {
         let path = self.path_of(reference);
+        if let Some(version) = self.unwritten.get(reference) {
+            return self.unwritten(&path, version);
+        }
         let read = self.try_read(&path).and_then(|remembered| {
             let found = &remembered.resource.meta().reference;
             match found == reference {
@@ -109,8 +138,24 @@ impl LastGood {
             .filter(|(one, _)| is_of(one))
             .flat_map(|(_, paths)| paths);
         let read = paths.filter_map(|path| self.usable(path, self.try_read(path)));
-        read.filter(|remembered| is_of(&remembered.source))
-            .collect()
+        let written = read.filter(|remembered| {
+            !(self.unwritten).contains_key(&remembered.resource.meta().reference)
+        });
+        let unwritten = self
+            .unwritten
+            .iter()
+            .filter_map(|(reference, version)| self.unwritten(&self.path_of(reference), version));
+        let all = written.chain(unwritten);
+        all.filter(|remembered| is_of(&remembered.source)).collect()
+    }
+
+    fn unwritten(&self, path: &Path, version: &Version) -> Option<Remembered> {
+        match version {
+            Version::Gone => None,
+            Version::Good { document, source } => {
+                self.usable(path, self.parse(path, &text(source, document)))
+            }
+        }
     }
 
     fn index(&self) -> BTreeMap<String, Vec<PathBuf>> {
@@ -123,22 +168,73 @@ impl LastGood {
         by_source
     }
 
-    /// Remembers an object. Writes nothing when it is remembered like this already.
-    pub(crate) fn keep(&mut self, reference: &ResourceRef, source: &str, document: &str) {
-        let text = format!("{TITLE}{SOURCE}{}\n{document}", one_line(source));
-        let path = self.path_of(reference);
-        if text_of(&path).is_ok_and(|former| former == text) {
-            return;
+    /// What is to be found of an object from now on.
+    pub(crate) fn note(&mut self, reference: ResourceRef, version: Version) {
+        self.unwritten.insert(reference, version);
+        self.tried = None;
+    }
+
+    /// Writes a piece of what is left, so that nobody's change waits until thirty thousand files are written.
+    pub(crate) fn write_some(&mut self) {
+        let began = Instant::now();
+        while began.elapsed() < WRITTEN_FOR
+            && let Some(reference) = self.next_unwritten()
+        {
+            self.write_one(&reference);
+            self.tried = Some(reference);
         }
-        self.by_source.take();
-        self.told().remove(&path);
-        let written = self.write(&path, &text);
+    }
+
+    /// Writes all that is left, as long as it takes. What cannot be written is told of.
+    pub(crate) fn write_all(&mut self) {
+        self.tried = None;
+        while self.is_behind() {
+            self.write_some();
+        }
+        let (objects, folder) = (self.unwritten.len(), self.folder.display());
+        if objects > 0 {
+            tracing::warn!(objects, %folder, "the last good configuration on disk is older than what was in force");
+        }
+    }
+
+    /// Whether something is to be written. What could not be is tried again when something is noted.
+    pub(crate) fn is_behind(&self) -> bool {
+        self.next_unwritten().is_some()
+    }
+
+    fn next_unwritten(&self) -> Option<ResourceRef> {
+        let begin = self
+            .tried
+            .as_ref()
+            .map_or(Bound::Unbounded, Bound::Excluded);
+        let mut left = self.unwritten.range((begin, Bound::Unbounded));
+        left.next().map(|(reference, _)| reference.clone())
+    }
+
+    fn write_one(&mut self, reference: &ResourceRef) {
+        let path = self.path_of(reference);
+        let written = match self.unwritten.get(reference) {
+            None => return,
+            Some(Version::Gone) => self.delete(&path),
+            Some(Version::Good { document, source }) => {
+                let text = text(source, document);
+                self.keep(&path, &text)
+            }
+        };
+        if written.is_ok() {
+            self.unwritten.remove(reference);
+        }
         self.tell(written);
     }
 
-    /// Forgets an object that is really gone.
-    pub(crate) fn forget(&mut self, reference: &ResourceRef) {
-        self.delete(&self.path_of(reference));
+    /// Writes nothing when it is there already.
+    fn keep(&mut self, path: &Path, text: &str) -> io::Result<()> {
+        if text_of(path).is_ok_and(|former| former == text) {
+            return Ok(());
+        }
+        self.by_source.take();
+        self.told().remove(path);
+        write(path, text)
     }
 
     /// Forgets everything but these objects.
@@ -148,26 +244,18 @@ impl LastGood {
             .collect();
         for path in self.entries() {
             if !kept.contains(&path) {
-                self.delete(&path);
+                let deleted = self.delete(&path);
+                self.tell(deleted);
             }
         }
     }
 
-    fn delete(&mut self, path: &Path) {
+    fn delete(&mut self, path: &Path) -> io::Result<()> {
         self.by_source.take();
         match fs::remove_file(path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => self.tell(Err(error)),
-            _ => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            deleted => deleted,
         }
-    }
-
-    fn write(&self, path: &Path, text: &str) -> io::Result<()> {
-        let beside = path.with_extension("new");
-        let mut options = OpenOptions::new();
-        options.write(true).create(true).truncate(true).mode(0o600);
-        options.open(&beside)?.write_all(text.as_bytes())?;
-        // No fsync: thousands of objects would take a minute, and a torn file is noticed when it is read.
-        fs::rename(&beside, path)
     }
 
     fn tell(&mut self, result: io::Result<()>) {
@@ -195,13 +283,16 @@ impl LastGood {
     }
 
     fn try_read(&self, path: &Path) -> Result<Remembered, Unusable> {
-        let text = text_of(path)?;
+        self.parse(path, &text_of(path)?)
+    }
+
+    fn parse(&self, path: &Path, text: &str) -> Result<Remembered, Unusable> {
         let (source, document) = text
             .strip_prefix(TITLE)
             .and_then(|text| text.strip_prefix(SOURCE)?.split_once('\n'))
             .ok_or(Unusable::Foreign)?;
         // The whole text is parsed, not the document alone, so that line numbers are the file's.
-        let parsed = model::parse(&path.to_string_lossy().into(), &text, &self.defaults);
+        let parsed = model::parse(&path.to_string_lossy().into(), text, &self.defaults);
         let object = parsed.objects.first();
         let resource = object
             .and_then(|object| object.outcome.resource())
@@ -238,6 +329,19 @@ impl LastGood {
     fn path_of(&self, reference: &ResourceRef) -> PathBuf {
         self.folder.join(file_name(reference))
     }
+}
+
+fn text(source: &str, document: &str) -> String {
+    format!("{TITLE}{SOURCE}{}\n{document}", one_line(source))
+}
+
+fn write(path: &Path, text: &str) -> io::Result<()> {
+    let beside = path.with_extension("new");
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o600);
+    options.open(&beside)?.write_all(text.as_bytes())?;
+    // No fsync: thousands of objects would take a minute, and a torn file is noticed when it is read.
+    fs::rename(&beside, path)
 }
 
 /// Readable where it can be, and never another object's.
@@ -334,6 +438,18 @@ mod tests {
         )
     }
 
+    fn good(name: &str) -> Version {
+        Version::Good {
+            document: document(name).into(),
+            source: "a.yaml".into(),
+        }
+    }
+
+    fn keep(last_good: &mut LastGood, name: &str) {
+        last_good.note(reference(name), good(name));
+        last_good.write_all();
+    }
+
     fn told(last_good: &LastGood) -> Vec<String> {
         let told = last_good.told();
         let name = |path: &PathBuf| path.file_name().unwrap().to_str().unwrap().to_owned();
@@ -347,7 +463,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut last_good = LastGood::open(folder.path(), Defaults::default()).unwrap();
         for name in ["good", "cut", "moved"] {
-            last_good.keep(&reference(name), "a.yaml", &document(name));
+            keep(&mut last_good, name);
         }
         let path = |name: &str| folder.path().join(format!("Service.default.{name}.yaml"));
         let text = fs::read_to_string(path("cut")).unwrap();
@@ -368,7 +484,7 @@ mod tests {
             told(&last_good),
             [&all[..], &["loop.yaml".to_owned()]].concat()
         );
-        last_good.keep(&reference("cut"), "a.yaml", &document("cut"));
+        keep(&mut last_good, "cut");
         assert_eq!(last_good.of_file("a.yaml").len(), 3);
         assert!(!told(&last_good).contains(&all[0]));
     }
@@ -392,5 +508,47 @@ mod tests {
         fs::create_dir(&path).unwrap();
         let folder = last_good.try_read(&path).unwrap_err().to_string();
         assert!(folder.starts_with("cannot be read: "), "{folder}");
+    }
+
+    #[test]
+    fn what_was_noted_last_is_found_whether_it_is_written_or_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut last_good = LastGood::open(folder.path(), Defaults::default()).unwrap();
+        keep(&mut last_good, "gone");
+        keep(&mut last_good, "moved");
+        last_good.note(reference("gone"), Version::Gone);
+        last_good.note(reference("new"), good("new"));
+        let moved = Version::Good {
+            document: document("moved").into(),
+            source: "b.yaml".into(),
+        };
+        last_good.note(reference("moved"), moved);
+        for _ in 0..2 {
+            let found = ["gone", "new", "moved"].map(|name| last_good.find(&reference(name)));
+            assert_eq!(found.map(|one| one.is_some()), [false, true, true]);
+            let of_file = ["a.yaml", "b.yaml"].map(|file| last_good.of_file(file).len());
+            assert_eq!(of_file, [1, 1]);
+            last_good.write_all();
+            assert!(!last_good.is_behind());
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_written_keeps_nothing_else_and_is_tried_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut last_good = LastGood::open(folder.path(), Defaults::default()).unwrap();
+        let path = last_good.path_of(&reference("first"));
+        fs::create_dir_all(path.join("in the way")).unwrap();
+        for name in ["first", "second"] {
+            last_good.note(reference(name), good(name));
+        }
+        last_good.write_all();
+        assert!(!last_good.is_behind(), "it would be tried for ever");
+        assert_eq!(last_good.unwritten.len(), 1);
+        assert!(last_good.find(&reference("first")).is_some());
+        fs::remove_dir_all(&path).unwrap();
+        keep(&mut last_good, "third");
+        let left = LastGood::open(folder.path(), Defaults::default()).unwrap();
+        assert_eq!(left.of_file("a.yaml").len(), 3);
     }
 }

@@ -46,8 +46,18 @@ struct Held {
     resource: Resource,
     document: Arc<str>,
     fingerprint: u64,
-    /// Whether the file now holds something else, which is refused.
-    stale: bool,
+    origin: Origin,
+}
+
+/// Where a version of an object is from.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Origin {
+    /// It stands in the file.
+    File,
+    /// It stood there. The file now holds something else, which is refused.
+    Former,
+    /// The same, and it was read by a process before this one.
+    Disk,
 }
 
 /// What became of an object.
@@ -116,11 +126,11 @@ impl Store {
         of_files.chain(duplicates).collect()
     }
 
-    /// The file and the text of an object that is to be remembered; none for one that is stale.
+    /// The file and the text of an object that is to be remembered; none for one that is from there.
     pub(crate) fn document(&self, reference: &ResourceRef) -> Option<(Arc<str>, Arc<str>)> {
         let file = self.winning_file(reference)?;
         let held = self.held(file, reference)?;
-        (!held.stale).then(|| (Arc::clone(file), Arc::clone(&held.document)))
+        (held.origin != Origin::Disk).then(|| (Arc::clone(file), Arc::clone(&held.document)))
     }
 
     /// All objects known, in force or not.
@@ -242,8 +252,10 @@ impl Store {
     /// The file whose version counts: the first by name, but none that is stale while another is not.
     fn winning_file(&self, reference: &ResourceRef) -> Option<&Arc<str>> {
         let holders = self.holders.get(reference)?;
-        let is_fresh =
-            |file: &&Arc<str>| self.held(file, reference).is_some_and(|held| !held.stale);
+        let is_fresh = |file: &&Arc<str>| {
+            self.held(file, reference)
+                .is_some_and(|held| !held.is_stale())
+        };
         holders.iter().find(is_fresh).or_else(|| holders.first())
     }
 
@@ -263,7 +275,7 @@ impl Store {
         let files = self.holders.get(reference).into_iter().flatten();
         let losers = files.filter(move |file| Some(*file) != winner);
         losers.filter_map(move |file| {
-            let held = self.held(file, reference).filter(|held| !held.stale)?;
+            let held = self.held(file, reference).filter(|held| !held.is_stale())?;
             let first = place
                 .as_ref()
                 .map_or_else(|| "another file".to_owned(), Position::to_string);
@@ -378,10 +390,13 @@ impl File {
 
     fn keep(&mut self, held: Held) {
         let reference = held.resource.meta().reference.clone();
-        self.objects.entry(reference).or_insert(Held {
-            stale: true,
-            ..held
-        });
+        let origin = match held.origin {
+            Origin::File => Origin::Former,
+            former => former,
+        };
+        self.objects
+            .entry(reference)
+            .or_insert(Held { origin, ..held });
     }
 }
 
@@ -393,15 +408,19 @@ impl Held {
             resource,
             document,
             fingerprint: hasher.finish(),
-            stale: false,
+            origin: Origin::File,
         }
+    }
+
+    fn is_stale(&self) -> bool {
+        self.origin != Origin::File
     }
 }
 
 impl From<Remembered> for Held {
     fn from(remembered: Remembered) -> Self {
         Self {
-            stale: true,
+            origin: Origin::Disk,
             ..Self::new(remembered.resource, remembered.document)
         }
     }

@@ -695,31 +695,73 @@ fn a_folder_that_cannot_be_made_is_done_without() {
     assert_eq!(service_ports(&published), [1]);
 }
 
+/// Of a file with a Service, and of one with a VirtualService: what is refused when it is read, and when it is compiled.
+fn two_refusals() -> [(&'static str, String); 2] {
+    [
+        ("more", bad_service("one")),
+        ("rules", uncompilable("shop")),
+    ]
+}
+
+fn shop_and_one() -> Vec<Change> {
+    let more = text("more", &service("one", 1));
+    shop().into_iter().chain([more]).collect()
+}
+
+/// Whether a start with both of them refused finds good versions.
+#[track_caller]
+fn remembers_both(folder: &Path, is_there: bool) {
+    let both = two_refusals().map(|(file, bad)| text(file, &bad));
+    let [gateway, _, services] = shop().try_into().unwrap();
+    let changes = [gateway, services].into_iter().chain(both);
+    let published = start_over(folder, changes.collect());
+    assert_eq!(service_ports(&published).contains(&1), is_there);
+    assert_eq!(routes(&published), usize::from(is_there));
+}
+
 /// Promise 5: what was good for a moment only, too short to be written, is the last good version all the same.
 #[test]
 fn what_is_refused_before_the_version_before_is_written_does_not_take_its_place() {
-    for bad in [bad_service("one"), uncompilable("shop")] {
-        let folder = tempfile::tempdir().unwrap();
-        let mut configuration = Configuration::new(settings(Some(folder.path())));
-        let good = shop().into_iter().chain([text("more", &service("one", 1))]);
-        compiled(&mut configuration, good.collect()).unwrap();
-        let place = if bad.contains("shop") {
-            "rules"
-        } else {
-            "more"
-        };
-        compiled(&mut configuration, vec![text(place, &bad)]).unwrap();
-        configuration.remember_all();
-        let all_bad = [
-            ("rules", uncompilable("shop")),
-            ("more", bad_service("one")),
-        ];
-        let all_bad = all_bad.map(|(file, bad)| text(file, &bad));
-        let changes = shop().into_iter().chain(all_bad);
-        let published = start_over(folder.path(), changes.collect());
-        assert!(service_ports(&published).contains(&1), "{bad}");
-        assert_eq!(routes(&published), 1, "{bad}");
+    let folder = tempfile::tempdir().unwrap();
+    let mut configuration = Configuration::new(settings(Some(folder.path())));
+    compiled(&mut configuration, shop_and_one()).unwrap();
+    for (file, bad) in two_refusals() {
+        compiled(&mut configuration, vec![text(file, &bad)]).unwrap();
     }
+    configuration.remember_all();
+    remembers_both(folder.path(), true);
+}
+
+/// Promise 5: so is what was not even compiled before its place was taken.
+#[test]
+fn what_is_refused_at_once_does_not_take_the_place_of_what_was_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut configuration = Configuration::new(settings(Some(folder.path())));
+    let both = vec![
+        text("a", &service("one", 1)),
+        text("a", &bad_service("one")),
+    ];
+    let published = compiled(&mut configuration, both).unwrap();
+    assert_eq!(service_ports(&published), [1]);
+    configuration.remember_all();
+    let published = start_over(folder.path(), vec![text("a", &bad_service("one"))]);
+    assert_eq!(service_ports(&published), [1]);
+}
+
+/// Promise 5 does not keep what was taken away on purpose, though its file is still there.
+#[test]
+fn what_was_deleted_and_is_added_again_with_an_error_does_not_come_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut configuration = Configuration::new(settings(Some(folder.path())));
+    compiled(&mut configuration, shop_and_one()).unwrap();
+    configuration.remember_all();
+    compiled(&mut configuration, vec![gone("more"), gone("rules")]).unwrap();
+    let both = two_refusals().map(|(file, bad)| text(file, &bad)).into();
+    let published = compiled(&mut configuration, both).unwrap();
+    assert!(!service_ports(&published).contains(&1));
+    assert_eq!(routes(&published), 0);
+    configuration.remember_all();
+    remembers_both(folder.path(), false);
 }
 
 /// Promise 5: an object that merely moved is found by the file where it is now.
