@@ -81,8 +81,11 @@ async fn serve(
     }
     // Fails only when it was a bug that ended it.
     let _ = handed_over.await;
-    sources.end().await;
     serving.write_what_is_left();
+    tokio::select! {
+        () = sources.end() => {}
+        () = signals.stop() => tracing::warn!("stopping at once"),
+    }
     servers.stop().await;
     Ok(())
 }

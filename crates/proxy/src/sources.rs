@@ -8,6 +8,7 @@ use anyhow::Context;
 use config::{Configuration, Publications};
 use source_file::{FileSource, Options};
 use source_kube::Seen;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -20,6 +21,8 @@ const LAST_WRITES: Duration = Duration::from_secs(5);
 pub(crate) struct Sources {
     files: FileSource,
     publications: Publications,
+    /// Where what is in force is kept for the next start. Absent: nowhere.
+    last_good: Option<PathBuf>,
 }
 
 impl Sources {
@@ -32,7 +35,7 @@ impl Sources {
         let resources = &bootstrap.resources;
         let last_good =
             Some(resources.last_good.clone()).filter(|folder| !folder.as_os_str().is_empty());
-        let configuration = Configuration::new(settings(bootstrap, last_good));
+        let configuration = Configuration::new(settings(bootstrap, last_good.clone()));
         let (sender, receiver) = mpsc::channel(config::QUEUE);
         let names = source_dns::start(bootstrap.dns.settings.clone(), &sender)
             .context("no thread can be started")?;
@@ -60,6 +63,7 @@ impl Sources {
         Ok(Self {
             files,
             publications,
+            last_good,
         })
     }
 
@@ -73,13 +77,16 @@ impl Sources {
         let Self {
             files,
             mut publications,
+            last_good,
         } = self;
         drop(files);
+        let Some(folder) = last_good else {
+            return;
+        };
         let ended = async { while publications.changed().await.is_ok() {} };
         if timeout(LAST_WRITES, ended).await.is_err() {
-            tracing::warn!(
-                "the last good configuration on disk may be older than what was in force"
-            );
+            let folder = folder.display();
+            tracing::warn!(%folder, within = ?LAST_WRITES, "not all of what was in force could be written to disk");
         }
     }
 }

@@ -29,6 +29,8 @@ HELM = os.environ.get("HELM", "helm")
 GATEWAY = os.environ.get("GATEWAY")
 # The chart's kubeVersion, and the newest there are schemas of.
 VERSIONS = ["1.25", kubernetes_validate.latest_version()]
+# In seconds: what a process may take for what it writes when all has ended, and a margin.
+LAST_WRITES = 10
 NAMESPACE = "istio-system"
 WEBHOOK_NAMESPACE = "tidegate-webhook"
 CLUSTER_WIDE = {
@@ -283,7 +285,7 @@ def volumes_are_there(rendering):
 
 def nothing_is_dropped(rendering):
     seconds = {key: int(value.removesuffix("s")) for key, value in rendering.bootstrap["drain"].items()}
-    assert rendering.pod["terminationGracePeriodSeconds"] > seconds["delay"] + seconds["timeout"]
+    assert rendering.pod["terminationGracePeriodSeconds"] >= seconds["delay"] + seconds["timeout"] + LAST_WRITES
     spec = rendering.workload["spec"]
     update = spec.get("strategy") or spec.get("updateStrategy")
     taken = any("hostPort" in port for port in rendering.container["ports"])
@@ -723,7 +725,7 @@ def packages_are_of_one_piece():
         if package.program == "gateway":
             program_takes_it(package.bootstrap_text)
             drain = sum(seconds(bootstrap["drain"][key]) for key in ("delay", "timeout"))
-            assert drain < seconds(service["TimeoutStopSec"]), drain
+            assert drain + LAST_WRITES <= seconds(service["TimeoutStopSec"]), drain
 
 
 def purges_leave_nothing():
