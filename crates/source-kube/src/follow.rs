@@ -3,6 +3,7 @@
 use crate::connect::Connection;
 use crate::known::{Known, fingerprint};
 use crate::raw_object::RawObject;
+use crate::refusal::reason_of;
 use crate::scope::{Names, Scope};
 use crate::status::seen::{Seen, Tap};
 use crate::timing::Timing;
@@ -16,13 +17,15 @@ use kube::{Client, ResourceExt};
 use model::json_as_yaml;
 use serde_json::Value;
 use std::collections::BTreeSet;
-use std::error::Error;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc::WeakSender;
 use tokio::sync::watch;
 use tokio_stream::{Stream, StreamExt};
+
+/// What is to be done where the API server has none of Istio's kinds.
+const NOT_DEFINED: &str = "the kind is not defined there: packaging/manifests/crds.yaml does that, and so do Istio's CRDs";
 
 /// Failures in a row that are not told of: an API server that is restarted is back soon.
 const UNTOLD_FAILURES: u32 = 2;
@@ -377,7 +380,7 @@ impl Follower {
         }
         self.failed = Some(Instant::now());
         self.failures = self.failures.saturating_add(1);
-        let reason = format!("{}: {}", self.what(), reason(error));
+        let reason = format!("{}: {}", self.what(), self.reason(error));
         let progress = match is_refusal(error) {
             true => Progress::Refused,
             false => Progress::Troubled,
@@ -462,6 +465,16 @@ impl Follower {
         }
     }
 
+    fn reason(&self, error: &watcher::Error) -> String {
+        let reason = reason_of(status(error), error);
+        match code(error) {
+            Some(404) if self.scope.kind.group.ends_with(".istio.io") => {
+                format!("{reason} ({NOT_DEFINED})")
+            }
+            _ => reason,
+        }
+    }
+
     fn file(&self, object: &RawObject) -> Arc<str> {
         let namespace = object.namespace();
         self.scope.file(namespace.as_deref(), &object.name_any())
@@ -502,21 +515,6 @@ fn status(error: &watcher::Error) -> Option<&Status> {
 
 fn code(error: &watcher::Error) -> Option<u16> {
     status(error).map(|status| status.code)
-}
-
-/// What the API server says, or what is at the bottom of why it says nothing.
-fn reason(error: &watcher::Error) -> String {
-    if let Some(status) = status(error) {
-        return match status.message.is_empty() {
-            true => format!("the API server answers {}", status.code),
-            false => status.message.clone(),
-        };
-    }
-    let mut error: &dyn Error = error;
-    while let Some(source) = error.source() {
-        error = source;
-    }
-    format!("the API server cannot be asked: {error}")
 }
 
 /// Whether only what was seen last is too old to go on from: everything is listed again.

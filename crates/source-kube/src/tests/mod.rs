@@ -269,7 +269,8 @@ async fn a_kind_that_is_not_there_yet_is_waited_for() {
     server.refuse("sidecars", 404);
     let mut listener = Listener::to(&server);
     listener.until("all was told", |all| all.is_synced).await;
-    assert!(listener.problem("kubernetes:Sidecar").is_some());
+    let problem = listener.problem("kubernetes:Sidecar").unwrap();
+    assert!(problem.contains("crds.yaml"), "{problem}");
     server.put("sidecars", "own", &json!({"spec": {}}));
     server.refuse("sidecars", 200);
     let own = "kubernetes:Sidecar/default/own";
