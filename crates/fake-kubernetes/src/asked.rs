@@ -35,6 +35,8 @@ pub enum Fault {
     Status(u16),
     /// It is never answered.
     Silence,
+    /// It is done, and answered once nothing fails any more.
+    Held,
 }
 
 impl Asked {

@@ -298,6 +298,12 @@ impl Shared {
         self.changes.send_modify(|number| *number += 1);
     }
 
+    async fn until_nothing_fails(&self) {
+        let mut changes = self.changes.subscribe();
+        let fails = |shared: &Self| shared.state().faults.is_some();
+        while fails(self) && changes.changed().await.is_ok() {}
+    }
+
     /// What is wrong with a request, which is noted.
     fn fault(&self, asked: &Asked) -> Option<Fault> {
         let mut state = self.state();
@@ -355,7 +361,7 @@ async fn answer(shared: &Arc<Shared>, request: Request<Incoming>) -> Response<Bo
     match fault {
         Some(Fault::Status(code)) => return refused(&injected(code)),
         Some(Fault::Silence) => std::future::pending::<()>().await,
-        None => {}
+        Some(Fault::Held) | None => {}
     }
     if asked.is_watch() {
         return watched(shared, asked);
@@ -373,6 +379,9 @@ async fn answer(shared: &Arc<Shared>, request: Request<Incoming>) -> Response<Bo
     };
     let done = done(&mut shared.state(), &asked, body);
     shared.changed();
+    if fault == Some(Fault::Held) {
+        shared.until_nothing_fails().await;
+    }
     match done {
         Ok(value) if asked.method == Method::POST => json_of(StatusCode::CREATED, &value),
         Ok(value) => json_of(StatusCode::OK, &value),

@@ -1,6 +1,8 @@
 //! What one of several replicas does, on a thread of its own, and hands over when it ends.
 
 use crate::connect::connect;
+use crate::election::driver::Elector;
+use crate::presence::Presence;
 use crate::settings::Access;
 use crate::timing::Timing;
 use kube::Client;
@@ -8,9 +10,10 @@ use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
 use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 /// How long is waited at the end for what is given back.
 const ENDING: Duration = Duration::from_secs(3);
@@ -83,6 +86,36 @@ fn is_stopped_in(
     // It must not be asked again after it told.
     stopped.is_terminated()
         || runtime.block_on(async { tokio::time::timeout(longest, stopped).await.is_ok() })
+}
+
+/// Takes part with others until it is stopped, does `work` meanwhile, and gives back at the end what it has.
+pub(crate) async fn take_part(
+    mut elector: Elector,
+    mut own: Presence,
+    told: watch::Receiver<String>,
+    work: impl Future<Output = ()>,
+    stopped: &mut oneshot::Receiver<()>,
+) {
+    let (end, ending) = watch::channel(false);
+    {
+        let leases = async { tokio::join!(elector.run(ending.clone()), own.run(told, ending)) };
+        let mut leases = pin!(leases);
+        tokio::select! {
+            _ = stopped => {}
+            () = work => {}
+            _ = &mut leases => {}
+        }
+        end.send_replace(true);
+        // A request that is given up half-way could still be granted, and nobody would know what is to be given back.
+        leases.await;
+    }
+    tokio::join!(elector.release(), own.remove());
+}
+
+/// Waits until it is time to end.
+pub(crate) async fn ends(ending: &mut watch::Receiver<bool>) {
+    // Fails when nobody will say so any more.
+    let _ = ending.wait_for(|ends| *ends).await;
 }
 
 /// A name that nobody else has, nor had this before it was started again, and the random part of it.

@@ -4,7 +4,7 @@
 //! Who orders writes the challenges into a Secret that every replica follows. Each tells by a Lease which version of it
 //! it answers, so that who orders can wait for all before the ACME server is told to look.
 
-use crate::acting::{Acting, client, identity};
+use crate::acting::{Acting, client, identity, take_part};
 use crate::election::Terms;
 use crate::election::driver::{Elector, Turn};
 use crate::presence::{Peers, Presence, Purpose};
@@ -111,7 +111,7 @@ async fn run(
     };
     let proxy = &settings.proxy;
     let (identity, random) = identity();
-    let mut elector = Elector::new(
+    let elector = Elector::new(
         client.clone(),
         proxy.namespace(),
         format!("{}-acme", proxy.name()),
@@ -120,15 +120,10 @@ async fn run(
         holder,
     );
     let place = (proxy.namespace(), proxy.name());
-    let mut own = Presence::new(client.clone(), ANSWERED, place, (&identity, &random));
+    let own = Presence::new(client.clone(), ANSWERED, place, (&identity, &random));
     let (text, told) = watch::channel(String::new());
-    tokio::select! {
-        _ = stopped => {}
-        () = follow(client, settings, answer, &text) => {}
-        () = elector.run() => {}
-        () = own.run(told) => {}
-    }
-    tokio::join!(elector.release(), own.remove());
+    let work = follow(client, settings, answer, &text);
+    take_part(elector, own, told, work, stopped).await;
 }
 
 /// Answers whatever there is to be answered. Never ends.

@@ -3,6 +3,7 @@
 //! A Lease is written when what it tells changes, but not more often than every other second, and every ten seconds
 //! otherwise.
 
+use crate::acting::ends;
 use crate::refusal::reason;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
@@ -67,8 +68,12 @@ impl Presence {
         }
     }
 
-    /// Tells this, again and again. Never ends; whoever drops this is to [take it away](Self::remove).
-    pub(crate) async fn run(&mut self, mut text: watch::Receiver<String>) {
+    /// Tells this, again and again, until the end; then it is to be [taken away](Self::remove).
+    pub(crate) async fn run(
+        &mut self,
+        mut text: watch::Receiver<String>,
+        mut ending: watch::Receiver<bool>,
+    ) {
         loop {
             let due = Instant::now() + RENEW_EVERY;
             let now = text.borrow_and_update().clone();
@@ -76,11 +81,9 @@ impl Presence {
             if let Err(problem) = &written {
                 self.note(problem);
             }
-            sleep(WRITE_EVERY).await;
-            if written.is_ok() {
-                let wait = due.saturating_duration_since(Instant::now());
-                // Either is a reason to write.
-                let _ = timeout(wait, text.changed()).await;
+            tokio::select! {
+                () = wait(due, written.is_ok(), &mut text) => {}
+                () = ends(&mut ending) => return,
             }
         }
     }
@@ -127,6 +130,16 @@ impl Presence {
     /// The name of the Lease.
     pub(crate) fn name(&self) -> &str {
         &self.name
+    }
+}
+
+/// Waits until it is to be written again: soon if it failed, or what it tells is another.
+async fn wait(due: Instant, is_written: bool, text: &mut watch::Receiver<String>) {
+    sleep(WRITE_EVERY).await;
+    if is_written {
+        let left = due.saturating_duration_since(Instant::now());
+        // Either is a reason to write.
+        let _ = timeout(left, text.changed()).await;
     }
 }
 

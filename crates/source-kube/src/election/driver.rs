@@ -1,6 +1,7 @@
 //! The Lease itself: read, made, renewed, taken and given back.
 
 use super::{Election, Record, Step, Terms};
+use crate::acting::ends;
 use crate::refusal::reason;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
@@ -91,8 +92,8 @@ impl Elector {
         }
     }
 
-    /// Tries to hold it, and to keep it. Never ends; whoever drops this is to [give it back](Self::release).
-    pub(crate) async fn run(&mut self) {
+    /// Tries to hold it, and to keep it, until the end; then it is to be [given back](Self::release).
+    pub(crate) async fn run(&mut self, mut ending: watch::Receiver<bool>) {
         loop {
             let acted = self.election.acts(Instant::now());
             self.round().await;
@@ -102,7 +103,10 @@ impl Elector {
             }
             // Part of it is chance, so that not all come at once.
             let jitter = self.dice.random_range(0.0..0.2);
-            sleep(self.terms.retry.mul_f64(1.0 + jitter)).await;
+            tokio::select! {
+                () = sleep(self.terms.retry.mul_f64(1.0 + jitter)) => {}
+                () = ends(&mut ending) => return,
+            }
         }
     }
 

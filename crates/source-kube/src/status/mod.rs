@@ -15,7 +15,7 @@ mod teller;
 
 pub use seen::Seen;
 
-use crate::acting::{Acting, client, identity};
+use crate::acting::{Acting, client, identity, take_part};
 use crate::election::Terms;
 use crate::election::driver::{Elector, Turn};
 use crate::presence::{Peers, Presence};
@@ -81,7 +81,7 @@ async fn run(
     let place = (proxy.namespace(), proxy.name());
     let (identity, random) = identity();
     let (turn, holder) = Turn::new();
-    let mut elector = Elector::new(
+    let elector = Elector::new(
         client.clone(),
         proxy.namespace(),
         format!("{}-status", proxy.name()),
@@ -89,7 +89,7 @@ async fn run(
         terms,
         holder,
     );
-    let mut own = Presence::new(client.clone(), IN_FORCE, place, (&identity, &random));
+    let own = Presence::new(client.clone(), IN_FORCE, place, (&identity, &random));
     let peers = Peers::new(client.clone(), IN_FORCE, place);
     let teller = Teller {
         events: Events::new(client.clone(), "tidegate.io/gateway", &identity),
@@ -101,14 +101,13 @@ async fn run(
         state: State::new(Instant::now()),
     };
     let (text, told) = watch::channel(String::new());
-    tokio::select! {
-        _ = stopped => {}
-        () = settle(&seen, in_force, &text) => {}
-        () = elector.run() => {}
-        () = own.run(told) => {}
-        () = teller.run() => {}
-    }
-    tokio::join!(elector.release(), own.remove());
+    let work = async {
+        tokio::select! {
+            () = settle(&seen, in_force, &text) => {}
+            () = teller.run() => {}
+        }
+    };
+    take_part(elector, own, told, work, stopped).await;
 }
 
 /// What is judged counts once it is in force.

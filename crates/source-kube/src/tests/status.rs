@@ -7,7 +7,7 @@ use crate::status::tell_with;
 use crate::timing::Timing;
 use crate::{Acting, ProxyName, ReplicaSettings, Seen, Settings};
 use config::{Configuration, CredentialSettings, Followers, Publications};
-use fake_kubernetes::{ApiServer, Fault};
+use fake_kubernetes::{ApiServer, Asked, Fault};
 use hyper::Method;
 use model::Defaults;
 use rules::CompileOptions;
@@ -288,6 +288,24 @@ async fn one_tells_and_another_when_that_one_is_gone() {
     let lease = server.object(LEASES, Some("istio-system"), "edge-status");
     assert_ne!(holder(&server), Some(first));
     assert!(lease.unwrap()["spec"]["leaseTransitions"].as_i64() >= Some(1));
+}
+
+/// Else nobody knew what is to be given back.
+#[tokio::test]
+async fn what_is_under_way_at_the_end_is_given_back_too() {
+    let server = ApiServer::start().await;
+    let is_written = |asked: &Asked| asked.plural == LEASES && asked.method != Method::GET;
+    server.fail_when(move |asked| is_written(asked).then_some(Fault::Held));
+    let mut proxy = Proxy::start(&server);
+    until(&server, "both Leases are made", |server| {
+        server.objects(LEASES).len() == 2
+    })
+    .await;
+    let stopped = proxy.telling.take().unwrap().stop();
+    tokio::join!(stopped, async { server.fail_no_more() });
+    let leases = server.objects(LEASES);
+    assert_eq!(leases.len(), 1, "{leases:?}");
+    assert_eq!(leases[0]["spec"].get("holderIdentity"), None, "{leases:?}");
 }
 
 /// A process that is killed gives nothing back.
