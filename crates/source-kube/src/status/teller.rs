@@ -366,6 +366,9 @@ impl Teller {
                 Outcome::Done
             }
             Ok(Err(error)) if code(&error) == Some(409) => Outcome::Changed,
+            Ok(Err(error)) if code(&error) == Some(404) && !is_still(&api, &there).await => {
+                Outcome::Changed
+            }
             Ok(Err(error)) => refusal(&error),
             Err(_) => silence(),
         }
@@ -400,6 +403,12 @@ impl Teller {
     }
 }
 
+/// Whether an object is the one that it was: what is gone, or made anew, says nothing about its kind.
+async fn is_still(api: &Api<RawObject>, before: &RawObject) -> bool {
+    let now = timeout(PATIENCE, api.get(&before.name_any())).await;
+    now.is_ok_and(|now| now.is_ok_and(|now| now.uid() == before.uid()))
+}
+
 /// As conditions have times: without fractions of a second.
 fn now() -> String {
     Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
@@ -412,7 +421,7 @@ fn silence() -> Outcome {
 fn refusal(error: &kube::Error) -> Outcome {
     let problem = reason(error);
     match code(error) {
-        // 404: it was there a moment ago, and has no status.
+        // 404: it is there, and has no status.
         Some(401 | 403 | 404 | 405) => Outcome::Refused(problem),
         Some(400 | 413 | 422) => Outcome::Invalid(problem),
         _ => Outcome::Failed(problem),

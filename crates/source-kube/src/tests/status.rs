@@ -12,6 +12,7 @@ use hyper::Method;
 use model::Defaults;
 use rules::CompileOptions;
 use serde_json::{Value, json};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tempfile::NamedTempFile;
 use tokio::sync::mpsc;
@@ -290,6 +291,29 @@ async fn one_tells_and_another_when_that_one_is_gone() {
     assert!(lease.unwrap()["spec"]["leaseTransitions"].as_i64() >= Some(1));
 }
 
+/// A kind without `status` is left alone for minutes, and what went between reading and writing looks alike.
+#[tokio::test]
+async fn an_object_that_is_deleted_meanwhile_keeps_no_other_from_being_told() {
+    let server = ApiServer::start().await;
+    let gone = AtomicBool::new(false);
+    server.fail_when(move |asked| {
+        let is_it = asked.plural == SHOPS && asked.name.as_deref() == Some("gone");
+        gone.fetch_or(is_it && asked.method == Method::PATCH, Ordering::Relaxed);
+        (is_it && gone.load(Ordering::Relaxed)).then_some(Fault::Status(404))
+    });
+    server.put(SHOPS, "gone", &shop("a.test"));
+    let _proxy = Proxy::start(&server);
+    until(&server, "it was to be told", |server| {
+        server.asked_when(|asked| asked.method == Method::PATCH && asked.plural == SHOPS) > 0
+    })
+    .await;
+    server.put(SHOPS, "other", &shop("b.test"));
+    until(&server, "the other is told", |server| {
+        says(server, "other", "InForce", 1, "")
+    })
+    .await;
+}
+
 /// Else nobody knew what is to be given back.
 #[tokio::test]
 async fn what_is_under_way_at_the_end_is_given_back_too() {
@@ -339,7 +363,7 @@ async fn a_conflict_is_tried_again_and_a_refusal_not_all_the_time() {
     let conflicts = std::sync::atomic::AtomicUsize::new(0);
     server.fail_when(move |asked| {
         let is_status = asked.subresource.as_deref() == Some("status");
-        let is_first = || conflicts.fetch_add(1, std::sync::atomic::Ordering::Relaxed) == 0;
+        let is_first = || conflicts.fetch_add(1, Ordering::Relaxed) == 0;
         (is_status && is_first()).then_some(Fault::Status(409))
     });
     let proxy = Proxy::start(&server);
