@@ -21,6 +21,9 @@ const LOOK_EVERY: Duration = Duration::from_secs(60 * 60);
 /// So that what fails at every look is not looked at all the time.
 const SHORTEST_WAIT: Duration = Duration::from_millis(20);
 
+/// Diagnostics that are logged at once, errors first: one object can have thousands.
+const MOST_LOGGED: usize = 200;
+
 /// Asks a source to tell how these files of certificates stand, now and whenever they change, as
 /// [`Message::Certificates`]. Files that it was asked for before and are not among them are of no interest
 /// any more. Must not block.
@@ -312,21 +315,31 @@ impl Controller {
     }
 
     fn log(&mut self, diagnostics: &[Diagnostic]) {
-        let mut told = HashSet::with_capacity(diagnostics.len());
-        for diagnostic in diagnostics {
-            // Without its line: what merely moved is not new.
-            let text = match &diagnostic.position {
-                Some(position) if diagnostic.resource.is_none() => {
-                    format!("{}: {diagnostic}", position.file)
-                }
-                _ => diagnostic.to_string(),
-            };
-            if !self.told.contains(&text) {
-                log(diagnostic, &text);
-            }
-            told.insert(text);
+        let texts: Vec<_> = diagnostics.iter().map(text).collect();
+        let all = diagnostics.iter().zip(&texts);
+        let mut news: Vec<_> = all.filter(|(_, text)| !self.told.contains(*text)).collect();
+        news.sort_by_key(|(diagnostic, _)| diagnostic.severity != Severity::Error);
+        for (diagnostic, text) in news.iter().take(MOST_LOGGED) {
+            log(diagnostic, text);
         }
-        self.told = told;
+        let left = news.len().saturating_sub(MOST_LOGGED);
+        if left > 0 {
+            tracing::warn!(
+                left,
+                "more is wrong, all of which is on the admin page /diagnostics"
+            );
+        }
+        self.told = texts.into_iter().collect();
+    }
+}
+
+/// A diagnostic without its line: what merely moved is not new.
+fn text(diagnostic: &Diagnostic) -> String {
+    match &diagnostic.position {
+        Some(position) if diagnostic.resource.is_none() => {
+            format!("{}: {diagnostic}", position.file)
+        }
+        _ => diagnostic.to_string(),
     }
 }
 

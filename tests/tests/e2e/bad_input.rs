@@ -143,6 +143,21 @@ fn one_bad_document_costs_only_itself() {
     }
 }
 
+/// A folder, or one object, can have thousands.
+#[test]
+fn not_all_of_hundreds_of_mistakes_are_logged() {
+    let (a, b) = (Origin::named("a"), Origin::named("b"));
+    let gateway = two_services(&a, &b).start();
+    let bad = |number: u32| {
+        let route = "- route: [{destination: {host: b}, weight: -1}]\n";
+        virtual_service(&format!("bad-{number}"), "bad.test", route)
+    };
+    let all: Vec<String> = (0..300).map(bad).collect();
+    gateway.write("bad.yaml", all.join("---\n"));
+    gateway.wait_for_log(&["more is wrong", "left=100", "/diagnostics"]);
+    assert_eq!(gateway.get(SHOP, "/").text(), "a");
+}
+
 /// Promise 5: while running, across a restart, and until it is mended.
 #[test]
 fn the_last_good_version_stays_in_force_across_a_restart() {
