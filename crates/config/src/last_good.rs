@@ -291,8 +291,13 @@ impl LastGood {
             .strip_prefix(TITLE)
             .and_then(|text| text.strip_prefix(SOURCE)?.split_once('\n'))
             .ok_or(Unusable::Foreign)?;
+        // Objects of an API server are told of by their own place, which is no file: whoever asks whether one counts finds it.
+        let place = match Path::new(source).exists() {
+            true => path.to_string_lossy(),
+            false => source.into(),
+        };
         // The whole text is parsed, not the document alone, so that line numbers are the file's.
-        let parsed = model::parse(&path.to_string_lossy().into(), text, &self.defaults);
+        let parsed = model::parse(&place.into(), text, &self.defaults);
         let object = parsed.objects.first();
         let resource = object
             .and_then(|object| object.outcome.resource())

@@ -12,6 +12,7 @@ use hyper::Method;
 use model::Defaults;
 use rules::CompileOptions;
 use serde_json::{Value, json};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tempfile::NamedTempFile;
@@ -40,6 +41,11 @@ struct Proxy {
 
 impl Proxy {
     fn start(server: &ApiServer) -> Self {
+        Self::remembering(server, None)
+    }
+
+    /// One that keeps what was good last in a folder.
+    fn remembering(server: &ApiServer, last_good: Option<&Path>) -> Self {
         let kubeconfig = server.kubeconfig();
         let access = kubeconfig_access(&kubeconfig);
         let proxy = ProxyName::new("edge", "istio-system").unwrap();
@@ -52,7 +58,7 @@ impl Proxy {
         let configuration = Configuration::new(config::Settings {
             defaults: Defaults::default(),
             compile: CompileOptions::default(),
-            last_good: None,
+            last_good: last_good.map(Path::to_owned),
             credentials: CredentialSettings::default(),
         });
         let (sender, receiver) = mpsc::channel(config::QUEUE);
@@ -67,6 +73,18 @@ impl Proxy {
             _sender: sender,
             _kubeconfig: kubeconfig,
         }
+    }
+
+    /// Until it is no more, and all is on disk.
+    async fn end(mut self) {
+        self.telling.take().unwrap().stop().await;
+        let Self {
+            mut publications,
+            _sender: sender,
+            ..
+        } = self;
+        drop(sender);
+        while publications.changed().await.is_ok() {}
     }
 
     fn publication(&self) -> u64 {
@@ -289,6 +307,26 @@ async fn one_tells_and_another_when_that_one_is_gone() {
     let lease = server.object(LEASES, Some("istio-system"), "edge-status");
     assert_ne!(holder(&server), Some(first));
     assert!(lease.unwrap()["spec"]["leaseTransitions"].as_i64() >= Some(1));
+}
+
+/// Also where that was read from disk: it counts, and nobody is to be told that it does not.
+#[tokio::test]
+async fn a_version_of_a_process_before_is_told_of_as_in_force() {
+    let server = ApiServer::start().await;
+    server.put(SHOPS, "shop", &shop("a.test"));
+    let folder = tempfile::tempdir().unwrap();
+    let proxy = Proxy::remembering(&server, Some(folder.path()));
+    until(&server, "it is told", |server| {
+        says(server, "shop", "InForce", 1, "")
+    })
+    .await;
+    proxy.end().await;
+    server.put(SHOPS, "shop", &broken("a.test"));
+    let _next = Proxy::remembering(&server, Some(folder.path()));
+    until(&server, "the older one counts", |server| {
+        says(server, "shop", "HasErrors", 2, "its last good version")
+    })
+    .await;
 }
 
 /// A kind without `status` is left alone for minutes, and what went between reading and writing looks alike.
