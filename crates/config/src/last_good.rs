@@ -1,7 +1,7 @@
 //! The last good version of every object, on disk, for the next start.
 
 use model::{Defaults, Resource, ResourceRef, Severity};
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashSet, btree_map};
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::ops::Bound;
@@ -139,14 +139,17 @@ impl LastGood {
             .flat_map(|(_, paths)| paths);
         let read = paths.filter_map(|path| self.usable(path, self.try_read(path)));
         let written = read.filter(|remembered| {
-            !(self.unwritten).contains_key(&remembered.resource.meta().reference)
+            let reference = &remembered.resource.meta().reference;
+            is_of(&remembered.source) && !self.unwritten.contains_key(reference)
         });
-        let unwritten = self
-            .unwritten
-            .iter()
+        // Parsed is only what is of that file: after a start all of a cluster may be unwritten.
+        let unwritten = self.unwritten.iter().filter(|(_, version)| match version {
+            Version::Gone => false,
+            Version::Good { source, .. } => is_of(&one_line(source)),
+        });
+        let unwritten = unwritten
             .filter_map(|(reference, version)| self.unwritten(&self.path_of(reference), version));
-        let all = written.chain(unwritten);
-        all.filter(|remembered| is_of(&remembered.source)).collect()
+        written.chain(unwritten).collect()
     }
 
     fn unwritten(&self, path: &Path, version: &Version) -> Option<Remembered> {
@@ -178,9 +181,14 @@ impl LastGood {
     pub(crate) fn write_some(&mut self) {
         let began = Instant::now();
         while began.elapsed() < WRITTEN_FOR
-            && let Some(reference) = self.next_unwritten()
+            && let Some((reference, version)) = self.left().next()
         {
-            self.write_one(&reference);
+            let (reference, version) = (reference.clone(), version.clone());
+            let written = self.write_one(&reference, &version);
+            if written.is_ok() {
+                self.unwritten.remove(&reference);
+            }
+            self.tell(written);
             self.tried = Some(reference);
         }
     }
@@ -199,32 +207,21 @@ impl LastGood {
 
     /// Whether something is to be written. What could not be is tried again when something is noted.
     pub(crate) fn is_behind(&self) -> bool {
-        self.next_unwritten().is_some()
+        self.left().next().is_some()
     }
 
-    fn next_unwritten(&self) -> Option<ResourceRef> {
-        let begin = self
-            .tried
-            .as_ref()
-            .map_or(Bound::Unbounded, Bound::Excluded);
-        let mut left = self.unwritten.range((begin, Bound::Unbounded));
-        left.next().map(|(reference, _)| reference.clone())
+    fn left(&self) -> btree_map::Range<'_, ResourceRef, Version> {
+        let tried = self.tried.as_ref();
+        let begin = tried.map_or(Bound::Unbounded, Bound::Excluded);
+        self.unwritten.range((begin, Bound::Unbounded))
     }
 
-    fn write_one(&mut self, reference: &ResourceRef) {
+    fn write_one(&mut self, reference: &ResourceRef, version: &Version) -> io::Result<()> {
         let path = self.path_of(reference);
-        let written = match self.unwritten.get(reference) {
-            None => return,
-            Some(Version::Gone) => self.delete(&path),
-            Some(Version::Good { document, source }) => {
-                let text = text(source, document);
-                self.keep(&path, &text)
-            }
-        };
-        if written.is_ok() {
-            self.unwritten.remove(reference);
+        match version {
+            Version::Gone => self.delete(&path),
+            Version::Good { document, source } => self.keep(&path, &text(source, document)),
         }
-        self.tell(written);
     }
 
     /// Writes nothing when it is there already.

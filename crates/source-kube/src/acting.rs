@@ -112,12 +112,6 @@ pub(crate) async fn take_part(
     tokio::join!(elector.release(), own.remove());
 }
 
-/// Waits until it is time to end.
-pub(crate) async fn ends(ending: &mut watch::Receiver<bool>) {
-    // Fails when nobody will say so any more.
-    let _ = ending.wait_for(|ends| *ends).await;
-}
-
 /// A name that nobody else has, nor had this before it was started again, and the random part of it.
 pub(crate) fn identity() -> (String, String) {
     let random = format!("{:016x}", SmallRng::from_os_rng().random::<u64>());

@@ -3,7 +3,6 @@
 //! A Lease is written when what it tells changes, but not more often than every other second, and every ten seconds
 //! otherwise.
 
-use crate::acting::ends;
 use crate::refusal::reason;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
@@ -83,7 +82,8 @@ impl Presence {
             }
             tokio::select! {
                 () = wait(due, written.is_ok(), &mut text) => {}
-                () = ends(&mut ending) => return,
+                // Fails when nobody will say so any more, which is the end as well.
+                _ = ending.wait_for(|ends| *ends) => return,
             }
         }
     }

@@ -11,9 +11,10 @@ from urllib.parse import urlsplit
 CLIENTS = 8
 ENDPOINTS_EACH = 10
 KINDS = {
-    "services": "/api/v1/namespaces/{}/services",
-    "slices": "/apis/discovery.k8s.io/v1/namespaces/{}/endpointslices",
-    "rules": "/apis/networking.istio.io/v1/namespaces/{}/virtualservices",
+    "Service": ("v1", "/api/v1/namespaces/{}/services"),
+    "EndpointSlice": ("discovery.k8s.io/v1", "/apis/discovery.k8s.io/v1/namespaces/{}/endpointslices"),
+    "Gateway": ("networking.istio.io/v1", "/apis/networking.istio.io/v1/namespaces/{}/gateways"),
+    "VirtualService": ("networking.istio.io/v1", "/apis/networking.istio.io/v1/namespaces/{}/virtualservices"),
 }
 
 
@@ -31,6 +32,10 @@ class ApiServer:
         if answer.status not in (200, 201):
             sys.exit(f"{method} {path}: {answer.status} {text[:300]}")
 
+    def create(self, kind, namespace, body):
+        version, path = KINDS[kind]
+        self.ask("POST", path.format(namespace), {"apiVersion": version, "kind": kind, **body})
+
 
 def objects(number):
     name = f"service-{number}"
@@ -38,14 +43,14 @@ def objects(number):
     port = {"name": "http", "port": 80, "targetPort": 9000, "protocol": "TCP"}
     destination = {"host": name, "port": {"number": 80}}
     return {
-        "services": {"metadata": {"name": name}, "spec": {"ports": [port]}},
-        "slices": {
+        "Service": {"metadata": {"name": name}, "spec": {"ports": [port]}},
+        "EndpointSlice": {
             "metadata": {"name": name, "labels": {"kubernetes.io/service-name": name}},
             "addressType": "IPv4",
             "endpoints": [{"addresses": [address], "conditions": {"ready": True}} for address in addresses],
             "ports": [{"name": "http", "port": 9000, "protocol": "TCP"}],
         },
-        "rules": {
+        "VirtualService": {
             "metadata": {"name": name},
             "spec": {"hosts": [f"{name}.example.com"], "gateways": ["shop/scale"], "http": [{"route": [{"destination": destination}]}]},
         },
@@ -55,17 +60,13 @@ def objects(number):
 def fill(url, number):
     server = {"port": {"number": 80, "name": "http", "protocol": "HTTP"}, "hosts": ["*.example.com"]}
     gateway = {"metadata": {"name": "scale"}, "spec": {"selector": {"istio": "ingressgateway"}, "servers": [server]}}
-    of_kind = {"services": ("v1", "Service"), "slices": ("discovery.k8s.io/v1", "EndpointSlice"), "rules": ("networking.istio.io/v1", "VirtualService")}
-    ApiServer(url).ask(
-        "POST", "/apis/networking.istio.io/v1/namespaces/shop/gateways", {"apiVersion": "networking.istio.io/v1", "kind": "Gateway", **gateway}
-    )
+    ApiServer(url).create("Gateway", "shop", gateway)
 
     def some(first):
         server = ApiServer(url)
         for one in range(first, number, CLIENTS):
             for kind, made in objects(one).items():
-                version, name = of_kind[kind]
-                server.ask("POST", KINDS[kind].format("scale"), {"apiVersion": version, "kind": name, **made})
+                server.create(kind, "scale", made)
 
     threads = [threading.Thread(target=some, args=(first,)) for first in range(CLIENTS)]
     for thread in threads:
@@ -77,7 +78,8 @@ def fill(url, number):
 def change(url, gateway, number):
     server = ApiServer(url)
     client = http.client.HTTPConnection(urlsplit(gateway).netloc)
-    path = KINDS["rules"].format("shop") + "/shop"
+    _, path = KINDS["VirtualService"]
+    path = path.format("shop") + "/shop"
     took = []
     for one in range(number):
         answer = {"match": [{"uri": {"exact": "/change"}}], "directResponse": {"status": 200, "body": {"string": str(one)}}}

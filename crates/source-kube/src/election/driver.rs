@@ -1,7 +1,6 @@
 //! The Lease itself: read, made, renewed, taken and given back.
 
 use super::{Election, Record, Step, Terms};
-use crate::acting::ends;
 use crate::refusal::reason;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
@@ -105,7 +104,8 @@ impl Elector {
             let jitter = self.dice.random_range(0.0..0.2);
             tokio::select! {
                 () = sleep(self.terms.retry.mul_f64(1.0 + jitter)) => {}
-                () = ends(&mut ending) => return,
+                // Fails when nobody will say so any more, which is the end as well.
+                _ = ending.wait_for(|ends| *ends) => return,
             }
         }
     }
